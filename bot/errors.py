@@ -1,0 +1,25 @@
+"""What can go wrong, in three kinds: a user's mistake, the weather, a contradiction."""
+
+
+class BotError(Exception):
+    """Base of every error that the bot raises on purpose; its text is one line for a person."""
+
+
+class ConfigError(BotError):
+    """A user's mistake in configuration or arguments. Exit code 2."""
+
+
+class InputError(BotError):
+    """A user's mistake in an input file or database. Exit code 2."""
+
+
+class FeedError(BotError):
+    """Weather: the exchange or the network failed in a way that is worth a retry."""
+
+
+class StoreError(BotError):
+    """The disk failed at run time: full, read-only, locked. Exit code 1."""
+
+
+class BrokenInvariant(BotError):
+    """A contradiction in the books. The bot stops before anything is written. Exit code 1."""

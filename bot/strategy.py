@@ -1,0 +1,71 @@
+"""What a strategy is asked, and what it may answer."""
+
+from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from bot.market import Bar
+from bot.model.features import FeatureWindow
+from bot.model.similarity import Recollection
+from bot.trading.events import Equity, Position, Signal
+
+
+class StrategyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[strategy]`` of the configuration. ``options`` is for a strategy's own settings."""
+
+    name: str = "historical_similarity"
+    horizon_bars: int = 24
+    confidence_threshold: float = 0.6
+    options: dict[str, str | int | float | bool] = {}
+
+
+class Costs(Struct, frozen=True, kw_only=True, gc=False):
+    """What trading one symbol costs, as fractions of the notional.
+
+    ``funding_rate`` is the last settled rate (positive: longs pay) and ``funding_bars`` the number
+    of bars between two settlements, 0 where there is no funding.
+    """
+
+    taker_fee: float
+    half_spread: float
+    slippage: float
+    funding_rate: float = 0.0
+    funding_bars: float = 0.0
+
+    def round_trip(self, direction: int, holding_bars: int) -> float:
+        """Cost of entering (1 long, -1 short), holding for so many bars, and leaving again."""
+        funding = 0.0
+        if self.funding_bars:
+            funding = direction * self.funding_rate * holding_bars / self.funding_bars
+        return 2.0 * (self.taker_fee + self.half_spread + self.slippage) + funding
+
+
+class Situation(Struct, frozen=True, kw_only=True, eq=False):
+    """Everything a strategy may know at the close of ``bar``.
+
+    ``recent`` holds the closed bars up to and including this one as float64 arrays.
+    ``recollection`` is None for a strategy that does not ask for memory. ``position`` is this
+    symbol's, ``bars_held`` how long it has been on its side (0 when flat), ``account`` the whole
+    account, valued at the last prices.
+    """
+
+    bar: Bar
+    recent: FeatureWindow
+    recollection: Recollection | None
+    position: Position
+    bars_held: int
+    account: Equity
+    costs: Costs
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """One question, one answer. A strategy holds settings only: same Situation, same Signal.
+
+    A class is built with its :class:`StrategyConfig`. ``needs_memory`` False spares the encoder
+    and the memory for strategies that ask neither.
+    """
+
+    needs_memory: bool
+
+    def decide(self, situation: Situation) -> Signal: ...
