@@ -25,6 +25,9 @@ INTERVAL_MS: dict[str, int] = {
 }
 """Length of each bar interval, in Bybit's notation, in milliseconds."""
 
+_MAGNITUDE = 24
+"""Powers of ten within which a price or volume lies; beyond, plain notation would be no text at all."""
+
 # 1970-01-01 was a Thursday; Bybit's weeks begin on Monday 00:00 UTC.
 _WEEK_OFFSET_MS = 4 * 1440 * _MINUTE_MS
 
@@ -82,6 +85,8 @@ class Bar(Struct, frozen=True, kw_only=True, gc=False):
         for value in (*prices, self.volume, *(() if self.turnover is None else (self.turnover,))):
             if not value.is_finite():
                 return "a figure is not finite"
+            if value and not -_MAGNITUDE < value.adjusted() < _MAGNITUDE:
+                return "a figure is out of any market's range"
         if min(prices) <= 0:
             return "a price is not positive"
         if self.high < max(prices):

@@ -1,5 +1,240 @@
-"""Decimal bars become float rows: the last closed bars of one symbol, and what follows from them alone."""
+"""Decimal bars become float rows: the last closed bars of one symbol, and what follows from them alone.
+
+Whatever is derived here is a function of a fixed, finite number of last bars. A run that observes the
+last :data:`RECEPTIVE_BARS` bars again therefore derives the same figures, bit for bit, as one that was
+never interrupted.
+"""
+
+import math
+from array import array
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.market import INTERVAL_MS, Bar
+
+Floats = NDArray[np.float64]
+Key = NDArray[np.float32]
+
+KEY_BARS = 48
+"""Returns in a plain key."""
+
+VOLATILITY_BARS = 256
+"""Returns behind each volatility; the weight of the first is below a thousandth of the last one's."""
+
+RECEPTIVE_BARS = KEY_BARS + VOLATILITY_BARS + 1
+"""Unbroken bars that a key, a feature row and a regime depend on, at most."""
+
+FEATURES = (
+    "return", "trend_6", "trend_25", "volatility_ratio", "magnitude", "volume",
+    "hour_sine", "hour_cosine",
+)  # fmt: skip
+"""Columns of :func:`feature_row`."""
+
+_DECAY = 0.97
+_SHORT_DECAY = 0.85
+_CLIP = 6.0
+_LEAST_VOLATILITY = 1e-12
+_DAY_MS = 86_400_000
+
+
+def _fading(decay: float) -> Floats:
+    """Exponential weights of the last returns, oldest first, summing to 1."""
+    weights = decay ** np.arange(VOLATILITY_BARS - 1, -1, -1, dtype=np.float64)
+    return np.asarray(weights / weights.sum())
+
+
+_WEIGHTS = _fading(_DECAY)
+_SHORT_WEIGHTS = _fading(_SHORT_DECAY)
+_TREND_WEIGHTS = np.stack([_fading(1.0 - 2.0 / (span + 1.0)) for span in (6, 25)])
+
+
+def log_return(before: float, after: float) -> float:
+    """ln(after / before), finite even for prices at the edge of what a float holds."""
+    if 1e-150 < before < 1e150 and 1e-150 < after < 1e150:
+        return math.log(after / before)
+    return math.log(min(max(after, 1e-150), 1e150)) - math.log(min(max(before, 1e-150), 1e150))
+
+
+class _Column:
+    """One float64 series whose last values are always one contiguous slice."""
+
+    __slots__ = ("values", "view")
+
+    def __init__(self, length: int) -> None:
+        # Writing one number into an array is faster than into NumPy; both see the same memory.
+        self.values = array("d", bytes(8 * length))
+        self.view: Floats = np.frombuffer(self.values, dtype=np.float64)
 
 
 class FeatureWindow:
-    pass
+    """The last unbroken bars of one symbol, at most ``capacity``, as float64 arrays, oldest first.
+
+    A bar that does not directly follow its predecessor starts the window anew. What the accessors
+    return are views: they hold until the next ``push`` and are not to be written to. They hold fewer
+    than ``n`` values where fewer are known. Returns and volatilities are worked out when first asked
+    for, so that a strategy that needs closes only pays for closes only.
+    """
+
+    def __init__(self, capacity: int = 1024) -> None:
+        if capacity < RECEPTIVE_BARS:
+            raise ValueError(f"a window holds at least {RECEPTIVE_BARS} bars, not {capacity}")
+        self.capacity = capacity
+        # Twice the room: the newest bars move to the front once every `capacity` bars, no bar else.
+        self._columns = [_Column(2 * capacity) for _ in range(8)]
+        self._open, self._high, self._low, self._close, self._volume = self._columns[:5]
+        self._return, self._square, self._scaled = self._columns[5:]
+        self._next_start_ms = -1
+        self._end = 0
+        self._derived = 0  # bars up to here have their return
+        self._returns = 0  # unbroken returns up to there
+        self._scaled_returns = 0  # unbroken scaled returns up to there
+
+    def __len__(self) -> int:
+        return min(self._end, self.capacity)
+
+    @property
+    def next_start_ms(self) -> int:
+        """When the bar after the newest one starts; -1 for an empty window."""
+        return self._next_start_ms
+
+    def push(self, bar: Bar) -> None:
+        """Append the next closed bar."""
+        if bar.start_ms != self._next_start_ms:
+            self._end = self._derived = self._returns = self._scaled_returns = 0
+        self._next_start_ms = bar.start_ms + INTERVAL_MS[bar.interval]
+        end = self._end
+        if end == 2 * self.capacity:
+            end = self._move_to_front()
+        self._open.values[end] = float(bar.open)
+        self._high.values[end] = float(bar.high)
+        self._low.values[end] = float(bar.low)
+        self._close.values[end] = float(bar.close)
+        self._volume.values[end] = float(bar.volume)
+        self._end = end + 1
+
+    def opens(self, n: int) -> Floats:
+        return self._open.view[self._end - min(n, len(self)) : self._end]
+
+    def highs(self, n: int) -> Floats:
+        return self._high.view[self._end - min(n, len(self)) : self._end]
+
+    def lows(self, n: int) -> Floats:
+        return self._low.view[self._end - min(n, len(self)) : self._end]
+
+    def closes(self, n: int) -> Floats:
+        return self._close.view[self._end - min(n, len(self)) : self._end]
+
+    def volumes(self, n: int) -> Floats:
+        return self._volume.view[self._end - min(n, len(self)) : self._end]
+
+    def returns(self, n: int) -> Floats:
+        """Log returns of the closes."""
+        self._derive()
+        return self._return.view[self._end - min(n, self._returns, self.capacity) : self._end]
+
+    def squared_returns(self, n: int) -> Floats:
+        self._derive()
+        return self._square.view[self._end - min(n, self._returns, self.capacity) : self._end]
+
+    def scaled_returns(self, n: int) -> Floats:
+        """Log returns over the volatility known before each of them, clipped at ±6."""
+        self._derive()
+        return self._scaled.view[self._end - min(n, self._scaled_returns, self.capacity) : self._end]
+
+    def volatility(self) -> float | None:
+        """Expected absolute size (root mean square) of the next bar's log return, None if too few."""
+        squares = self.squared_returns(VOLATILITY_BARS)
+        return _volatility(squares, _WEIGHTS) if len(squares) == VOLATILITY_BARS else None
+
+    def _move_to_front(self) -> int:
+        shift = self._end - self.capacity
+        for column in self._columns:
+            column.view[: self.capacity] = column.view[shift : self._end]
+        self._end = self.capacity
+        self._derived = max(0, self._derived - shift)
+        self._returns = min(self._returns, self._derived)
+        self._scaled_returns = min(self._scaled_returns, self._derived)
+        return self._end
+
+    def _derive(self) -> None:
+        """Bring returns up to the newest bar; each depends on the same bars whenever it is derived."""
+        closes, scaled = self._close.values, self._scaled.values
+        first = self._derived
+        if first == 0 and self._end:
+            # The oldest bar at hand has no predecessor, hence no return.
+            first, self._returns, self._scaled_returns = 1, 0, 0
+        for i in range(first, self._end):
+            moved = log_return(closes[i - 1], closes[i])
+            if self._returns >= VOLATILITY_BARS:
+                known_before = _volatility(self._square.view[i - VOLATILITY_BARS : i], _WEIGHTS)
+                scaled[i] = min(max(moved / known_before, -_CLIP), _CLIP)
+                self._scaled_returns += 1
+            self._return.values[i] = moved
+            self._square.values[i] = moved * moved
+            self._returns += 1
+        self._derived = self._end
+
+
+def _volatility(squares: Floats, weights: Floats) -> float:
+    return max(math.sqrt(np.dot(weights, squares)), _LEAST_VOLATILITY)
+
+
+class Encoder(Protocol):
+    """A bar and its past become a key: where in the space of moments the market is."""
+
+    dimension: int
+    """Length of a key."""
+    window_bars: int
+    """Bars that a key describes; moments closer than half of that are one episode."""
+    receptive_bars: int
+    """Unbroken bars that a key depends on."""
+
+    def key(self, window: FeatureWindow) -> Key | None:
+        """Float32 vector of unit length; None where too few bars are known or the price stood still."""
+        ...
+
+
+class PlainEncoder:
+    """The last 48 returns, each over the volatility known before it: every later key's baseline."""
+
+    dimension = KEY_BARS
+    window_bars = KEY_BARS
+    receptive_bars = RECEPTIVE_BARS
+
+    def key(self, window: FeatureWindow) -> Key | None:
+        scaled = window.scaled_returns(KEY_BARS)
+        if len(scaled) < KEY_BARS:
+            return None
+        # The largest first: the squares of returns near the smallest float would vanish.
+        largest = float(np.abs(scaled).max())
+        if largest == 0.0:
+            return None
+        shape = scaled / largest
+        return (shape / math.sqrt(np.dot(shape, shape))).astype(np.float32)
+
+
+def feature_row(window: FeatureWindow) -> NDArray[np.float32] | None:
+    """The newest bar as a float32 row of :data:`FEATURES`, in [-6, 6]; None where too few bars are known.
+
+    Return, exponential trends of 6 and 25 bars and the absolute return are in units of the volatility
+    known before the bar; the volatility ratio is the logarithm of short over long; the volume is its
+    logarithm's distance from the mean of 256 bars in standard deviations; the hour is UTC's, of the
+    bar's close.
+    """
+    scaled = window.scaled_returns(1)
+    if not len(scaled):
+        return None
+    squares = window.squared_returns(VOLATILITY_BARS + 1)[:-1]
+    known_before = _volatility(squares, _WEIGHTS)
+    short = _volatility(squares, _SHORT_WEIGHTS)
+    # Beyond any float's range of volumes the logarithm keeps a row finite.
+    volumes = np.log1p(np.minimum(window.volumes(VOLATILITY_BARS), 1e300))
+    spread = float(volumes.std())
+    volume = (float(volumes[-1]) - float(volumes.mean())) / spread if spread > 1e-9 else 0.0
+    hour = 2.0 * math.pi * (window.next_start_ms % _DAY_MS) / _DAY_MS
+    trends = (_TREND_WEIGHTS @ window.returns(VOLATILITY_BARS)) / known_before
+    row = [scaled[0], trends[0], trends[1], math.log(short / known_before), abs(scaled[0]), volume]
+    clipped = np.clip(np.array([*row, math.sin(hour), math.cos(hour)]), -_CLIP, _CLIP)
+    return np.asarray(clipped, dtype=np.float32)

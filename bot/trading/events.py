@@ -88,10 +88,6 @@ class Fill(Struct, frozen=True, kw_only=True, gc=False):
     late: bool = False
     realized_pnl: Decimal = Decimal(0)
 
-    @property
-    def signed_quantity(self) -> Decimal:
-        return self.quantity if self.side == "buy" else -self.quantity
-
 
 class FundingPayment(Struct, frozen=True, kw_only=True, gc=False):
     """Funding on the position held just before ``time_ms``; a positive payment was received."""

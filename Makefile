@@ -1,0 +1,34 @@
+# Everything runs in .venv, which `make setup` builds from requirements.lock; the other targets call it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: setup demo test lint format bench clean
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	touch .venv/ready
+
+# A look at the whole bot in a minute or two, offline. Goes on where the last demo stopped.
+demo: setup
+	$(BIN)/python run_bot.py --demo --max-bars 300
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv build .pytest_cache .ruff_cache .mypy_cache .hypothesis

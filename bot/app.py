@@ -1,0 +1,24 @@
+"""The one loop: event in, Step out, written down."""
+
+from collections.abc import AsyncIterable, Callable
+
+from bot.market import Bar, Funding, Notice, Quote
+from bot.store.steps import StepWriter
+from bot.trader import Trader
+from bot.trading.events import Step
+
+Event = Bar | Quote | Funding | Notice
+
+
+async def run(
+    events: AsyncIterable[Event], trader: Trader, steps: StepWriter, report: Callable[[Step], None]
+) -> None:
+    """Hand each event to the trader, write down what it caused, and only then report it."""
+    async for event in events:
+        if isinstance(event, Notice):
+            # The market's weather: kept for people, nothing that the core decides by.
+            step = Step(time_ms=event.time_ms, notices=(event,))
+        else:
+            step = trader.advance(event)  # a millisecond or two; pings can wait that long
+        await steps.append(step)
+        report(step)

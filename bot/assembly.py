@@ -1,0 +1,109 @@
+"""Puts a Trader together from a configuration and an account."""
+
+import importlib
+from collections.abc import Mapping
+
+from bot.config import Config
+from bot.errors import BrokenInvariant, ConfigError
+from bot.market import INTERVAL_MS, Instrument
+from bot.model.similarity import SimilarityModel
+from bot.store.queries import AccountState
+from bot.strategy import Costs, Strategy
+from bot.trader import Trader
+from bot.trading.broker import PaperBroker
+from bot.trading.ledger import Ledger
+from bot.trading.risk import RiskReview
+from bot.trading.sizing import Sizer
+
+_BASIS_POINT = 1e-4
+
+
+def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
+    """The configured strategy. ``strategies`` maps short names to ``module:Class``.
+
+    Raises ConfigError for a name that is neither known nor such a path, or a class that is no strategy.
+    """
+    name = config.strategy.name
+    path = strategies.get(name, name)
+    module_name, _, class_name = path.partition(":")
+    if not class_name:
+        known = ", ".join(sorted(strategies))
+        raise ConfigError(f"strategy.name: {name!r} is none of {known}, nor a package.module:Class")
+    try:
+        kind = getattr(importlib.import_module(module_name), class_name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"strategy.name: no module {error.name!r} for {path!r}") from error
+    except AttributeError as error:
+        raise ConfigError(f"strategy.name: {module_name} has no class {class_name!r}") from error
+    try:
+        strategy = kind(config.strategy)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"strategy.options: {path}: {error}") from error
+    if not callable(getattr(strategy, "decide", None)) or not hasattr(strategy, "needs_memory"):
+        raise ConfigError(f"strategy.name: {path} has no decide(situation) or no needs_memory")
+    return strategy  # type: ignore[no-any-return]
+
+
+def build_trader(
+    config: Config,
+    strategy: Strategy,
+    instruments: Mapping[str, Instrument],
+    account: AccountState,
+    *,
+    quotes: bool,
+) -> Trader:
+    """A Trader that goes on where ``account`` stands.
+
+    ``instruments`` must hold every configured symbol. Raises BrokenInvariant where the stored account
+    contradicts itself.
+    """
+    ledger = restore_ledger(account)
+    broker = PaperBroker(
+        config.broker, instruments, next_order_id=account.next_order_id, next_fill_id=account.next_fill_id
+    )
+    broker.restore(account.open_orders)
+    return Trader(
+        model=SimilarityModel(
+            config.memory,
+            interval=config.run.interval,
+            horizon_bars=config.strategy.horizon_bars,
+            remembers=strategy.needs_memory,
+        ),
+        strategy=strategy,
+        sizer=Sizer(config.risk, instruments),
+        risk=RiskReview(config.risk, instruments),
+        broker=broker,
+        ledger=ledger,
+        costs={symbol: _costs(config, instruments[symbol]) for symbol in config.run.symbols},
+        interval=config.run.interval,
+        quotes=quotes,
+        next_signal_id=account.next_signal_id,
+    )
+
+
+def restore_ledger(account: AccountState) -> Ledger:
+    """The ledger as a fold over what is stored, held against the stored positions and cash."""
+    ledger = Ledger.restore(account.starting_cash, account.fills, account.funding, account.transfers)
+    for stored in account.positions:
+        folded = ledger.position(stored.symbol)
+        if (folded.quantity, folded.cost) != (stored.quantity, stored.cost):
+            raise BrokenInvariant(
+                f"position of {stored.symbol} is stored as {stored.quantity} at cost {stored.cost}, "
+                f"but its fills give {folded.quantity} at cost {folded.cost}"
+            )
+    if account.equity is not None and account.equity.cash != ledger.cash:
+        raise BrokenInvariant(
+            f"the last equity row says cash {account.equity.cash}, but fills, fees, funding and transfers "
+            f"give {ledger.cash}"
+        )
+    return ledger
+
+
+def _costs(config: Config, instrument: Instrument) -> Costs:
+    every_ms = instrument.funding_interval_minutes * 60_000
+    return Costs(
+        taker_fee=float(config.broker.taker_fee),
+        half_spread=float(config.broker.half_spread_bps) * _BASIS_POINT,
+        slippage=float(config.broker.slippage_bps) * _BASIS_POINT,
+        funding_bars=every_ms / INTERVAL_MS[config.run.interval],
+    )

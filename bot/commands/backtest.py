@@ -1,0 +1,130 @@
+"""``backtest``: the same core over a file's bars or the stored ones."""
+
+import argparse
+import heapq
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from bot import app, logs
+from bot.assembly import build_trader, load_strategy
+from bot.commands.data_files import DataFiles, read_data
+from bot.commands.progress import Progress
+from bot.commands.summary import Tally, print_summary
+from bot.config import Config
+from bot.errors import InputError
+from bot.market import Bar, Instrument
+from bot.store import bars as bar_store
+from bot.store.database import Database, Identity
+from bot.store.queries import load_account, load_instruments
+from bot.store.steps import StepWriter, begin_session, end_session, forget_runs, save_instruments
+from bot.trader import Trader
+
+_BATCH_BARS = 500
+
+
+async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
+    """Warm up on the first bars, decide on all others, and say what it came to."""
+    logs.configure(config.log)
+    strategy = load_strategy(config, strategies)
+    files = read_data(args.data, args.symbol, args.interval) if args.data else None
+    if files is not None:
+        config = files.applied_to(config)
+    path = config.database_path("backtest")
+    identity = Identity(
+        mode="backtest", category=config.run.category, starting_cash=config.broker.starting_cash
+    )
+    began = time.monotonic()
+    async with Database.open(path, identity, durable=False) as database:
+        await forget_runs(database, config.broker.starting_cash)
+        instruments = await _instruments(database, config)
+        account = await load_account(database)
+        trader = build_trader(config, strategy, instruments, account, quotes=False)
+        session_id = await begin_session(
+            database, "backtest", msgspec.json.encode(config).decode(), time.time_ns() // 1_000_000
+        )
+        steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS)
+        tally = Tally((), float(account.starting_cash))
+        source = _stored(database, config, args) if files is None else _listed(files, args)
+        with Progress() as progress:
+            counted = _Counted(source, trader, config.run.symbols, args.warmup, progress)
+            await app.run(counted, trader, steps, tally.count)
+        await steps.flush()
+        await end_session(database, session_id, time.time_ns() // 1_000_000, "end of data")
+    if not tally.bars:
+        raise InputError(_nothing(counted, args, path))
+    print_summary(
+        tally.summary("backtest", str(path), session_id, "end of data", time.monotonic() - began),
+        as_json=args.json,
+    )
+    return 0
+
+
+class _Counted:
+    """The bars to decide on: each symbol's first ``warmup`` are only observed."""
+
+    def __init__(
+        self,
+        source: AsyncIterator[Bar],
+        trader: Trader,
+        symbols: tuple[str, ...],
+        warmup: int,
+        progress: Progress,
+    ) -> None:
+        self._source = source
+        self._trader = trader
+        self._left = dict.fromkeys(symbols, warmup)
+        self._progress = progress
+        self.bars = 0
+
+    async def __aiter__(self) -> AsyncIterator[Bar]:
+        async for bar in self._source:
+            self.bars += 1
+            if self._left[bar.symbol] > 0:
+                self._left[bar.symbol] -= 1
+                self._trader.observe(bar)
+            else:
+                yield bar
+
+
+async def _listed(files: DataFiles, args: argparse.Namespace) -> AsyncIterator[Bar]:
+    """The files' bars by close and symbol, within ``--from`` and ``--to``."""
+    merged = heapq.merge(*files.bars.values(), key=lambda bar: (bar.start_ms, bar.symbol))
+    for bar in merged:
+        if (args.since is None or bar.start_ms >= args.since) and (
+            args.until is None or bar.start_ms < args.until
+        ):
+            yield bar
+
+
+def _stored(database: Database, config: Config, args: argparse.Namespace) -> AsyncIterator[Bar]:
+    return bar_store.load_bars(
+        database, config.run.symbols, config.run.interval, since_ms=args.since, until_ms=args.until
+    )
+
+
+async def _instruments(database: Database, config: Config) -> dict[str, Instrument]:
+    """The rules in force; a symbol whose rules are not known gets the documented defaults."""
+    known = await load_instruments(database)
+    category = config.run.category
+    defaults = {
+        symbol: Instrument(
+            symbol=symbol,
+            category=category,
+            funding_interval_minutes=480 if category == "linear" else 0,
+        )
+        for symbol in config.run.symbols
+        if symbol not in known
+    }
+    await save_instruments(database, defaults.values())
+    return known | defaults
+
+
+def _nothing(counted: _Counted, args: argparse.Namespace, path: Path) -> str:
+    if counted.bars:
+        return f"{counted.bars} bars are no more than --warmup {args.warmup} a symbol; give more bars or less warm-up"
+    if args.data:
+        return "--data: no bar lies between --from and --to"
+    return f"{path} holds no such bars; import some (run_bot.py import FILE) or name a file with --data"

@@ -1,0 +1,121 @@
+"""``show-config`` and ``doctor``: the configuration in force, and whether everything it names works."""
+
+import argparse
+import shutil
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import cast, get_args
+
+import msgspec
+from msgspec import Struct
+
+from bot.assembly import load_strategy, restore_ledger
+from bot.config import Config, Mode
+from bot.errors import BotError
+from bot.exchange.config import HOSTS
+from bot.exchange.rest import BybitRest
+from bot.model.features import RECEPTIVE_BARS, PlainEncoder
+from bot.store.database import Database, holder, utc_text
+from bot.store.queries import load_account
+from bot.strategy import Strategy
+
+_LOW_DISK_BYTES = 500_000_000
+
+
+class Check(Struct, frozen=True):
+    """One thing looked at: whether it is well, and what was seen."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
+    """Print the configuration, or the checks; a check that fails makes the exit code 1."""
+    if args.command == "show-config":
+        _show(config, as_json=args.json)
+        return 0
+    mode = cast(Mode, args.mode or "mainnet")
+    checks = [Check("configuration", True, "read and within bounds")]
+    checks += [
+        await _checked("strategy", lambda: _strategy(config, strategies)),
+        await _checked("model", lambda: _model(config)),
+    ]
+    for each in (mode,) if args.mode else get_args(Mode):
+        path = config.database_path(each)
+        if path.exists():
+            checks.append(await _checked(f"database {path}", lambda path=path: _database(path)))  # type: ignore[misc]
+    checks.append(await _checked("disk", lambda: _disk(config, mode)))
+    if mode in HOSTS:
+        checks.append(await _checked(f"exchange {mode}", lambda: _exchange(config, mode)))
+    if args.json:
+        print(msgspec.json.encode(checks).decode())
+    else:
+        for check in checks:
+            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")
+    return 0 if all(check.ok for check in checks) else 1
+
+
+async def _checked(name: str, look: Callable[[], Awaitable[str]]) -> Check:
+    try:
+        return Check(name, True, await look())
+    except BotError as error:
+        return Check(name, False, str(error))
+
+
+async def _strategy(config: Config, strategies: Mapping[str, str]) -> str:
+    strategy: Strategy = load_strategy(config, strategies)
+    memory = "asks the memory" if strategy.needs_memory else "without memory"
+    return f"{config.strategy.name} ({type(strategy).__name__}), {memory}"
+
+
+async def _model(config: Config) -> str:
+    encoder = PlainEncoder()
+    return (
+        f"plain windows of {encoder.window_bars} returns, no trained weights; first key after "
+        f"{RECEPTIVE_BARS} bars, memory of {config.memory.size} moments"
+    )
+
+
+async def _database(path: Path) -> str:
+    running = holder(path)
+    async with Database.open(path, readonly=True) as database:
+        account = await load_account(database)
+        ledger = restore_ledger(account)
+        who = f"in use by {running}" if running is not None else "not in use"
+        newest = max((one.last_start_ms for one in account.progress), default=None)
+        bars = f", bars to {utc_text(newest)}" if newest is not None else ", no bars"
+        return f"{database.identity}, {who}, books balance at cash {ledger.cash}{bars}"
+
+
+async def _disk(config: Config, mode: Mode) -> str:
+    folder = config.database_path(mode).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < _LOW_DISK_BYTES:
+        raise BotError(
+            f"only {free / 1e6:,.0f} MB free under {folder}; a month of minute bars takes about 300"
+        )
+    return f"{free / 1e9:,.1f} GB free under {folder}"
+
+
+async def _exchange(config: Config, mode: Mode) -> str:
+    host = config.exchange.rest_url or HOSTS[mode][0]
+    async with BybitRest(host, config.run.category) as rest:
+        at = await rest.time_ms()
+        instruments = await rest.instruments(config.run.symbols)
+    return f"{host} answers, its time is {utc_text(at)} UTC; trades {', '.join(instruments)}"
+
+
+def _show(config: Config, *, as_json: bool) -> None:
+    tree = msgspec.to_builtins(config)
+    if as_json:
+        print(msgspec.json.encode(tree).decode())
+        return
+    for section, keys in tree.items():
+        print(f"[{section}]")
+        for key, value in keys.items():
+            if value is not None:
+                print(f"{key} = {msgspec.json.encode(value).decode()}")
+        print()

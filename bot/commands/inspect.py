@@ -1,0 +1,357 @@
+"""What a person asks of a database: the trade log, the status, and why a decision was made."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from decimal import Decimal
+from math import log
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from bot.config import Config
+from bot.errors import InputError
+from bot.market import INTERVAL_MS, plain
+from bot.store import queries
+from bot.store.database import Database, Mode, utc_text
+from bot.trading.events import Fill, Order
+
+OK = 0
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_SPARK_WIDTH = 24
+
+# The demo's market runs on its own clock, so only these modes' bars have an age.
+_REAL_TIME_MODES = ("testnet", "mainnet")
+
+_TRADE_COLUMNS = (
+    *("fill", "signal", "time UTC", "symbol", "side", "quantity", "price", "fee", "pnl"),
+    *("conf", "expected", "closest moments", "reason"),
+)
+
+_Table = Sequence[Sequence[str]]
+
+
+async def run(args: argparse.Namespace, config: Config) -> int:
+    """``trades``, ``status`` or ``explain`` of the database that the arguments mean."""
+    path = _database_path(args, config)
+    if args.command == "trades":
+        return await trades(path, json=args.json)
+    if args.command == "status":
+        return await status(path, json=args.json)
+    return await explain(path, args.id, json=args.json)
+
+
+async def trades(db_path: Path | str, *, limit: int | None = None, json: bool = False) -> int:
+    """Print the trade log, oldest fill first."""
+    async with Database.open(db_path, readonly=True) as database:
+        log_rows = await queries.load_trades(database, limit=limit)
+    if json:
+        _print_json(log_rows)
+    elif not log_rows:
+        print("no trades yet; `run_bot.py explain` says why the last bar led to none")
+    else:
+        _print_table(
+            _TRADE_COLUMNS,
+            [_trade_row(trade) for trade in log_rows],
+        )
+    return OK
+
+
+async def status(db_path: Path | str, *, json: bool = False) -> int:
+    """Print what the running or last session is doing, and how sound its data are."""
+    async with Database.open(db_path, readonly=True) as database:
+        found = await queries.load_status(database)
+    if json:
+        _print_json(found)
+    else:
+        _print_status(found, time.time_ns() // 1_000_000)
+    return OK
+
+
+async def explain(db_path: Path | str, signal_id: int | None = None, *, json: bool = False) -> int:
+    """Print why one decision (by default the last) was made, and what followed."""
+    async with Database.open(db_path, readonly=True) as database:
+        found = await queries.load_explanation(database, signal_id)
+    if json:
+        _print_json(found)
+    else:
+        _print_explanation(found)
+    return OK
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A line of blocks between the lowest value and the highest; long series are thinned."""
+    if not values:
+        return ""
+    if len(values) > _SPARK_WIDTH:
+        step = (len(values) - 1) / (_SPARK_WIDTH - 1)
+        values = [values[round(i * step)] for i in range(_SPARK_WIDTH)]
+    low, high = min(values), max(values)
+    if low == high:
+        return _BLOCKS[3] * len(values)
+    scale = (len(_BLOCKS) - 1) / (high - low)
+    return "".join(_BLOCKS[round((value - low) * scale)] for value in values)
+
+
+def _database_path(args: argparse.Namespace, config: Config) -> Path:
+    """The named database, else the mode's, else the one last written to."""
+    if args.mode is not None or "{mode}" not in config.run.database:
+        return config.database_path(args.mode or "demo")
+    there = [path for mode in get_args(Mode) if (path := config.database_path(mode)).exists()]
+    if not there:
+        where = config.run.database
+        raise InputError(f"no database at {where} yet; `run_bot.py --demo` makes one, or name one with --db")
+    return max(there, key=_last_written)
+
+
+def _last_written(path: Path) -> float:
+    log_file = Path(f"{path}-wal")
+    return max(file.stat().st_mtime for file in (path, log_file) if file.exists())
+
+
+def _print_json(value: Any) -> None:
+    print(msgspec.json.encode(value).decode())
+
+
+def _print_table(headers: Sequence[str], rows: _Table) -> None:
+    """A table for a terminal; elsewhere columns of plain text, two spaces apart."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+        for header in headers:
+            table.add_column(header, overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    for row in (headers, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_title(text: str) -> None:
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.text import Text
+
+        Console().print(Text(f"\n{text}", style="bold"))
+    else:
+        print(f"\n{text}")
+
+
+def _trade_row(trade: queries.Trade) -> Sequence[str]:
+    return (
+        str(trade.fill_id),
+        "-" if trade.signal_id is None else str(trade.signal_id),
+        trade.time_utc,
+        trade.symbol,
+        trade.side,
+        plain(trade.quantity),
+        plain(trade.price),
+        plain(trade.fee),
+        plain(trade.realized_pnl),
+        "-" if trade.confidence is None else f"{trade.confidence:.2f}",
+        _percent(trade.expected_return),
+        trade.closest_moments or "-",
+        trade.reason or "-",
+    )
+
+
+def _print_status(found: queries.Status, now_ms: int) -> None:
+    print(f"{found.database}: {found.mode} {found.category}, {_session_text(found)}")
+    if found.equity is None:
+        print(f"equity {plain(found.starting_cash)}: nothing has happened to it yet")
+    else:
+        gain = found.equity.equity - found.starting_cash
+        print(
+            f"equity {plain(found.equity.equity)} ({'+' if gain >= 0 else ''}{plain(gain)} since the start), "
+            f"cash {plain(found.equity.cash)}, unrealized {plain(found.equity.unrealized_pnl)}, "
+            f"at {utc_text(found.equity.time_ms)} UTC"
+        )
+    print(f"decisions: {_counts(found.actions)}; events: {_counts(found.events)}")
+    held = [position for position in found.positions if position.quantity]
+    if held:
+        _print_title("positions")
+        _print_table(
+            ("symbol", "quantity", "entry", "since UTC"),
+            [
+                (
+                    position.symbol,
+                    plain(position.quantity),
+                    f"{position.cost / position.quantity:.10g}",
+                    utc_text(position.opened_ms),
+                )
+                for position in held
+            ],
+        )
+    else:
+        print("no open position")
+    if found.open_orders:
+        _print_title("open orders")
+        _print_orders(found.open_orders)
+    if found.feeds:
+        _print_title("bars")
+        _print_table(
+            ("symbol", "interval", "bars", "missing", "by source", "decided", "late", "last close UTC"),
+            [_feed_row(feed, found, now_ms) for feed in found.feeds],
+        )
+
+
+def _session_text(found: queries.Status) -> str:
+    session = found.session
+    if session is None:
+        return "no session yet"
+    started = f"session {session.id} of {utc_text(session.started_ms)} UTC"
+    if found.running is not None:
+        return f"{started} is running ({found.running})"
+    if session.ended_ms is None:
+        return f"{started} was killed; the next start resumes it"
+    return f"{started} ended {utc_text(session.ended_ms)} UTC: {session.exit_reason}"
+
+
+def _feed_row(feed: queries.FeedQuality, found: queries.Status, now_ms: int) -> Sequence[str]:
+    close_ms = feed.last_start_ms + INTERVAL_MS[feed.interval]
+    age = ""
+    if found.running is not None and found.mode in _REAL_TIME_MODES:
+        age = f" ({(now_ms - close_ms) // 1000} s ago)"
+    return (
+        feed.symbol,
+        feed.interval,
+        str(feed.bars),
+        str(feed.missing),
+        _counts(feed.by_source),
+        str(feed.decided),
+        str(feed.late),
+        utc_text(close_ms) + age,
+    )
+
+
+def _print_explanation(found: queries.Explanation) -> None:
+    signal = found.signal
+    recollection = signal.detail.get("recollection", {})
+    close = "" if found.close is None else f", close {plain(found.close)}"
+    print(
+        f"decision {signal.id}: {signal.action.upper()} {signal.symbol} {signal.interval} "
+        f"at {utc_text(signal.decided_ms)} UTC{close}, regime {signal.regime or 'not known yet'}"
+    )
+    print(f"because: {signal.reason}")
+    if signal.late:
+        print("late: a newer bar had closed when this one arrived, so it could open nothing")
+    _print_forecast(signal, recollection)
+    if found.neighbors:
+        _print_title(f"the {len(found.neighbors)} nearest of {recollection.get('moments', '?')} moments")
+        _print_table(
+            ("", "moment UTC", "symbol", "similarity", "weight", "regime", "return", "what came after"),
+            [
+                (
+                    str(moment.rank),
+                    utc_text(moment.bar_start_ms)[:-3],
+                    moment.symbol,
+                    f"{moment.similarity:.3f}",
+                    f"{moment.weight:.3f}",
+                    moment.regime,
+                    _percent(moment.forward_return),
+                    _path(moment.closes) or "-",
+                )
+                for moment in found.neighbors
+            ],
+        )
+    elif recollection.get("missing"):
+        print(f"no moments recalled: {recollection['missing']}")
+    own = {key: value for key, value in signal.detail.items() if key != "recollection"}
+    if own:
+        _print_title("the strategy's figures")
+        _print_table(("name", "value"), [(key, _figure(value)) for key, value in own.items()])
+    _print_consequences(found.orders, found.fills)
+
+
+def _print_forecast(signal: queries.StoredSignal, recollection: dict[str, Any]) -> None:
+    if signal.expected_return is not None:
+        spread = "" if signal.return_std is None else f" ± {signal.return_std * 100:.2f}%"
+        bars = "" if signal.horizon_bars is None else f" over {signal.horizon_bars} bars"
+        print(
+            f"expected return {_percent(signal.expected_return)}{spread}{bars} (log, before costs), "
+            f"confidence {signal.confidence:.2f}"
+        )
+    forecast = recollection.get("forecast")
+    if forecast is not None:
+        ratio = forecast["positive_ratio"] if signal.positive_ratio is None else signal.positive_ratio
+        print(
+            f"positive outcomes {ratio:.0%}, base rate {forecast['base_ratio']:.0%} "
+            f"(mean {_percent(forecast['base_return'])}); {forecast['effective']:.1f} effective episodes, "
+            f"{forecast['chance']:.0%} likely by chance alone"
+        )
+    elif signal.positive_ratio is not None:
+        print(f"positive outcomes {signal.positive_ratio:.0%}")
+    votes = sorted(recollection.get("regime_votes", {}).items(), key=lambda vote: -vote[1])
+    if votes:
+        print("regime vote: " + ", ".join(f"{regime} {share:.0%}" for regime, share in votes))
+
+
+def _print_consequences(orders: Sequence[Order], fills: Sequence[Fill]) -> None:
+    if not orders:
+        print("\nno order followed")
+        return
+    _print_title("orders that followed")
+    _print_orders(orders)
+    if fills:
+        _print_title("fills that followed")
+        _print_table(
+            ("fill", "order", "time UTC", "side", "quantity", "price", "reference", "rule", "fee", "pnl"),
+            [
+                (
+                    str(fill.id),
+                    str(fill.order_id),
+                    utc_text(fill.time_ms),
+                    fill.side,
+                    plain(fill.quantity),
+                    plain(fill.price),
+                    plain(fill.reference_price),
+                    fill.rule + (" (late)" if fill.late else ""),
+                    plain(fill.fee),
+                    plain(fill.realized_pnl),
+                )
+                for fill in fills
+            ],
+        )
+
+
+def _print_orders(orders: Sequence[Order]) -> None:
+    _print_table(
+        ("order", "symbol", "side", "type", "quantity", "status", "created UTC", "reason"),
+        [
+            (
+                str(order.id),
+                order.symbol,
+                order.side,
+                order.type,
+                plain(order.quantity),
+                order.status,
+                utc_text(order.created_ms),
+                order.reason or "-",
+            )
+            for order in orders
+        ],
+    )
+
+
+def _path(closes: Sequence[Decimal]) -> str:
+    return sparkline([log(close) for close in closes])
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value * 100:+.2f}%"
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"

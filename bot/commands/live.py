@@ -1,0 +1,328 @@
+"""Live sessions: testnet, mainnet and the demo. One way up, one loop, one way down."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+
+import msgspec
+import structlog
+
+from bot import app, history, logs
+from bot.assembly import build_trader, load_strategy
+from bot.commands.data_files import read_data
+from bot.commands.progress import Progress
+from bot.commands.summary import Tally, print_summary
+from bot.config import Config, Mode
+from bot.errors import ConfigError
+from bot.exchange.config import HOSTS
+from bot.exchange.demo import DemoExchange
+from bot.exchange.rest import BybitRest
+from bot.exchange.stream import MarketStream
+from bot.market import INTERVAL_MS, Bar, plain
+from bot.store import bars as bar_store
+from bot.store.database import Database, Identity, utc_text
+from bot.store.queries import AccountState, load_account
+from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
+from bot.strategy import Strategy
+from bot.synthetic import PRESETS, SyntheticMarket
+from bot.trader import Trader
+from bot.trading.events import Step
+
+_DEMO_BAR_SECONDS = 0.05
+_DEMO_SEED = 7
+_DEMO_BARS_MISSED = 5
+"""A demo on an existing database goes on so many bars after the last stored one."""
+_FUNDING_AGAIN_MS = 3 * 86_400_000
+"""How far before the last stored bar funding is asked for again: it may have become known late."""
+_AFTER_THE_END_SECONDS = 3.0
+"""How long a finite market is waited for after its last bar, for what is still on its way."""
+
+_log = structlog.get_logger()
+
+
+async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: Mapping[str, str]) -> int:
+    """One live session, from an empty or existing database to a clean stop."""
+    logs.configure(config.log)
+    strategy = load_strategy(config, strategies)
+    if args.data and mode != "demo":
+        raise ConfigError("--data goes with --demo or backtest; live modes bring their own data")
+    files = read_data(args.data, args.symbol, args.interval) if args.data else None
+    if files is not None:
+        config = files.applied_to(config)
+    path = config.database_path(mode)
+    identity = Identity(mode=mode, category=config.run.category, starting_cash=config.broker.starting_cash)
+    stop = _Stop()
+    with stop.on_signals():
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(Database.open(path, identity))
+            account = await load_account(database)
+            _check_cash(account, config)
+            if mode == "demo":
+                exchange = await stack.enter_async_context(
+                    await _demo(config, database, None if files is None else files.bars)
+                )
+                hosts = exchange.rest_url, exchange.ws_url
+                stop.soon_after(exchange.exhausted)
+            else:
+                hosts = (
+                    config.exchange.rest_url or HOSTS[mode][0],
+                    config.exchange.ws_url or HOSTS[mode][1],
+                )
+            if mode == "testnet":
+                _log.warning(
+                    "testnet_prices",
+                    note="testnet is a market of its own; its prices are not the market's",
+                    for_real_prices="python run_bot.py --mainnet",
+                )
+            rest = await stack.enter_async_context(
+                BybitRest(hosts[0], config.run.category, lambda text: _log.error("banned", error=text))
+            )
+            session = _Session(config, mode, database, rest, hosts[1], stop)
+            tally = await session.run(strategy, account, max_bars=args.max_bars, seconds=args.run_for)
+    if tally is not None:
+        summary = tally.summary(mode, str(path), session.id, stop.reason, time.monotonic() - session.began)
+        print_summary(summary, as_json=args.json)
+    return 0
+
+
+class _Stop:
+    """Why and when to end: a signal, a limit, or the end of a finite market.
+
+    While the session is still coming up, ending cancels it; once it is live, the loop finishes the
+    event that it is at.
+    """
+
+    def __init__(self) -> None:
+        self.reason = "stopped"
+        self._task = asyncio.current_task()
+        self._stream: MarketStream | None = None
+        self._helpers: list[asyncio.Task[None]] = []
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the session cleanly; a second one does so at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.now, signal.Signals(number).name)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.reason == "stopped":
+                raise
+            print(f"{self.reason}: stopped before going live", file=sys.stderr)
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            for helper in self._helpers:
+                helper.cancel()
+
+    def now(self, reason: str) -> None:
+        """End: cleanly if live, by cancelling what is being set up if not."""
+        self.reason = reason
+        if self._stream is not None:
+            self._stream.stop()
+        elif self._task is not None:
+            self._task.cancel()
+
+    def live(self, stream: MarketStream) -> None:
+        """From now on ending means letting the stream run dry."""
+        self._stream = stream
+
+    def after(self, seconds: float) -> None:
+        """End after so many seconds from now."""
+        asyncio.get_running_loop().call_later(seconds, self.now, "run time over")
+
+    def soon_after(self, exhausted: asyncio.Event) -> None:
+        """End once a finite market is over and what was still on its way has had time to come."""
+
+        async def wait() -> None:
+            await exhausted.wait()
+            await asyncio.sleep(_AFTER_THE_END_SECONDS)
+            self.now("end of data")
+
+        self._helpers.append(asyncio.create_task(wait()))
+
+
+class _Session:
+    """One session on an open database: warm up, go live, write down the end."""
+
+    def __init__(
+        self, config: Config, mode: Mode, database: Database, rest: BybitRest, ws_url: str, stop: _Stop
+    ) -> None:
+        self._config = config
+        self._mode = mode
+        self._database = database
+        self._rest = rest
+        self._ws_url = ws_url
+        self._stop = stop
+        self._live_bars: Counter[str] = Counter()
+        self.began = time.monotonic()
+        self.id = 0
+
+    async def run(
+        self, strategy: Strategy, account: AccountState, *, max_bars: int | None, seconds: float | None
+    ) -> Tally:
+        """Run until stopped; returns what the session came to."""
+        config, database = self._config, self._database
+        run = config.run
+        instruments = await history.persist(lambda: self._rest.instruments(run.symbols), "instruments")
+        trader = build_trader(config, strategy, instruments, account, quotes=True)
+        await save_instruments(database, instruments.values())
+        self.id = await begin_session(
+            database, self._mode, msgspec.json.encode(config).decode(), time.time_ns() // 1_000_000
+        )
+        steps = StepWriter(database, self.id)
+        reason = "failed"
+        try:
+            last_starts = await self._warm_up(trader, steps)
+            self._tell_resumed(account, last_starts)
+            equity = account.equity.equity if account.equity is not None else account.starting_cash
+            tally = Tally(account.positions, float(equity))
+            stream = MarketStream(
+                config.exchange,
+                self._ws_url,
+                self._rest,
+                category=run.category,
+                interval=run.interval,
+                instruments=instruments,
+                last_starts=last_starts,
+                funding_since=self._funding_since(account, last_starts),
+                waits=trader.waits,
+            )
+
+            def report(step: Step) -> None:
+                tally.count(step)
+                _tell(step)
+                if max_bars is not None and self._reached(step, max_bars):
+                    self._stop.now(f"{max_bars} bars")
+
+            async with stream:
+                self._stop.live(stream)
+                if seconds is not None:
+                    self._stop.after(seconds)
+                await app.run(stream, trader, steps, report)
+            reason = self._stop.reason
+        except asyncio.CancelledError:
+            reason = self._stop.reason
+            raise
+        finally:
+            await end_session(database, self.id, time.time_ns() // 1_000_000, reason)
+        return tally
+
+    async def _warm_up(self, trader: Trader, steps: StepWriter) -> dict[str, int | None]:
+        run, memory = self._config.run, self._config.memory
+        wanted = history.Wanted(symbols=run.symbols, interval=run.interval, bars=memory.warmup_bars)
+        with Progress() as progress:
+            last_starts = await history.download(self._rest, self._database, steps, wanted, progress)
+            observed = await history.observe(trader, self._database, wanted, memory.size, progress)
+        _log.info("warmed_up", bars=observed, seconds=round(time.monotonic() - self.began, 1))
+        return last_starts
+
+    def _funding_since(self, account: AccountState, last_starts: Mapping[str, int | None]) -> dict[str, int]:
+        """Where to take up funding: after the last paid, or a while before the last bar of an old account."""
+        step = INTERVAL_MS[self._config.run.interval]
+        since: dict[str, int] = {}
+        for symbol, start in last_starts.items():
+            closed = 0 if start is None else start + step
+            paid = max((one.time_ms for one in account.funding if one.symbol == symbol), default=0)
+            traded = any(fill.symbol == symbol for fill in account.fills)
+            since[symbol] = max(paid, closed - _FUNDING_AGAIN_MS if traded else closed)
+        return since
+
+    def _reached(self, step: Step, max_bars: int) -> bool:
+        """Whether every symbol has had its bars, not counting those missed before the session went live."""
+        if step.bar is None:
+            return False
+        symbol = step.bar.symbol
+        if not step.bar.late or self._live_bars[symbol]:
+            self._live_bars[symbol] += 1
+        return all(self._live_bars[each] >= max_bars for each in self._config.run.symbols)
+
+    def _tell_resumed(self, account: AccountState, last_starts: Mapping[str, int | None]) -> None:
+        if account.equity is None:
+            return
+        last = max((start for start in last_starts.values() if start is not None), default=0)
+        _log.info(
+            "resumed",
+            equity=plain(account.equity.equity),
+            positions={p.symbol: plain(p.quantity) for p in account.positions if p.quantity},
+            open_orders=len(account.open_orders),
+            fills=len(account.fills),
+            missed_since=utc_text(last),
+        )
+
+
+async def _demo(config: Config, database: Database, bars: dict[str, list[Bar]] | None) -> DemoExchange:
+    """The embedded exchange, going on some bars after the last one that the database holds."""
+    run = config.run
+    step = INTERVAL_MS[run.interval]
+    stored = [await bar_store.last_start(database, symbol, run.interval) for symbol in run.symbols]
+    last = max((start for start in stored if start is not None), default=None)
+    source: SyntheticMarket | dict[str, list[Bar]]
+    if bars is None:
+        source = market = SyntheticMarket(PRESETS["demo"], _DEMO_SEED, run.interval)
+        first = market.start_ms(config.memory.warmup_bars)
+    else:
+        source = bars
+        starts = sorted({bar.start_ms for listed in bars.values() for bar in listed})
+        # Half of a short file still leaves something to stream.
+        first = starts[min(config.memory.warmup_bars, len(starts) // 2)]
+    live_from = first if last is None else max(first, last + (_DEMO_BARS_MISSED + 1) * step)
+    return DemoExchange(
+        source,
+        category=run.category,
+        symbols=run.symbols,
+        interval=run.interval,
+        live_from_ms=live_from,
+        bar_seconds=_DEMO_BAR_SECONDS,
+    )
+
+
+def _check_cash(account: AccountState, config: Config) -> None:
+    if account.starting_cash != config.broker.starting_cash:
+        raise ConfigError(
+            f"broker.starting_cash is {plain(config.broker.starting_cash)}, but this account began with "
+            f"{plain(account.starting_cash)}; keep that figure, or begin another account with --db"
+        )
+
+
+def _tell(step: Step) -> None:
+    """One readable line a bar, and one for each fill, rejection, funding payment and notice."""
+    for fill in step.fills:
+        _log.info(
+            "filled",
+            symbol=fill.symbol,
+            side=fill.side,
+            quantity=plain(fill.quantity),
+            price=plain(fill.price),
+            rule=fill.rule,
+            fee=plain(fill.fee),
+            realized_pnl=plain(fill.realized_pnl),
+            order=fill.order_id,
+        )
+    for payment in step.funding:
+        _log.info("funding", symbol=payment.symbol, payment=plain(payment.payment), rate=plain(payment.rate))
+    for rejection in step.rejections:
+        _log.warning("rejected", symbol=rejection.order.symbol, rule=rejection.rule, reason=rejection.reason)
+    for notice in step.notices:
+        _log.warning(notice.kind, symbol=notice.symbol, detail=notice.detail)
+    bar, decision = step.bar, step.signal
+    if bar is not None and decision is not None:
+        _log.info(
+            "bar_decided",
+            symbol=bar.symbol,
+            close_ms=bar.close_ms,
+            close=plain(bar.close),
+            action=decision.action,
+            confidence=round(decision.confidence, 4),
+            expected_return=decision.expected_return,
+            equity=plain(round(step.equity[-1].equity, 2)),
+            reason=decision.reason,
+            late=bar.late,
+            signal=step.signal_id,
+        )

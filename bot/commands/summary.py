@@ -1,0 +1,134 @@
+"""What a session came to: counted while it runs, told at its end."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+from msgspec import Struct
+
+from bot.trading.events import Fill, FundingPayment, Position, Step
+from bot.trading.performance import round_trips
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """A session's end in figures; amounts in quote currency, shares and returns as fractions."""
+
+    mode: str
+    database: str
+    session_id: int
+    exit_reason: str
+    bars: int
+    late: int
+    actions: dict[str, int]
+    fills: int
+    round_trips: int
+    hit_rate: float | None
+    fees: float
+    funding: float
+    start_equity: float
+    end_equity: float
+    total_return: float | None
+    max_drawdown: float
+    open_positions: dict[str, str]
+    events: dict[str, int]
+    seconds: float
+
+
+class Tally:
+    """Counts what Steps bring, in constant memory but for the fills."""
+
+    def __init__(self, held: Iterable[Position], start_equity: float) -> None:
+        self._held = tuple(held)
+        self._fills: list[Fill] = []
+        self._funding: list[FundingPayment] = []
+        self._positions = {position.symbol: position for position in self._held}
+        self._start = self._peak = self._last = start_equity
+        self._drawdown = 0.0
+        self.bars = 0
+        self.late = 0
+        self.actions: Counter[str] = Counter()
+        self.events: Counter[str] = Counter()
+
+    def count(self, step: Step) -> None:
+        """Take one Step into account."""
+        if step.bar is not None and step.signal is not None:
+            self.bars += 1
+            self.late += step.bar.late
+            self.actions[step.signal.action] += 1
+        for row in step.equity:
+            self._last = float(row.equity)
+            self._peak = max(self._peak, self._last)
+            if self._peak > 0:
+                self._drawdown = max(self._drawdown, 1 - self._last / self._peak)
+        self._fills += step.fills
+        self._funding += step.funding
+        self._positions.update((position.symbol, position) for position in step.positions)
+        self.events.update(notice.kind for notice in step.notices)
+        self.events.update("rejection" for _ in step.rejections)
+
+    def summary(self, mode: str, database: str, session_id: int, exit_reason: str, seconds: float) -> Summary:
+        """The figures so far."""
+        closed = [
+            trip for trip in round_trips(self._fills, self._funding, self._held) if trip.closed_ms is not None
+        ]
+        return Summary(
+            mode=mode,
+            database=database,
+            session_id=session_id,
+            exit_reason=exit_reason,
+            bars=self.bars,
+            late=self.late,
+            actions=dict(self.actions),
+            fills=len(self._fills),
+            round_trips=len(closed),
+            hit_rate=sum(trip.result > 0 for trip in closed) / len(closed) if closed else None,
+            fees=sum(float(fill.fee) for fill in self._fills),
+            funding=sum(float(payment.payment) for payment in self._funding),
+            start_equity=self._start,
+            end_equity=self._last,
+            total_return=self._last / self._start - 1 if self._start > 0 else None,
+            max_drawdown=self._drawdown,
+            open_positions={
+                symbol: format(position.quantity, "f")
+                for symbol, position in self._positions.items()
+                if position.quantity
+            },
+            events=dict(self.events),
+            seconds=seconds,
+        )
+
+
+def print_summary(summary: Summary, *, as_json: bool) -> None:
+    """Tell a person, or with ``as_json`` a program, on standard output."""
+    if as_json:
+        print(msgspec.json.encode(summary).decode())
+        return
+    database = f" --db {summary.database}"
+    lines = [
+        "",
+        f"Session {summary.session_id} ({summary.mode}) ended: {summary.exit_reason}",
+        f"  bars decided   {summary.bars} ({summary.late} late), {_counts(summary.actions)}",
+        f"  trades         {summary.fills} fills, {summary.round_trips} round trips"
+        + (f", {summary.hit_rate:.0%} of them won" if summary.hit_rate is not None else ""),
+        f"  costs          fees {summary.fees:,.2f}, funding {summary.funding:+,.2f}",
+        f"  equity         {summary.start_equity:,.2f} to {summary.end_equity:,.2f}"
+        + (f" ({summary.total_return:+.2%})" if summary.total_return is not None else "")
+        + f", deepest fall {summary.max_drawdown:.2%}",
+        f"  open positions {_counts(summary.open_positions) or 'none'}",
+    ]
+    if summary.events:
+        lines.append(f"  events         {_counts(summary.events)}")
+    lines += [
+        f"  written to     {summary.database}",
+        "",
+        "Try next:",
+        f"  python run_bot.py explain{database}    why the last decision was made",
+        f"  python run_bot.py trades{database}     every fill, with the moments it looked like",
+        f"  sqlite3 {summary.database} 'SELECT * FROM trade_log'",
+    ]
+    print("\n".join(lines), file=sys.stdout)
+
+
+def _counts(counts: dict[str, int] | dict[str, str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))

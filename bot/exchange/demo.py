@@ -1,0 +1,760 @@
+"""A pretend Bybit on loopback: v5 public REST and websocket, streaming a generated market or a file's bars.
+
+It speaks the real protocol, so that the very same client code runs against it, and misbehaves on
+request as the real one does. Its clock is the market's own: it runs with the streamed bars, at
+whatever pace, and the local clock only paces the stream.
+
+Left out: topics and intervals other than the source's (refused as unknown ones are), trades, order
+books deeper than 1, and Bybit's limits on requests and idle connections.
+"""
+
+import asyncio
+import random
+from bisect import bisect_right
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, get_args
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from bot.exchange.demo_faults import (
+    BROKEN,
+    NO_FAULTS,
+    ConfirmFault,
+    Faults,
+    GarbageFrame,
+    RestFault,
+    break_confirmation,
+    garbage_frame,
+    spoil_rows,
+)
+from bot.exchange.demo_market import (
+    FUNDING_MS,
+    Board,
+    GeneratedSource,
+    ListedSource,
+    RunningBar,
+    Source,
+    instrument_fields,
+    risk_tiers,
+)
+from bot.market import INTERVAL_MS, Bar, Category, grid_start_ms, plain
+from bot.synthetic import SyntheticMarket
+
+__all__ = ["DemoExchange", "Faults"]
+
+_CONFIRM_AFTER_MS = 12
+"""A confirmation is made so long after the bar's end."""
+_EDGE = 0.002
+"""The first and the last push come this share of a bar after its open and before its close."""
+_QUEUE_FRAMES = 20_000
+"""A reader so far behind is cut off, as a real exchange does; the market does not wait for it."""
+_HTML = "<html>\r\n<head><title>{0}</title></head>\r\n<body><center><h1>{0}</h1></center></body>\r\n</html>"
+
+
+class _Connection:
+    """One websocket: its topics, and the frames on their way to it."""
+
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, number: int) -> None:
+        self.topics: set[str] = set()
+        self.id = f"demo-{number:06d}"
+        self.leaving = False
+        self._socket = socket
+        self._transport = transport
+        self._frames: asyncio.Queue[str | bytes | None] = asyncio.Queue(_QUEUE_FRAMES)
+
+    def send(self, frame: str | bytes) -> None:
+        try:
+            self._frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.abort()
+
+    def close(self) -> None:
+        """Say good-bye with a close frame, after what is still queued."""
+        self.leaving = True
+        with suppress(asyncio.QueueFull):
+            self._frames.put_nowait(None)
+
+    def abort(self) -> None:
+        """Drop the connection without a close frame."""
+        self._transport.abort()
+
+    async def write(self) -> None:
+        """Send what is queued until the connection ends."""
+        with suppress(ConnectionError):
+            while (frame := await self._frames.get()) is not None:
+                if isinstance(frame, bytes):
+                    await self._socket.send_bytes(frame)
+                else:
+                    await self._socket.send_str(frame)
+            await self._socket.close(code=1001)
+
+
+class _Refused(Exception):
+    """A request that Bybit answers with retCode 10001."""
+
+
+class DemoExchange:
+    """The exchange: ``async with DemoExchange(...) as exchange``, then talk to ``rest_url`` and ``ws_url``.
+
+    ``source`` is a generated market, or ascending bars for each symbol, where a missing bar is simply
+    never published. Everything before ``live_from_ms`` (a bar's start) is history. Time stands still
+    there until a client subscribes to a kline topic; then bars are streamed, one in ``bar_seconds`` of
+    local time, until the source or ``max_bars`` is over and ``exhausted`` is set; REST still serves.
+    With ``pause_when_alone``, the default, time stands still again while nobody listens to klines, so
+    that a demo waits for a bot that restarts; without it bars go on closing, as on a real exchange.
+
+    The bars that it is right about are :meth:`closed_bars`, whatever ``faults`` make of them on their
+    way. The methods ``misconfirm``, ``fail_rest``, ``refuse``, ``refuse_connections``, ``cut``,
+    ``silence`` and ``garble`` do single faults while it runs. Raises ValueError where symbols have no
+    bars or ``live_from_ms`` is off the grid.
+    """
+
+    def __init__(
+        self,
+        source: SyntheticMarket | Mapping[str, list[Bar]],
+        category: Category,
+        symbols: tuple[str, ...],
+        interval: str,
+        *,
+        live_from_ms: int,
+        bar_seconds: float,
+        max_bars: int | None = None,
+        pause_when_alone: bool = True,
+        faults: Faults = NO_FAULTS,
+    ) -> None:
+        self.category = category
+        self.symbols = tuple(sorted(symbols))
+        self.interval = interval
+        self.live_from_ms = live_from_ms
+        self.clock_ms = live_from_ms
+        """The exchange's time."""
+        self.exhausted = asyncio.Event()
+        self.requests: Counter[str] = Counter()
+        """REST requests so far by endpoint."""
+        self.rest_url = ""
+        self.ws_url = ""
+        self._interval_ms = INTERVAL_MS[interval]
+        if grid_start_ms(live_from_ms, interval) != live_from_ms:
+            raise ValueError(f"live_from_ms {live_from_ms} is no start of a bar of interval {interval}")
+        if isinstance(source, SyntheticMarket):
+            if source.interval != interval:
+                raise ValueError(f"the market generates bars of interval {source.interval}, not {interval}")
+            self._source: Source = GeneratedSource(source)
+        else:
+            if missing := [symbol for symbol in self.symbols if not source.get(symbol)]:
+                raise ValueError(f"no bars of {', '.join(missing)}")
+            self._source = ListedSource(source, interval)
+        last_ms = self._source.last_start_ms(self.symbols)
+        if max_bars is not None:
+            end_ms = live_from_ms + (max_bars - 1) * self._interval_ms
+            last_ms = end_ms if last_ms is None else min(last_ms, end_ms)
+        self._last_ms = last_ms
+        self._bar_seconds = bar_seconds
+        self._pause_when_alone = pause_when_alone
+        self._faults = faults
+        self._boards = {
+            symbol: Board(self._source, self._source.instrument(symbol, category)) for symbol in self.symbols
+        }
+        # A long bar is pushed about once a second, as on the real exchange, a short one a few times.
+        pushes = min(max(4, int(bar_seconds)), 120)
+        self._fractions = [_EDGE + (1.0 - 2.0 * _EDGE) * k / (pushes - 1) for k in range(pushes)]
+        self._closed_until_ms = live_from_ms
+        self._held: list[tuple[int, int, str, bytes]] = []
+        self._pushes = 0
+        self._dials = 0
+        self._listeners: dict[str, set[_Connection]] = {}
+        self._listened = asyncio.Event()
+        self._connections: set[_Connection] = set()
+        self._silences: list[tuple[float, str]] = []
+        self._misconfirms: dict[str, deque[ConfirmFault]] = {symbol: deque() for symbol in self.symbols}
+        self._rest_failures: deque[tuple[RestFault, str]] = deque()
+        self._refusals: dict[str, int] = {}
+        self._refused_connections = 0
+        self._endpoints: dict[str, Callable[[Mapping[str, str]], dict[str, Any]]] = {
+            "time": self._time,
+            "kline": self._kline,
+            "mark-price-kline": self._mark_kline,
+            "instruments-info": self._instruments,
+            "tickers": self._tickers,
+            "funding/history": self._funding,
+            "risk-limit": self._risk_limit,
+        }
+
+    async def __aenter__(self) -> "DemoExchange":
+        app = web.Application()
+        app.router.add_get("/v5/market/{endpoint:.+}", self._rest)
+        app.router.add_get("/v5/public/{category:linear|spot}", self._websocket)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.rest_url, self.ws_url = f"http://{host}:{port}", f"ws://{host}:{port}"
+        for board in self._boards.values():
+            board.begin(self.live_from_ms)
+        self._stream_task = asyncio.create_task(self._stream())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream_task.cancel()
+        self.cut(close_frame=False)
+        await self._runner.cleanup()
+        with suppress(asyncio.CancelledError):
+            await self._stream_task
+
+    @property
+    def connections(self) -> int:
+        """Open websockets."""
+        return len(self._connections)
+
+    def closed_bars(self, symbol: str) -> list[Bar]:
+        """The truth: every bar that has closed since ``live_from_ms``, ascending."""
+        last_ms = self._closed_until_ms - self._interval_ms
+        count = (self._closed_until_ms - self.live_from_ms) // self._interval_ms
+        return self._source.newest(symbol, self.live_from_ms, last_ms, count) if count else []
+
+    def history(self, symbol: str, count: int) -> list[Bar]:
+        """The newest ``count`` bars before ``live_from_ms``, ascending."""
+        return self._source.newest(symbol, 0, self.live_from_ms - 1, count)
+
+    # Single faults, for tests.
+
+    def misconfirm(self, symbol: str, *kinds: ConfirmFault) -> None:
+        """Let the symbol's next confirmations go wrong, one by one."""
+        self._misconfirms[symbol].extend(kinds)
+
+    def fail_rest(self, kind: RestFault, times: int = 1, endpoint: str = "") -> None:
+        """Let the next requests fail, of one endpoint (``kline``, ``funding/history`` …) or of any."""
+        self._rest_failures.extend([(kind, endpoint)] * times)
+
+    def refuse(self, topic: str, times: int = 1) -> None:
+        """Refuse the next requests that contain this topic; -1 refuses them for ever."""
+        self._refusals[topic] = times
+
+    def refuse_connections(self, times: int = 1) -> None:
+        """Answer the next websocket handshakes with HTTP 503."""
+        self._refused_connections = times
+
+    def cut(self, *, close_frame: bool = False) -> None:
+        """Drop every websocket, with a close frame or without."""
+        for connection in list(self._connections):
+            self._forget(connection)
+            if close_frame:
+                connection.close()
+            else:
+                connection.abort()
+
+    def silence(self, seconds: float, topic: str = "") -> None:
+        """Send no data for so long, of topics that begin with ``topic`` or of any; pings are answered."""
+        self._silences.append((asyncio.get_running_loop().time() + seconds, topic))
+
+    def garble(self, kind: GarbageFrame) -> None:
+        """Send every connection a frame that no client expects."""
+        for connection in self._connections:
+            connection.send(garbage_frame(kind, connection.topics))
+
+    # The stream.
+
+    async def _stream(self) -> None:
+        """Publish bar after bar, with pushes along the way and a confirmation at its close."""
+        loop = asyncio.get_running_loop()
+        start_ms, due = self.live_from_ms, 0.0
+        while self._last_ms is None or start_ms <= self._last_ms:
+            running = [board for board in self._boards.values() if board.begin(start_ms)]
+            passed = 0.0
+            for number, fraction in enumerate((*self._fractions, 1.0)):
+                if not self._listened.is_set() and (self._pause_when_alone or not due):
+                    await self._listened.wait()
+                    due = loop.time()
+                # A stall of the machine is not made up for by a burst of more than one bar.
+                due = max(due, loop.time() - self._bar_seconds)
+                due += (fraction - passed) * self._bar_seconds
+                passed = fraction
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                if fraction == 1.0:
+                    break
+                self.clock_ms = start_ms + int(fraction * self._interval_ms)
+                self._push(running)
+                if number == 0:
+                    self._release(start_ms, 0)
+                self._misbehave()
+            self._close(running, start_ms)
+            start_ms += self._interval_ms
+        for *_, topic, message in self._held:
+            self._publish(topic, message)
+        self._held.clear()
+        self.exhausted.set()
+
+    def _push(self, boards: list[Board]) -> None:
+        """Running bars and quotes as they stand now."""
+        for board in boards:
+            bar, symbol = board.bar, board.instrument.symbol
+            assert bar is not None
+            topic = self._kline_topic(symbol)
+            if topic in self._listeners:
+                self._publish(
+                    topic, self._kline_message(topic, self._entry(board.running(bar, self.clock_ms), False))
+                )
+            board.updates += 1
+            if f"tickers.{symbol}" in self._listeners:
+                self._publish(f"tickers.{symbol}", self._ticker_message(board))
+            if f"orderbook.1.{symbol}" in self._listeners:
+                self._publish(f"orderbook.1.{symbol}", self._book_message(board))
+
+    def _close(self, boards: list[Board], start_ms: int) -> None:
+        """Confirm the bars of one close, or let that go wrong."""
+        end_ms = start_ms + self._interval_ms
+        self.clock_ms = end_ms + _CONFIRM_AFTER_MS
+        self._closed_until_ms = end_ms
+        for board in boards:
+            bar, symbol = board.bar, board.instrument.symbol
+            assert bar is not None
+            queued = self._misconfirms[symbol]
+            fault = queued.popleft() if queued else self._faults.confirmation(symbol, start_ms)
+            topic = self._kline_topic(symbol)
+            entry = self._entry(board.running(bar, end_ms), True)
+            message = self._kline_message(topic, entry)
+            if fault is None:
+                self._publish(topic, message)
+            elif fault == "repeat":
+                self._publish(topic, message)
+                self._publish(topic, message)
+            elif fault == "revise":
+                self._publish(topic, message)
+                self._publish(
+                    topic, self._kline_message(topic, entry | {"close": entry["low"], "volume": "1"})
+                )
+            elif fault in ("late", "reorder", "delay"):
+                bars = 1 if fault != "delay" else 2 + (start_ms // self._interval_ms) % 4
+                stage = 0 if fault == "late" else 1
+                self._held.append((start_ms + bars * self._interval_ms, stage, topic, message))
+            elif fault in BROKEN:
+                # A confirmation of a symbol that nobody asked for comes where the right one should have.
+                shown = topic if fault != "unknown_symbol" else self._kline_topic("NOBODYUSDT")
+                broken = break_confirmation(entry, fault, self._interval_ms)
+                self._publish(topic, self._kline_message(shown, broken))
+        self._release(start_ms, 1)
+
+    def _release(self, start_ms: int, stage: int) -> None:
+        """Send the confirmations that were held back until now: 0 after a bar's first push, 1 after its close."""
+        due = [held for held in self._held if held[:2] <= (start_ms, stage)]
+        self._held = [held for held in self._held if held[:2] > (start_ms, stage)]
+        for *_, topic, message in due:
+            self._publish(topic, message)
+
+    def _misbehave(self) -> None:
+        """Garbage, cuts and silences, as often as the faults say."""
+        faults = self._faults
+        self._pushes += 1
+        if not (faults.garbage or faults.cut or faults.silence):
+            return
+        draws = random.Random(f"{faults.seed}/push/{self._pushes}")
+        if draws.random() < faults.garbage:
+            self.garble(draws.choice(get_args(GarbageFrame)))
+        if draws.random() < faults.cut:
+            self.cut(close_frame=draws.random() < 0.5)
+        if draws.random() < faults.silence:
+            self.silence(faults.silence_seconds)
+
+    def _publish(self, topic: str, message: bytes) -> None:
+        listeners = self._listeners.get(topic)
+        if not listeners:
+            return
+        if self._silences:
+            now = asyncio.get_running_loop().time()
+            self._silences = [silence for silence in self._silences if silence[0] > now]
+            if any(topic.startswith(prefix) for _, prefix in self._silences):
+                return
+        text = message.decode()
+        for connection in list(listeners):
+            connection.send(text)
+
+    # Messages.
+
+    def _kline_topic(self, symbol: str) -> str:
+        return f"kline.{self.interval}.{symbol}"
+
+    def _entry(self, bar: RunningBar, confirm: bool) -> dict[str, Any]:
+        end_ms = bar.start_ms + self._interval_ms - 1
+        return {
+            "start": bar.start_ms,
+            "end": end_ms,
+            "interval": self.interval,
+            "open": plain(bar.open),
+            "close": plain(bar.close),
+            "high": plain(bar.high),
+            "low": plain(bar.low),
+            "volume": plain(bar.volume),
+            "turnover": plain(bar.turnover),
+            "confirm": confirm,
+            "timestamp": max(bar.start_ms, min(self.clock_ms, end_ms) - 23),
+        }
+
+    def _kline_message(self, topic: str, entry: Any) -> bytes:
+        return msgspec.json.encode({"topic": topic, "data": [entry], "ts": self.clock_ms, "type": "snapshot"})
+
+    def _ticker_message(self, board: Board) -> bytes:
+        """A delta of what changed since the last push on linear, all of it on spot."""
+        fields = board.ticker(self.clock_ms)
+        changed = {
+            name: value
+            for name, value in fields.items()
+            if name == "symbol" or board.shown.get(name) != value
+        }
+        board.shown = fields
+        if self.category == "spot":
+            return self._ticker(board, "snapshot", fields)
+        return self._ticker(board, "delta", changed)
+
+    def _ticker(self, board: Board, kind: str, fields: dict[str, str]) -> bytes:
+        message = {"topic": f"tickers.{board.instrument.symbol}", "type": kind, "data": fields}
+        return msgspec.json.encode(message | {"cs": 24_000_000_000 + board.updates, "ts": self.clock_ms})
+
+    def _book_message(self, board: Board) -> bytes:
+        assert board.bar is not None
+        symbol = board.instrument.symbol
+        price = board.running(board.bar, self.clock_ms).close
+        bid, bid_size, ask, ask_size = (plain(figure) for figure in board.quote(price))
+        data = {
+            "s": symbol,
+            "b": [[bid, bid_size]],
+            "a": [[ask, ask_size]],
+            "u": 1_000 + board.updates,
+            "seq": 70_000_000_000 + board.updates,
+        }
+        message = {"topic": f"orderbook.1.{symbol}", "type": "snapshot", "ts": self.clock_ms, "data": data}
+        return msgspec.json.encode(message | {"cts": self.clock_ms - 3})
+
+    # Websocket.
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        self._dials += 1
+        draws = random.Random(f"{self._faults.seed}/dial/{self._dials}")
+        if self._refused_connections or draws.random() < self._faults.refused_connections:
+            self._refused_connections = max(0, self._refused_connections - 1)
+            raise web.HTTPServiceUnavailable
+        # The timeout bounds how long a close waits for the other side's.
+        socket = web.WebSocketResponse(compress=False, timeout=0.2)
+        await socket.prepare(request)
+        assert request.transport is not None
+        connection = _Connection(socket, request.transport, self._dials)
+        self._connections.add(connection)
+        writer = asyncio.create_task(connection.write())
+        try:
+            async for message in socket:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    self._control(connection, message.data, request.match_info["category"])
+        finally:
+            self._forget(connection)
+            # A close frame on its way out is left to go.
+            if not connection.leaving:
+                writer.cancel()
+            with suppress(asyncio.CancelledError):
+                await writer
+        return socket
+
+    def _forget(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        for topic in list(connection.topics):
+            self._unlisten(connection, topic)
+
+    def _unlisten(self, connection: _Connection, topic: str) -> None:
+        connection.topics.discard(topic)
+        listeners = self._listeners.get(topic, set())
+        listeners.discard(connection)
+        if not listeners:
+            self._listeners.pop(topic, None)
+        if not any(topic.startswith("kline.") for topic in self._listeners):
+            self._listened.clear()
+
+    def _control(self, connection: _Connection, text: str | bytes, category: str) -> None:
+        """Answer one control frame."""
+        try:
+            frame = msgspec.json.decode(text)
+        except msgspec.MsgspecError:
+            frame = None
+        if not isinstance(frame, dict):
+            connection.send(_answer(connection, "", "", "Failed to decode incoming data", success=False))
+            return
+        op, request_id, topics = frame.get("op"), str(frame.get("req_id", "")), frame.get("args", [])
+        if op == "ping":
+            connection.send(_answer(connection, "ping", request_id, "pong"))
+            return
+        if op not in ("subscribe", "unsubscribe"):
+            connection.send(_answer(connection, str(op or ""), request_id, "error:invalid op", success=False))
+            return
+        known = isinstance(topics, list) and all(isinstance(topic, str) for topic in topics)
+        problem = self._problem(connection, topics, category) if known else "error:invalid args"
+        if op == "subscribe" and problem:
+            connection.send(_answer(connection, op, request_id, problem, success=False))
+            return
+        agreed = "subscribe" if op == "subscribe" and category == "spot" else ""
+        connection.send(_answer(connection, op, request_id, agreed))
+        for topic in topics:
+            if op == "subscribe":
+                self._subscribe(connection, topic)
+            else:
+                self._unlisten(connection, topic)
+
+    def _problem(self, connection: _Connection, topics: list[str], category: str) -> str | None:
+        """Why a subscription is refused as a whole: the first bad topic, in Bybit's words."""
+        if category == "spot" and len(topics) > 10:
+            return "args size >10"
+        for topic in topics:
+            kind, _, symbol = topic.rpartition(".")
+            kinds = (f"kline.{self.interval}", "tickers", "orderbook.1")
+            if category != self.category or kind not in kinds or symbol not in self._boards:
+                return f"error:handler not found,topic:{topic}"
+            if topic in connection.topics:
+                return f"error:already subscribed,topic:{topic}"
+            left = self._refusals.setdefault(topic, self._faults.refused_subscriptions)
+            if left:
+                self._refusals[topic] = left - 1 if left > 0 else left
+                return f"error:handler not found,topic:{topic}"
+        return None
+
+    def _subscribe(self, connection: _Connection, topic: str) -> None:
+        kind, _, symbol = topic.rpartition(".")
+        connection.topics.add(topic)
+        self._listeners.setdefault(topic, set()).add(connection)
+        board = self._boards[symbol]
+        if kind.startswith("kline"):
+            self._listened.set()
+        elif board.bar is not None and kind == "tickers":
+            # Deltas are shared and go on from what was pushed last; for a first listener, from now.
+            if len(self._listeners[topic]) == 1:
+                board.shown = board.ticker(self.clock_ms)
+            connection.send(self._ticker(board, "snapshot", board.shown).decode())
+        elif board.bar is not None:
+            connection.send(self._book_message(board).decode())
+
+    # REST.
+
+    async def _rest(self, request: web.Request) -> web.StreamResponse:
+        endpoint = request.match_info["endpoint"]
+        self.requests[endpoint] += 1
+        fault = self._rest_fault(endpoint)
+        if fault == "slow":
+            await asyncio.sleep(self._faults.slow_seconds)
+        elif fault == "dropped":
+            assert request.transport is not None
+            request.transport.abort()
+        elif fault is not None and fault.startswith("http"):
+            status = int(fault[4:])
+            return web.Response(status=status, text=_HTML.format(status), content_type="text/html")
+        elif fault is not None and fault.startswith("code"):
+            reset = {"X-Bapi-Limit-Reset-Timestamp": str(self.clock_ms + 200)}
+            return self._json(int(fault[4:]), _ERRORS[fault], {}, reset if fault == "code10006" else {})
+        handler = self._endpoints.get(endpoint)
+        if handler is None:
+            return self._json(10017, "Route not found.", {})
+        try:
+            result = handler(request.query)
+        except _Refused as refusal:
+            return self._json(10001, str(refusal), {})
+        if "list" in result and fault == "empty":
+            result["list"] = []
+        if endpoint == "kline" and fault in ("missing_bar", "broken_row"):
+            spoil_rows(result["list"], fault, self._closed_until_ms)
+        response = self._json(0, "OK", result)
+        if fault == "broken_json":
+            assert isinstance(response.body, bytes)
+            response.body = response.body[: len(response.body) // 2]
+        return response
+
+    def _rest_fault(self, endpoint: str) -> RestFault | None:
+        for planned in self._rest_failures:
+            if planned[1] in ("", endpoint):
+                self._rest_failures.remove(planned)
+                return planned[0]
+        if not self._faults.rest:
+            return None
+        draws = random.Random(f"{self._faults.seed}/rest/{self.requests.total()}")
+        return draws.choice(self._faults.rest_kinds) if draws.random() < self._faults.rest else None
+
+    def _json(
+        self, code: int, message: str, result: dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> web.Response:
+        envelope = {
+            "retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": self.clock_ms,
+        }  # fmt: skip
+        return web.Response(
+            body=msgspec.json.encode(envelope), content_type="application/json", headers=headers or {}
+        )
+
+    def _time(self, query: Mapping[str, str]) -> dict[str, Any]:
+        return {"timeSecond": str(self.clock_ms // 1000), "timeNano": str(self.clock_ms * 1_000_000)}
+
+    def _board(self, query: Mapping[str, str]) -> Board:
+        """The symbol that is asked for, in its category."""
+        board = self._boards.get(query.get("symbol", ""))
+        if board is None or _category(query) != self.category:
+            raise _Refused(f"params error: symbol invalid {query.get('symbol', '')}".rstrip())
+        return board
+
+    def _kline(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Bars newest first, the running one included; where a range holds more than ``limit``, the newest."""
+        board = self._board(query)
+        if query.get("interval") != self.interval:
+            raise _Refused("Invalid period!")
+        start, end, limit = _integer(query, "start"), _integer(query, "end"), _limit(query, 200, 1000)
+        symbol = board.instrument.symbol
+        first_ms = 0 if start is None else grid_start_ms(start, self.interval)
+        last_ms = self.clock_ms if end is None else min(end, self.clock_ms)
+        running_ms = grid_start_ms(self.clock_ms, self.interval)
+        # After the last bar that is ever streamed none is running, though a file may go on.
+        if self._last_ms is not None:
+            last_ms = min(last_ms, self._last_ms)
+        take = self._source.oldest if start is not None and end is None else self._source.newest
+        rows = []
+        for bar in reversed(take(symbol, first_ms, last_ms, limit)):
+            shown = board.running(bar, self.clock_ms if bar.start_ms == running_ms else bar.close_ms)
+            figures = (shown.open, shown.high, shown.low, shown.close, shown.volume, shown.turnover)
+            rows.append([str(bar.start_ms), *(plain(figure) for figure in figures)])
+        return {"category": self.category, "symbol": symbol, "list": rows}
+
+    def _mark_kline(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Mark price bars, newest first, of any interval up to the source's own."""
+        board = self._board(query)
+        step = INTERVAL_MS.get(query.get("interval", ""), 0)
+        if self.category == "spot" or not 0 < step <= self._interval_ms:
+            raise _Refused("Invalid period!")
+        start, end, limit = _integer(query, "start"), _integer(query, "end"), _limit(query, 200, 1000)
+        last_ms = grid_start_ms(min(self.clock_ms if end is None else end, self.clock_ms), query["interval"])
+        first_ms = last_ms - (limit - 1) * step
+        if start is not None:
+            first_ms = max(first_ms, grid_start_ms(start, query["interval"]))
+            if end is None:
+                first_ms = grid_start_ms(start, query["interval"])
+                last_ms = min(last_ms, first_ms + (limit - 1) * step)
+        symbol = board.instrument.symbol
+        count = max(0, last_ms - first_ms) // self._interval_ms + 2
+        bars = self._source.newest(symbol, 0, last_ms, count)
+        starts = [bar.start_ms for bar in bars]
+        rows = []
+        for at_ms in range(last_ms, first_ms - 1, -step):
+            place = bisect_right(starts, at_ms) - 1
+            if place < 0:
+                break
+            bar = bars[place]
+            until_ms = min(at_ms + step, self.clock_ms)
+            third = self._interval_ms // 3
+            turns = (bar.start_ms + third, bar.start_ms + 2 * third)
+            times = (at_ms, until_ms, *(turn for turn in turns if at_ms < turn < until_ms))
+            marks = [board.mark(bar, time_ms) for time_ms in times]
+            figures = (marks[0], max(marks), min(marks), marks[1])
+            rows.append([str(at_ms), *(plain(figure) for figure in figures)])
+        return {"category": self.category, "symbol": symbol, "list": rows}
+
+    def _instruments(self, query: Mapping[str, str]) -> dict[str, Any]:
+        category = _category(query)
+        limit, begin = _limit(query, 500, 1000), _integer(query, "cursor") or 0
+        if "symbol" in query:
+            boards = [self._board(query)]
+        else:
+            boards = list(self._boards.values()) if category == self.category else []
+        if query.get("status", "Trading") != "Trading":
+            boards = []
+        listed = [instrument_fields(board.instrument) for board in boards]
+        if category == "spot":
+            return {"category": category, "list": listed}
+        cursor = str(begin + limit) if begin + limit < len(listed) else ""
+        return {"category": category, "list": listed[begin : begin + limit], "nextPageCursor": cursor}
+
+    def _tickers(self, query: Mapping[str, str]) -> dict[str, Any]:
+        category = _category(query)
+        if "symbol" in query:
+            boards = [self._board(query)]
+        else:
+            boards = list(self._boards.values()) if category == self.category else []
+        listed = []
+        for board in boards:
+            fields = board.ticker(self.clock_ms)
+            if fields and category == "spot":
+                price = Decimal(fields["lastPrice"])
+                names = ("bid1Price", "bid1Size", "ask1Price", "ask1Size")
+                fields |= dict(zip(names, map(plain, board.quote(price)), strict=True))
+            listed.append(fields)
+        return {"category": category, "list": [fields for fields in listed if fields]}
+
+    def _funding(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Settled rates, newest first."""
+        board = self._board(query)
+        start, end = _integer(query, "startTime"), _integer(query, "endTime")
+        if self.category == "spot":
+            raise _Refused("params error: category invalid")
+        if start is not None and end is None:
+            raise _Refused("params error: endTime can not be empty when startTime is given")
+        limit, symbol = _limit(query, 200, 200), board.instrument.symbol
+        newest_ms = min(self.clock_ms if end is None else end, self.clock_ms)
+        newest_ms -= newest_ms % FUNDING_MS
+        first = self._source.oldest(symbol, 0, self.clock_ms, 1)
+        oldest_ms = max(first[0].start_ms if first else newest_ms + 1, start or 0)
+        listed = [
+            {
+                "symbol": symbol,
+                "fundingRate": plain(board.funding_rate(at_ms)),
+                "fundingRateTimestamp": str(at_ms),
+            }
+            for at_ms in range(newest_ms, newest_ms - limit * FUNDING_MS, -FUNDING_MS)
+            if at_ms >= oldest_ms
+        ]
+        return {"category": self.category, "list": listed}
+
+    def _risk_limit(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Five tiers a symbol, 15 symbols a page."""
+        category, begin = _category(query), _integer(query, "cursor") or 0
+        if category == "spot":
+            raise _Refused("params error: category invalid")
+        if "symbol" in query:
+            boards = [self._board(query)]
+        else:
+            boards = list(self._boards.values()) if category == self.category else []
+        page = [tier for board in boards[begin : begin + 15] for tier in risk_tiers(board.instrument.symbol)]
+        cursor = str(begin + 15) if begin + 15 < len(boards) else ""
+        return {"category": category, "list": page, "nextPageCursor": cursor}
+
+
+_ERRORS = {
+    "code10000": "Server Timeout",
+    "code10006": "Too many visits. Exceeded the API Rate Limit.",
+    "code10016": "Server error.",
+}
+
+
+def _answer(connection: _Connection, op: str, request_id: str, message: str, *, success: bool = True) -> str:
+    """A control frame's answer."""
+    answer = {
+        "success": success, "ret_msg": message, "conn_id": connection.id, "req_id": request_id, "op": op,
+    }  # fmt: skip
+    return msgspec.json.encode(answer).decode()
+
+
+def _category(query: Mapping[str, str]) -> str:
+    category = query.get("category", "linear")
+    if category not in ("linear", "spot", "inverse", "option"):
+        raise _Refused("params error: Category is invalid")
+    return category
+
+
+def _integer(query: Mapping[str, str], name: str) -> int | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise _Refused(f"params error: {name} invalid")
+    return int(text)
+
+
+def _limit(query: Mapping[str, str], default: int, most: int) -> int:
+    limit = _integer(query, "limit")
+    if limit == 0:
+        raise _Refused("params error: limit invalid")
+    return min(default if limit is None else limit, most)

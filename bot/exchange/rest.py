@@ -1,0 +1,273 @@
+"""History, instruments, funding and mark prices over REST, through ccxt's asyncio client."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, cast
+
+import ccxt.async_support as ccxt
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from bot.errors import ConfigError, FeedError
+from bot.exchange import wire
+from bot.market import INTERVAL_MS, Bar, BarSource, Category, Instrument
+
+PAGE_BARS = 1000
+"""Bybit's largest page of klines."""
+_PAGE_FUNDING = 200
+_ATTEMPTS = 4
+_BAN_SECONDS = 600.0
+"""Bybit asks an address that it refused with HTTP 403 to send nothing for ten minutes."""
+_MILLISECONDS_A_REQUEST = 10
+"""Pace of requests: 500 in 5 s, under Bybit's 600 an address."""
+
+
+class RequestRefused(FeedError):
+    """The exchange understood the request and will not answer it; asking again changes nothing."""
+
+
+class Banned(FeedError):
+    """The exchange refused this address; nothing is sent until the ten minutes are over."""
+
+
+class _Answer(Exception):
+    """An HTTP answer that is no good, before it is known what it means."""
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str]) -> None:
+        super().__init__(f"HTTP {status}, retCode {code or '-'}: {message[:120]}")
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+
+class _Client(ccxt.bybit):  # type: ignore[misc]
+    """ccxt's client with Bybit's refusals told apart: ccxt maps 403, 429 and 10016 to unlike classes."""
+
+    def handle_errors(  # ccxt's hook
+        self,
+        httpCode: int,
+        reason: str,
+        url: str,
+        method: str,
+        headers: Any,
+        body: str,
+        response: Any,
+        *_: Any,
+    ) -> None:
+        code = str(response.get("retCode", "")) if isinstance(response, dict) else ""
+        if httpCode != 200 or code != "0":
+            text = response.get("retMsg", "") if isinstance(response, dict) else (reason or "no JSON")
+            lower = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
+            raise _Answer(httpCode, code, str(text), lower)
+
+
+_REFUSALS = {"10001", "10017", "10029", "10009", "10024"}
+
+
+class BybitRest:
+    """Bybit's public REST endpoints for one category. Everything it raises is a FeedError.
+
+    Answers that may pass (timeouts, gateways, limits, broken JSON) are tried again a few times with
+    growing, jittered pauses; who calls it decides whether to go on after that. ``base_url`` is the
+    host part. ``on_ban`` is told once when the exchange bans the address.
+    """
+
+    def __init__(
+        self, base_url: str, category: Category, on_ban: Callable[[str], None] | None = None
+    ) -> None:
+        self._category = category
+        self._on_ban = on_ban
+        self._banned_until = 0.0
+        self._client = _Client(
+            {"enableRateLimit": True, "rateLimit": _MILLISECONDS_A_REQUEST / 5, "timeout": 10_000}
+        )
+        for part in ("spot", "futures", "v2", "public", "private"):
+            self._client.urls["api"][part] = base_url.rstrip("/")
+        self.host = base_url
+
+    async def __aenter__(self) -> "BybitRest":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def time_ms(self) -> int:
+        """The exchange's clock."""
+        return _time(await self._get("Time", {}))
+
+    async def instruments(self, symbols: tuple[str, ...]) -> dict[str, Instrument]:
+        """The rules of each symbol. Raises ConfigError for one that the exchange does not trade."""
+        found: dict[str, Instrument] = {}
+        for symbol in symbols:
+            try:
+                answer = await self._get("InstrumentsInfo", {"category": self._category, "symbol": symbol})
+            except RequestRefused as error:
+                raise _unknown(symbol, self._category) from error
+            rows = [row for row in _list(answer) if isinstance(row, dict) and row.get("symbol") == symbol]
+            if not rows:
+                raise _unknown(symbol, self._category)
+            try:
+                found[symbol] = wire.instrument(rows[0], self._category)
+            except wire.MalformedFrame as error:
+                raise FeedError(str(error)) from error
+        return found
+
+    async def bars(
+        self, symbol: str, interval: str, first_ms: int, last_ms: int, source: BarSource
+    ) -> tuple[list[Bar], list[str], int]:
+        """Closed bars with starts in [first_ms, last_ms], at most one page, ascending.
+
+        Returns the bars, what was wrong with rows that contradict themselves, and the newest start that
+        the answer shows at all (one past ``last_ms`` is asked for), 0 where it was empty: a bar that is
+        absent although a later one shows was not published (yet); an empty answer says nothing.
+        """
+        step = INTERVAL_MS[interval]
+        # One bar more than asked: its presence proves that the answer reaches the end of the range.
+        end_ms = min(last_ms, first_ms + (PAGE_BARS - 2) * step) + step
+        answer = await self._get(
+            "Kline",
+            {
+                "category": self._category, "symbol": symbol, "interval": interval,
+                "start": first_ms, "end": end_ms, "limit": PAGE_BARS,
+            },
+        )  # fmt: skip
+        now_ms = _time(answer)
+        bars: dict[int, Bar] = {}
+        refused: list[str] = []
+        newest = 0
+        for row in _list(answer):
+            try:
+                bar = wire.bar_from_row(row, symbol, interval, source)
+            except wire.MalformedFrame as error:
+                refused.append(f"{error} in {row!r}")
+                continue
+            newest = max(newest, bar.start_ms)
+            # Nothing in a row says that the bar is still open; only the clock does.
+            if first_ms <= bar.start_ms < end_ms and bar.close_ms <= now_ms:
+                bars[bar.start_ms] = bar
+        return [bars[start] for start in sorted(bars)], refused, newest
+
+    async def newest_closed(self, symbol: str, interval: str) -> int | None:
+        """Start of the newest bar that has closed; None where the answer shows none (which says nothing)."""
+        answer = await self._get(
+            "Kline", {"category": self._category, "symbol": symbol, "interval": interval, "limit": 2}
+        )
+        step = INTERVAL_MS[interval]
+        try:
+            newest = max((int(row[0]) for row in _list(answer)), default=None)
+        except (TypeError, ValueError, IndexError, KeyError) as error:
+            raise FeedError(f"klines of {symbol}: {error!r}") from error
+        if newest is None:
+            return None
+        # The first row is normally the bar that is still open.
+        return newest if newest + step <= _time(answer) else newest - step
+
+    async def funding(self, symbol: str, since_ms: int, until_ms: int) -> list[tuple[int, Decimal]]:
+        """Settled funding as (time_ms, rate) with times in (since_ms, until_ms], ascending."""
+        settled: dict[int, Decimal] = {}
+        end_ms = until_ms
+        while True:
+            answer = await self._get(
+                "FundingHistory",
+                {
+                    "category": self._category, "symbol": symbol,
+                    "startTime": since_ms + 1, "endTime": end_ms, "limit": _PAGE_FUNDING,
+                },
+            )  # fmt: skip
+            try:
+                page = {
+                    int(row["fundingRateTimestamp"]): Decimal(row["fundingRate"]) for row in _list(answer)
+                }
+            except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+                raise FeedError(f"funding of {symbol}: {error!r}") from error
+            fresh = {at: rate for at, rate in page.items() if since_ms < at <= end_ms and at not in settled}
+            settled |= fresh
+            if not fresh or len(page) < _PAGE_FUNDING:
+                return sorted(settled.items())
+            end_ms = min(fresh) - 1
+
+    async def mark_price(self, symbol: str, time_ms: int) -> Decimal | None:
+        """The mark price at a full minute: the open of that minute's mark price bar, None if not shown."""
+        answer = await self._get(
+            "MarkPriceKline",
+            {
+                "category": self._category, "symbol": symbol, "interval": "1",
+                "start": time_ms, "end": time_ms, "limit": 1,
+            },
+        )  # fmt: skip
+        try:
+            return next((Decimal(row[1]) for row in _list(answer) if int(row[0]) == time_ms), None)
+        except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+            raise FeedError(f"mark price of {symbol}: {error!r}") from error
+
+    async def _get(self, endpoint: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential_jitter(initial=0.2, max=3.0, jitter=0.2),
+            reraise=True,
+        )
+        return cast(dict[str, Any], await retrying(self._get_once, endpoint, parameters))
+
+    async def _get_once(self, endpoint: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        left = self._banned_until - time.monotonic()
+        if left > 0:
+            raise Banned(f"{self.host} refused this address; no requests for another {left:.0f} s")
+        try:
+            answer = await getattr(self._client, f"publicGetV5Market{endpoint}")(parameters)
+        except _Answer as error:
+            raise await self._meaning(error) from error
+        except (ccxt.BaseError, OSError, ValueError) as error:
+            raise FeedError(f"{self.host}: {type(error).__name__} {error}") from error
+        if not isinstance(answer, dict) or not isinstance(answer.get("result"), dict):
+            raise FeedError(f"{self.host}: an answer without a result")
+        return answer
+
+    async def _meaning(self, answer: _Answer) -> FeedError:
+        if answer.status == 403 or answer.code == "10018":
+            self._banned_until = time.monotonic() + _BAN_SECONDS
+            text = f"{self.host} refused this address (too many requests, or its country): {answer}"
+            if self._on_ban is not None:
+                self._on_ban(f"{text}; no requests for ten minutes")
+            return Banned(text)
+        if answer.code in _REFUSALS:
+            return RequestRefused(f"{self.host}: {answer}")
+        if answer.code == "10006":
+            await asyncio.sleep(_until_reset(answer.headers))
+        return FeedError(f"{self.host}: {answer}")
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, FeedError) and not isinstance(error, RequestRefused | Banned)
+
+
+def _unknown(symbol: str, category: Category) -> ConfigError:
+    return ConfigError(
+        f"run.symbols: Bybit does not trade {symbol!r} in category {category!r}; "
+        f"symbols look like BTCUSDT, categories are linear and spot"
+    )
+
+
+def _until_reset(headers: dict[str, str]) -> float:
+    """Seconds until the rate limit is reset, as far as the answer says; a pause of at most 5 s."""
+    try:
+        ahead = int(headers["x-bapi-limit-reset-timestamp"]) / 1000 - time.time()
+    except (KeyError, ValueError):
+        return 1.0
+    return min(max(ahead, 0.1), 5.0)
+
+
+def _list(answer: dict[str, Any]) -> list[Any]:
+    rows = answer["result"].get("list")
+    return rows if isinstance(rows, list) else []
+
+
+def _time(answer: dict[str, Any]) -> int:
+    try:
+        return int(answer["time"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FeedError("an answer without the exchange's time") from error

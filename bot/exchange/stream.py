@@ -1,0 +1,483 @@
+"""Live events in order: connect, resume, fill gaps. No bar is lost, repeated or reordered on its way in."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from bot.errors import FeedError
+from bot.exchange import wire
+from bot.exchange.config import ExchangeConfig
+from bot.exchange.rest import PAGE_BARS, BybitRest
+from bot.exchange.sequence import BarSequence, CloseOrder
+from bot.exchange.socket import Socket
+from bot.market import INTERVAL_MS, Bar, Category, Funding, Instrument, Notice, Quote, grid_start_ms
+
+Event = Bar | Quote | Funding | Notice
+
+_FUTURE_TOLERANCE_MS = 5_000
+_PATIENCE_SECONDS = 5.0
+_ACK_SECONDS = 10.0
+_QUOTE_EVERY_MS = 1_000
+_CONNECTS = 300
+_CONNECTS_SECONDS = 300.0
+"""At most so many connections in so long; Bybit allows 500 in five minutes."""
+_PAUSE_SECONDS = (0.1, 30.0)
+_HOLE_ATTEMPTS = 6
+"""Looks at a hole that the exchange's own list shows as a hole before it counts as never published."""
+_REPAIRS_BEFORE_REBUILD = 3
+_FUNDING_LOOKS = 20
+"""Bars over which a funding time that passed is asked for before it counts as none."""
+_OUTBOX_EVENTS = 5_000
+
+
+class _Symbol:
+    """What is known of one symbol's feed."""
+
+    def __init__(self, symbol: str, interval: str, last_start_ms: int | None, now: float) -> None:
+        self.sequence = BarSequence(symbol, interval, last_start_ms)
+        self.ticker = wire.TickerState(symbol)
+        self.running_ms = 0
+        self.progress = now
+        """Local time of the last new bar."""
+        self.suspect = True
+        """Whether to ask over REST at once: at the start, and after a confirmation that was refused."""
+        self.hole_since: float | None = None
+        self.repair_at = 0.0
+        self.repairing = False
+        self.failures = 0
+        self.looks = 0
+        self.repairs_in_a_row = 0
+        self.quoted_ms = 0
+
+
+class MarketStream:
+    """The market as the core sees it: bars in order without holes, quotes, funding, and notices.
+
+    ``last_starts`` holds the newest bar that the core already knows for each symbol; everything
+    closed since comes first, over REST, and where a newer bar has closed it is marked late.
+    ``funding_since`` gives for each symbol the time after which settled funding is wanted (none on
+    spot). ``waits(symbol)`` says whether an order waits for a quote; without one, quotes are
+    conflated to one a second of the exchange's time. ``async with`` it, then iterate.
+    """
+
+    def __init__(
+        self,
+        config: ExchangeConfig,
+        ws_url: str,
+        rest: BybitRest,
+        *,
+        category: Category,
+        interval: str,
+        instruments: dict[str, Instrument],
+        last_starts: dict[str, int | None],
+        funding_since: dict[str, int],
+        waits: Callable[[str], bool],
+    ) -> None:
+        now = time.monotonic()
+        self._config = config
+        self._rest = rest
+        self._category = category
+        self._interval = interval
+        self._step = INTERVAL_MS[interval]
+        self._url = f"{ws_url.rstrip('/')}/v5/public/{category}"
+        self._waits = waits
+        self._symbols = {
+            symbol: _Symbol(symbol, interval, last, now) for symbol, last in sorted(last_starts.items())
+        }
+        self._order = CloseOrder((state.sequence for state in self._symbols.values()), _PATIENCE_SECONDS)
+        self._funding = _FundingWatch(rest, instruments, funding_since, self._emit)
+        self._seconds_per_bar = self._step / 1000
+        self._paced = False
+        self._clock_ms = 0
+        self._heard = now
+        self._rebuild = False
+        self._outbox: deque[Event] = deque()
+        self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._look = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._stopped = False
+
+    async def __aenter__(self) -> "MarketStream":
+        self._spawn(self._stay_connected())
+        self._spawn(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            while not self._outbox and not self._stopped:
+                if self._failure is not None:
+                    raise self._failure
+                self._filled.clear()
+                await self._filled.wait()
+            if self._stopped:
+                return
+            if len(self._outbox) <= _OUTBOX_EVENTS:
+                self._drained.set()
+            yield self._outbox.popleft()
+
+    def stop(self) -> None:
+        """End the iteration after the event that it is at; what has not been handed on comes again later."""
+        self._stopped = True
+        self._filled.set()
+
+    @property
+    def clock_ms(self) -> int:
+        """The newest time that the exchange has told, 0 before it told any."""
+        return self._clock_ms
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = error
+            self._filled.set()
+
+    def _emit(self, event: Event) -> None:
+        self._outbox.append(event)
+        self._filled.set()
+
+    def _notice(self, kind: str, detail: str, symbol: str | None = None) -> None:
+        self._emit(Notice(kind=kind, time_ms=self._clock_ms, symbol=symbol, detail=detail))
+
+    # The connection.
+
+    async def _stay_connected(self) -> None:
+        """Hold a connection for ever: build it, read it, and build another when it ends."""
+        failures = 0
+        connects: deque[float] = deque(maxlen=_CONNECTS)
+        while True:
+            if len(connects) == _CONNECTS:
+                await asyncio.sleep(max(0.0, connects[0] + _CONNECTS_SECONDS - time.monotonic()))
+            connects.append(time.monotonic())
+            heard = self._heard
+            try:
+                await self._connect_and_read()
+            except FeedError as error:
+                self._notice("disconnected", str(error))
+            failures = 0 if self._heard > heard else failures + 1
+            shortest, longest = _PAUSE_SECONDS
+            await asyncio.sleep(min(longest, shortest * 2**failures) * random.uniform(0.5, 1.0))
+
+    async def _connect_and_read(self) -> None:
+        async with Socket(self._url, self._category) as socket:
+            self._rebuild = False
+            opened = time.monotonic()
+            unanswered = dict.fromkeys(self._topics(), opened)
+            refusals = 0
+            for topic in unanswered:
+                socket.send(wire.subscribe(topic))
+            for state in self._symbols.values():
+                # A missing field of a delta is unchanged since a snapshot of this connection only.
+                state.ticker = wire.TickerState(state.sequence.symbol)
+            self._notice("connected", self._url)
+            last = opened
+            while True:
+                now = time.monotonic()
+                if now - last >= self._config.silence_seconds:
+                    raise FeedError(f"silent for {now - last:.0f} s")
+                if self._rebuild:
+                    raise FeedError("a topic went silent while others go on")
+                for topic, asked in list(unanswered.items()):
+                    if now - asked > _ACK_SECONDS:
+                        unanswered[topic] = now
+                        socket.send(wire.subscribe(topic))
+                try:
+                    async with asyncio.timeout(min(1.0, last + self._config.silence_seconds - now)):
+                        raw = await socket.receive()
+                except TimeoutError:
+                    continue
+                await self._room()
+                try:
+                    message = wire.frame(raw)
+                    if message.topic:
+                        last = self._heard = time.monotonic()
+                        self._on_topic(message)
+                    elif message.op == "subscribe":
+                        topic = message.req_id
+                        if message.success or "already subscribed" in message.ret_msg:
+                            unanswered.pop(topic, None)
+                        elif topic in unanswered:
+                            # Asked again with growing pauses; until then its bars come over REST.
+                            refusals += 1
+                            pause = min(60.0, 2.0**refusals)
+                            unanswered[topic] = time.monotonic() + pause - _ACK_SECONDS
+                            self._notice("subscription_refused", message.ret_msg, _symbol_of(topic))
+                except wire.MalformedFrame as error:
+                    self._notice("refused", f"frame: {error}")
+
+    async def _room(self) -> None:
+        """Read no further while the core is far behind."""
+        while len(self._outbox) > _OUTBOX_EVENTS:
+            self._drained.clear()
+            await self._drained.wait()
+
+    def _topics(self) -> list[str]:
+        quotes = "orderbook.1" if self._category == "spot" else "tickers"
+        return [
+            topic
+            for symbol in self._symbols
+            for topic in (f"kline.{self._interval}.{symbol}", f"{quotes}.{symbol}")
+        ]
+
+    # Frames.
+
+    def _on_topic(self, message: wire.Frame) -> None:
+        kind, _, rest = message.topic.partition(".")
+        self._clock_ms = max(self._clock_ms, message.ts)
+        state = self._symbols.get(_symbol_of(message.topic))
+        if kind == "kline":
+            interval = rest.partition(".")[0]
+            if state is None or interval != self._interval:
+                self._notice("refused", f"bar of a topic nobody asked for: {message.topic}")
+                return
+            for entry in wire.kline_entries(message.data):
+                self._on_kline(state, entry, message.ts)
+            self._release()
+        elif state is not None and kind in ("tickers", "orderbook"):
+            quote = state.ticker.ticker(message) if kind == "tickers" else state.ticker.book(message)
+            if quote is not None:
+                self._on_quote(state, quote)
+
+    def _on_kline(self, state: _Symbol, entry: wire.KlineEntry | wire.MalformedFrame, ts: int) -> None:
+        symbol = state.sequence.symbol
+        try:
+            if isinstance(entry, wire.MalformedFrame):
+                raise entry
+            if not entry.confirm:
+                on_grid = grid_start_ms(entry.start, self._interval) == entry.start
+                if on_grid and entry.start <= ts + _FUTURE_TOLERANCE_MS:
+                    state.running_ms = max(state.running_ms, entry.start)
+                    state.sequence.running(entry.start)
+                return
+            bar = wire.bar_from_kline(entry, symbol, self._interval)
+            if bar.close_ms > ts + _FUTURE_TOLERANCE_MS:
+                raise wire.MalformedFrame("the bar closes in the exchange's future")
+        except wire.MalformedFrame as error:
+            self._notice("refused", f"bar: {error}", symbol)
+            state.suspect = True
+            self._look.set()
+            return
+        self._offer(state, bar)
+
+    def _offer(self, state: _Symbol, bar: Bar) -> bool:
+        """Hand a closed bar to its sequence; whether it was news."""
+        now = time.monotonic()
+        verdict = state.sequence.offer(bar)
+        if verdict == "revision":
+            self._notice("revision", f"{_at(bar.start_ms)} came again with other figures", bar.symbol)
+        if verdict != "new":
+            return False
+        if bar.source == "stream":
+            self._measure_pace(now - state.progress)
+            state.repairs_in_a_row = 0
+        state.progress = now
+        state.failures = state.looks = 0
+        self._order.heard(bar.symbol, now)
+        return True
+
+    def _measure_pace(self, seconds: float) -> None:
+        """Local seconds that a bar takes; a market may stream a minute in 50 ms."""
+        seconds = min(max(seconds, 0.001), self._step / 1000)
+        self._seconds_per_bar += (0.2 if self._paced else 1.0) * (seconds - self._seconds_per_bar)
+        self._paced = True
+
+    def _on_quote(self, state: _Symbol, quote: Quote) -> None:
+        if quote.time_ms < state.quoted_ms:
+            return
+        if quote.time_ms - state.quoted_ms >= _QUOTE_EVERY_MS or self._waits(quote.symbol):
+            state.quoted_ms = quote.time_ms
+            self._emit(quote)
+
+    def _release(self) -> None:
+        for bar in self._order.release(time.monotonic()):
+            self._emit(bar)
+            if bar.close_ms > self._clock_ms:
+                self._clock_ms = bar.close_ms
+            if self._funding.is_due(bar, self._symbols[bar.symbol].ticker.next_funding_ms):
+                self._spawn(self._funding.settle(bar.symbol, bar.close_ms))
+        # A hole that is still open is looked at by the watch.
+        if any(state.sequence.missing() for state in self._symbols.values()):
+            self._look.set()
+
+    # Repair.
+
+    async def _watch(self) -> None:
+        """Look after holes, overdue bars and patience, as often as any of them needs it."""
+        while True:
+            now = time.monotonic()
+            wake = now + 1.0
+            for state in self._symbols.values():
+                due = self._repair_due(state, now)
+                if due is not None and due <= now:
+                    state.repairing, state.suspect = True, False
+                    self._spawn(self._repair(state))
+                elif due is not None:
+                    wake = min(wake, due)
+            self._release()
+            self._look.clear()
+            if (patience := self._order.wait_seconds(now)) is not None:
+                wake = min(wake, now + patience)
+            try:
+                async with asyncio.timeout(max(0.002, wake - time.monotonic())):
+                    await self._look.wait()
+            except TimeoutError:
+                continue
+
+    def _repair_due(self, state: _Symbol, now: float) -> float | None:
+        """When this symbol should be asked for over REST: a hole after a grace, silence when overdue."""
+        if state.repairing:
+            return None
+        if state.suspect:
+            return state.repair_at
+        if state.sequence.missing() is None:
+            state.hole_since = None
+            slack = min(5.0, max(0.5, 0.5 * self._seconds_per_bar))
+            return max(state.repair_at, state.progress + self._seconds_per_bar + slack)
+        if state.hole_since is None:
+            state.hole_since = now
+        # A confirmation may come shortly after the next bar's first push.
+        return max(state.repair_at, state.hole_since + min(1.0, 0.2 * self._seconds_per_bar))
+
+    async def _repair(self, state: _Symbol) -> None:
+        try:
+            pause = await self._fetch_missing(state)
+        except FeedError as error:
+            state.failures += 1
+            pause = min(30.0, 0.5 * 2.0**state.failures) * random.uniform(0.5, 1.0)
+            self._notice("rest_failed", str(error), state.sequence.symbol)
+        finally:
+            state.repairing = False
+        state.repair_at = time.monotonic() + pause
+        self._release()
+        self._look.set()
+
+    async def _fetch_missing(self, state: _Symbol) -> float:
+        """Ask for what is missing, or whether anything has closed since; seconds until another look."""
+        sequence, step = state.sequence, self._step
+        short = min(2.0, max(0.05, 0.5 * self._seconds_per_bar))
+        if sequence.missing() is None:
+            closed = await self._rest.newest_closed(sequence.symbol, self._interval)
+            if closed is not None:
+                # Where exchange and stream disagree on what is still open, the more cautious one counts.
+                sequence.running(min(closed + step, state.running_ms or closed + step))
+        hole = sequence.missing()
+        if hole is None:
+            state.looks += 1
+            return float(min(30.0, short * 2**state.looks))
+        first, last = hole[0], min(hole[1], hole[0] + (PAGE_BARS - 2) * step)
+        bars, refused, newest = await self._rest.bars(
+            sequence.symbol, self._interval, first, last, "backfill"
+        )
+        for problem in refused:
+            self._notice("refused", f"bar over REST: {problem}", sequence.symbol)
+        news = [bar for bar in bars if self._offer(state, bar)]
+        if news:
+            span = f"{_at(news[0].start_ms)} to {_at(news[-1].start_ms)}"
+            self._notice("backfill", f"{len(news)} bars over REST, {span}", sequence.symbol)
+            state.repairs_in_a_row += 1
+            if state.repairs_in_a_row >= _REPAIRS_BEFORE_REBUILD and len(news) < PAGE_BARS // 2:
+                self._rebuild, state.repairs_in_a_row = True, 0
+            return 0.0
+        state.looks += 1
+        if newest > last and not refused and state.looks >= _HOLE_ATTEMPTS:
+            count = (last - first) // step + 1
+            self._notice("gap", f"{count} bars never published, {_at(first)} to {_at(last)}", sequence.symbol)
+            sequence.skip(first, last)
+            state.looks = 0
+            return 0.0
+        if newest and last > newest + step and state.looks >= _HOLE_ATTEMPTS:
+            self._notice("refused", f"nothing after {_at(newest)} has closed yet", sequence.symbol)
+            sequence.disbelieve(newest)
+            state.looks = 0
+        return float(min(4.0, short * 2**state.looks))
+
+
+class _FundingWatch:
+    """Fetches settled funding once its time has passed, in order, and hands it on."""
+
+    def __init__(
+        self,
+        rest: BybitRest,
+        instruments: dict[str, Instrument],
+        since: dict[str, int],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._rest = rest
+        self._every = {
+            symbol: rules.funding_interval_minutes * 60_000 for symbol, rules in instruments.items()
+        }
+        self._since = dict(since)
+        self._emit = emit
+        self._expected: dict[str, int] = {}
+        self._looks: dict[str, int] = {}
+        self._busy: set[str] = set()
+        self._at_funding: dict[str, Bar] = {}
+
+    def is_due(self, bar: Bar, announced_ms: int | None) -> bool:
+        """Whether a funding time has passed that is not settled yet.
+
+        Funding falls on multiples of the instrument's interval, and where the exchange changes that,
+        on the time that its ticker announced.
+        """
+        every = self._every.get(bar.symbol, 0)
+        if not every:
+            return False
+        due = bar.close_ms - bar.close_ms % every
+        if announced_ms is not None and announced_ms <= bar.close_ms:
+            due = max(due, announced_ms)
+        if due == bar.close_ms:
+            self._at_funding[bar.symbol] = bar
+        if due > self._expected.get(bar.symbol, 0):
+            self._expected[bar.symbol], self._looks[bar.symbol] = due, 0
+        return (
+            due > self._since.get(bar.symbol, 0)
+            and self._looks[bar.symbol] < _FUNDING_LOOKS
+            and bar.symbol not in self._busy
+        )
+
+    async def settle(self, symbol: str, until_ms: int) -> None:
+        self._busy.add(symbol)
+        self._looks[symbol] += 1
+        try:
+            for time_ms, rate in await self._rest.funding(symbol, self._since.get(symbol, 0), until_ms):
+                mark = await self._rest.mark_price(symbol, time_ms)
+                if mark is None:
+                    bar = self._at_funding.get(symbol)
+                    if bar is None or bar.close_ms != time_ms or self._looks[symbol] < _FUNDING_LOOKS // 2:
+                        raise FeedError(f"the mark price at {_at(time_ms)} is not there yet")
+                    mark = bar.close
+                    detail = f"no mark price at {_at(time_ms)}: the bar's close stands for it"
+                    self._emit(Notice(kind="mark_price", time_ms=time_ms, symbol=symbol, detail=detail))
+                self._since[symbol] = time_ms
+                self._emit(Funding(symbol=symbol, time_ms=time_ms, rate=rate, mark_price=mark))
+        except FeedError as error:
+            detail = f"funding: {error}"
+            self._emit(Notice(kind="rest_failed", time_ms=until_ms, symbol=symbol, detail=detail))
+        finally:
+            self._busy.discard(symbol)
+
+
+def _symbol_of(topic: str) -> str:
+    return topic.rpartition(".")[2]
+
+
+def _at(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

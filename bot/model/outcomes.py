@@ -1,0 +1,70 @@
+"""Moments that wait for their forward return."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from bot.market import INTERVAL_MS, Bar
+from bot.model.features import Key, log_return
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A moment and what came of it.
+
+    ``key`` is the moment's float32 unit vector, ``matured_ms`` the close of the bar that ended the
+    horizon, ``forward_return`` the log return from the moment's close to that one.
+    """
+
+    symbol: str
+    start_ms: int
+    matured_ms: int
+    key: Key
+    regime: str
+    forward_return: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    start_ms: int
+    due_start_ms: int
+    key: Key
+    regime: str
+    close: float
+
+
+class PendingOutcomes:
+    """The moments of each symbol whose horizon is still running."""
+
+    def __init__(self, horizon_bars: int) -> None:
+        self._horizon_bars = horizon_bars
+        self._waiting: dict[str, deque[_Moment]] = {}
+        self._next_start_ms: dict[str, int] = {}
+
+    def settle(self, bar: Bar) -> list[Episode]:
+        """The moments, none or one, whose horizon ended at this bar's close; they wait no longer.
+
+        A bar that does not directly follow its symbol's last one drops what was waiting: a horizon
+        with a gap in it has no outcome.
+        """
+        waiting = self._waiting.setdefault(bar.symbol, deque())
+        if self._next_start_ms.get(bar.symbol) != bar.start_ms:
+            waiting.clear()
+        self._next_start_ms[bar.symbol] = bar.start_ms + INTERVAL_MS[bar.interval]
+        if not waiting or waiting[0].due_start_ms != bar.start_ms:
+            return []
+        moment = waiting.popleft()
+        return [
+            Episode(
+                symbol=bar.symbol,
+                start_ms=moment.start_ms,
+                matured_ms=bar.close_ms,
+                key=moment.key,
+                regime=moment.regime,
+                forward_return=log_return(moment.close, float(bar.close)),
+            )
+        ]
+
+    def wait(self, bar: Bar, key: Key, regime: str) -> None:
+        """Let the moment at the close of ``bar``, which has just been settled with, wait."""
+        due_start_ms = bar.start_ms + self._horizon_bars * INTERVAL_MS[bar.interval]
+        self._waiting[bar.symbol].append(_Moment(bar.start_ms, due_start_ms, key, regime, float(bar.close)))

@@ -1,0 +1,178 @@
+"""The bars table: put bars in once, take them out in the order of their closes."""
+
+from collections.abc import AsyncIterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+from msgspec import Struct
+
+from bot.market import INTERVAL_MS, Bar, plain
+from bot.store.database import Database
+
+BarRow = tuple[str, str, int, str, str, str, str, str, str | None, str]
+
+# How many bars of all symbols together are read at once.
+_CHUNK_BARS = 4_096
+
+_INSERT = "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+
+# Trailing zeros are no difference, so figures are compared as numbers.
+_NOTE_DIFFERENCE = """
+INSERT INTO events (session_id, time_ms, kind, symbol, detail)
+SELECT ?11, start_ms, 'bar_differs', symbol,
+       printf('%s bar at %s: kept %s %s %s %s volume %s, refused %s %s %s %s volume %s', interval,
+              strftime('%Y-%m-%d %H:%M', start_ms / 1000, 'unixepoch'),
+              open, high, low, close, volume, ?4, ?5, ?6, ?7, ?8)
+FROM bars
+WHERE symbol = ?1 AND interval = ?2 AND start_ms = ?3 AND NOT (
+    CAST(open AS REAL) = CAST(?4 AS REAL) AND CAST(high AS REAL) = CAST(?5 AS REAL)
+    AND CAST(low AS REAL) = CAST(?6 AS REAL) AND CAST(close AS REAL) = CAST(?7 AS REAL)
+    AND CAST(volume AS REAL) = CAST(?8 AS REAL)
+)
+"""
+
+
+class Inserted(Struct, frozen=True, kw_only=True):
+    """What became of bars handed in: new ones, and stored ones whose figures differ and stand."""
+
+    added: int
+    known: int
+    differing: int
+
+
+def bar_row(bar: Bar) -> BarRow:
+    """A bar as its row, with the exchange's digits."""
+    return (
+        bar.symbol,
+        bar.interval,
+        bar.start_ms,
+        plain(bar.open),
+        plain(bar.high),
+        plain(bar.low),
+        plain(bar.close),
+        plain(bar.volume),
+        None if bar.turnover is None else plain(bar.turnover),
+        bar.source,
+    )
+
+
+async def insert_bar_rows(
+    database: Database, rows: Sequence[BarRow], session_id: int | None = None
+) -> Inserted:
+    """Store bars inside the caller's transaction.
+
+    The first of two bars with one identity stands; where a later one differs, an event says so.
+    """
+    added = await database.write(_INSERT, rows)
+    differing = 0
+    if added < len(rows):
+        differing = await database.write(_NOTE_DIFFERENCE, [(*row, session_id) for row in rows])
+    return Inserted(added=added, known=len(rows) - added, differing=differing)
+
+
+async def load_bars(
+    database: Database,
+    symbols: Sequence[str],
+    interval: str,
+    *,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    limit: int | None = None,
+) -> AsyncIterator[Bar]:
+    """Stored bars by close, then symbol; a few thousand of them in memory at a time.
+
+    ``since_ms`` and ``until_ms`` bound the starts (the end is excluded); ``limit`` keeps each symbol's
+    newest so many within them.
+    """
+    bounds = (since_ms or 0, (1 << 63) - 1 if until_ms is None else until_ms)
+    firsts: dict[str, int] = {}
+    for symbol in symbols:
+        first = await _first_within(database, symbol, interval, bounds, limit)
+        if first is not None:
+            firsts[symbol] = first
+    # A window in time, not a count of rows: every read is a short walk along the table's own order.
+    window_ms = max(1, _CHUNK_BARS // max(1, len(firsts))) * INTERVAL_MS[interval]
+    marks = ", ".join("?" * len(firsts))
+    start: int | None = min(firsts.values(), default=None)
+    while start is not None:
+        end = min(start + window_ms, bounds[1])
+        rows = await database.fetch(
+            f"SELECT * FROM bars WHERE interval = ? AND symbol IN ({marks}) "
+            "AND start_ms >= ? AND start_ms < ? ORDER BY start_ms, symbol",
+            (interval, *firsts, start, end),
+        )
+        for row in rows:
+            if row[2] >= firsts[row[0]]:
+                yield _bar(row)
+        start = await _next_start(database, firsts, interval, (end, bounds[1]))
+
+
+async def first_start(database: Database, symbol: str, interval: str) -> int | None:
+    """Start of the oldest stored bar, or None."""
+    return await _edge(database, "min", symbol, interval)
+
+
+async def last_start(database: Database, symbol: str, interval: str) -> int | None:
+    """Start of the newest stored bar, or None."""
+    return await _edge(database, "max", symbol, interval)
+
+
+async def count(database: Database, symbol: str, interval: str) -> int:
+    """How many bars are stored."""
+    found: int = await database.value(
+        "SELECT count(*) FROM bars WHERE symbol = ? AND interval = ?", (symbol, interval)
+    )
+    return found
+
+
+async def has_signals(database: Database, symbol: str, interval: str) -> bool:
+    """Whether any bar of this symbol and interval has ever been decided on."""
+    found = await database.value(
+        "SELECT 1 FROM signals WHERE symbol = ? AND interval = ? LIMIT 1", (symbol, interval)
+    )
+    return found is not None
+
+
+async def _edge(database: Database, edge: str, symbol: str, interval: str) -> int | None:
+    found: int | None = await database.value(
+        f"SELECT {edge}(start_ms) FROM bars WHERE symbol = ? AND interval = ?", (symbol, interval)
+    )
+    return found
+
+
+async def _first_within(
+    database: Database, symbol: str, interval: str, bounds: tuple[int, int], limit: int | None = None
+) -> int | None:
+    within = "FROM bars WHERE symbol = ? AND interval = ? AND start_ms >= ? AND start_ms < ?"
+    oldest: int | None
+    if limit is None:
+        oldest = await database.value(f"SELECT min(start_ms) {within}", (symbol, interval, *bounds))
+    else:
+        newest = f"SELECT start_ms {within} ORDER BY start_ms DESC LIMIT ?"
+        oldest = await database.value(
+            f"SELECT min(start_ms) FROM ({newest})", (symbol, interval, *bounds, limit)
+        )
+    return oldest
+
+
+async def _next_start(
+    database: Database, symbols: dict[str, int], interval: str, bounds: tuple[int, int]
+) -> int | None:
+    starts = [await _first_within(database, symbol, interval, bounds) for symbol in symbols]
+    return min((start for start in starts if start is not None), default=None)
+
+
+def _bar(row: tuple[Any, ...]) -> Bar:
+    symbol, interval, start_ms, open_, high, low, close, volume, turnover, source = row
+    return Bar(
+        symbol=symbol,
+        interval=interval,
+        start_ms=start_ms,
+        open=Decimal(open_),
+        high=Decimal(high),
+        low=Decimal(low),
+        close=Decimal(close),
+        volume=Decimal(volume),
+        turnover=None if turnover is None else Decimal(turnover),
+        source=source,
+    )

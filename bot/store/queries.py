@@ -1,0 +1,385 @@
+"""What people ask of a database, and what a restart needs from it; reads only."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from bot.errors import InputError
+from bot.market import INTERVAL_MS, Category, Instrument
+from bot.store.database import Database, Holder, Mode, holder
+from bot.trading.events import Action, Equity, Fill, FundingPayment, Order, Position, Side, Transfer
+
+T = TypeVar("T", bound=Struct)
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far one symbol and interval has come: starts of its last stored and last decided bar."""
+
+    symbol: str
+    interval: str
+    last_start_ms: int
+    last_decided_ms: int | None
+
+    @property
+    def decided(self) -> bool:
+        """Whether the last stored bar has been decided on."""
+        return self.last_start_ms == self.last_decided_ms
+
+
+class AccountState(Struct, frozen=True, kw_only=True):
+    """All that a session resumes from. Fills and transfers ascend by id, funding by time.
+
+    ``positions`` are as stored, flat ones included; ``equity`` is the last row written.
+    """
+
+    starting_cash: Decimal
+    fills: tuple[Fill, ...]
+    funding: tuple[FundingPayment, ...]
+    transfers: tuple[Transfer, ...]
+    open_orders: tuple[Order, ...]
+    positions: tuple[Position, ...]
+    equity: Equity | None
+    progress: tuple[Progress, ...]
+    next_signal_id: int
+    next_order_id: int
+    next_fill_id: int
+    next_transfer_id: int
+
+
+class Trade(Struct, frozen=True, kw_only=True):
+    """One row of the view ``trade_log``: a fill, why it came about, and the moments it looked like."""
+
+    fill_id: int
+    order_id: int
+    signal_id: int | None
+    time_ms: int
+    time_utc: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+    notional: Decimal
+    fee: Decimal
+    realized_pnl: Decimal
+    rule: str
+    reference_price: Decimal
+    late: bool
+    action: Action | None
+    confidence: float | None
+    expected_return: float | None
+    reason: str | None
+    closest_moments: str | None
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """One row of ``sessions``, without its configuration."""
+
+    id: int
+    started_ms: int
+    ended_ms: int | None
+    mode: Mode
+    checkpoint_sha256: str | None
+    recording: str | None
+    exit_reason: str | None
+
+
+class FeedQuality(Struct, frozen=True, kw_only=True):
+    """What is stored of one symbol and interval. ``missing`` counts the holes between first and last."""
+
+    symbol: str
+    interval: str
+    bars: int
+    first_start_ms: int
+    last_start_ms: int
+    missing: int
+    by_source: dict[str, int]
+    decided: int
+    late: int
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """Where a database stands. Actions, rejections and events are counted over its last session."""
+
+    database: str
+    mode: Mode
+    category: Category
+    starting_cash: Decimal
+    running: Holder | None
+    session: Session | None
+    equity: Equity | None
+    positions: tuple[Position, ...]
+    open_orders: tuple[Order, ...]
+    actions: dict[str, int]
+    events: dict[str, int]
+    feeds: tuple[FeedQuality, ...]
+
+
+class StoredSignal(Struct, frozen=True, kw_only=True):
+    """One row of ``signals``; ``detail`` is what its ``detail_json`` holds."""
+
+    id: int
+    session_id: int
+    symbol: str
+    interval: str
+    bar_start_ms: int
+    action: Action
+    confidence: float
+    expected_return: float | None
+    return_std: float | None
+    positive_ratio: float | None
+    regime: str | None
+    horizon_bars: int | None
+    reason: str
+    late: bool
+    decided_ms: int
+    detail: dict[str, Any]
+
+
+class RecalledMoment(Struct, frozen=True, kw_only=True):
+    """A neighbor as stored, with its closes from the moment to its horizon (empty if not stored)."""
+
+    rank: int
+    symbol: str
+    bar_start_ms: int
+    similarity: float
+    weight: float
+    forward_return: float
+    regime: str
+    closes: tuple[Decimal, ...]
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why one decision was made and what came of it. ``close`` is None if the bar is not stored."""
+
+    signal: StoredSignal
+    close: Decimal | None
+    neighbors: tuple[RecalledMoment, ...]
+    orders: tuple[Order, ...]
+    fills: tuple[Fill, ...]
+
+
+async def load_account(database: Database) -> AccountState:
+    """The account and how far its bars have come, as of one commit."""
+    async with database.transaction():
+        return AccountState(
+            starting_cash=database.identity.starting_cash,
+            fills=await _structs(database, Fill, "FROM fills ORDER BY id"),
+            funding=await _structs(database, FundingPayment, "FROM funding ORDER BY time_ms, symbol"),
+            transfers=await _structs(database, Transfer, "FROM transfers ORDER BY id"),
+            open_orders=await _open_orders(database),
+            positions=await _positions(database),
+            equity=await _last_equity(database),
+            progress=await _progress(database),
+            next_signal_id=await _next_id(database, "signals"),
+            next_order_id=await _next_id(database, "orders"),
+            next_fill_id=await _next_id(database, "fills"),
+            next_transfer_id=await _next_id(database, "transfers"),
+        )
+
+
+async def load_instruments(database: Database) -> dict[str, Instrument]:
+    """The trading rules last in force, by symbol."""
+    stored = await _structs(database, Instrument, "FROM instruments ORDER BY symbol")
+    return {instrument.symbol: instrument for instrument in stored}
+
+
+async def load_trades(database: Database, *, limit: int | None = None) -> tuple[Trade, ...]:
+    """The trade log, oldest first; ``limit`` keeps the newest so many."""
+    newest = await _structs(
+        database, Trade, "FROM trade_log ORDER BY fill_id DESC LIMIT ?", (-1 if limit is None else limit,)
+    )
+    return newest[::-1]
+
+
+async def load_status(database: Database) -> Status:
+    """Where the database stands, as of one commit."""
+    async with database.transaction():
+        session = await _last_session(database)
+        session_id = (0 if session is None else session.id,)
+        return Status(
+            database=str(database.path),
+            mode=database.identity.mode,
+            category=database.identity.category,
+            starting_cash=database.identity.starting_cash,
+            running=holder(database.path),
+            session=session,
+            equity=await _last_equity(database),
+            positions=await _positions(database),
+            open_orders=await _open_orders(database),
+            actions=dict(
+                await database.fetch(
+                    "SELECT action, count(*) FROM signals WHERE session_id = ? GROUP BY action", session_id
+                )
+            ),
+            events=dict(
+                await database.fetch(
+                    "SELECT kind, count(*) FROM events WHERE session_id = ? GROUP BY kind", session_id
+                )
+            ),
+            feeds=await _feeds(database),
+        )
+
+
+async def load_explanation(database: Database, signal_id: int | None = None) -> Explanation:
+    """One decision, or the last, with all that led to it and followed. InputError if there is none."""
+    async with database.transaction():
+        signal = await _signal(database, signal_id)
+        orders = await _structs(database, Order, "FROM orders WHERE signal_id = ? ORDER BY id", (signal.id,))
+        return Explanation(
+            signal=signal,
+            close=await _close(database, signal),
+            neighbors=await _neighbors(database, signal),
+            orders=orders,
+            fills=await _structs(
+                database,
+                Fill,
+                "FROM fills WHERE order_id IN (SELECT id FROM orders WHERE signal_id = ?) ORDER BY id",
+                (signal.id,),
+            ),
+        )
+
+
+async def _structs(
+    database: Database, kind: type[T], source: str, parameters: Sequence[Any] = ()
+) -> tuple[T, ...]:
+    """Rows as values: the table's columns are named like the struct's fields."""
+    fields = msgspec.structs.fields(kind)
+    columns = ", ".join(field.encode_name for field in fields)
+    rows = await database.fetch(f"SELECT {columns} {source}", parameters)
+    names = [field.name for field in fields]
+    # Not strict: SQLite keeps truth as 0 and 1.
+    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), kind, strict=False) for row in rows)
+
+
+async def _open_orders(database: Database) -> tuple[Order, ...]:
+    return await _structs(database, Order, "FROM orders WHERE status = 'open' ORDER BY id")
+
+
+async def _positions(database: Database) -> tuple[Position, ...]:
+    return await _structs(database, Position, "FROM positions ORDER BY symbol")
+
+
+async def _last_equity(database: Database) -> Equity | None:
+    rows = await _structs(database, Equity, "FROM equity ORDER BY id DESC LIMIT 1")
+    return rows[0] if rows else None
+
+
+async def _last_session(database: Database) -> Session | None:
+    rows = await _structs(database, Session, "FROM sessions ORDER BY id DESC LIMIT 1")
+    return rows[0] if rows else None
+
+
+async def _next_id(database: Database, table: str) -> int:
+    found: int = await database.value(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")
+    return found
+
+
+async def _progress(database: Database) -> tuple[Progress, ...]:
+    return await _structs(
+        database,
+        Progress,
+        """FROM (
+            SELECT symbol, interval, max(start_ms) AS last_start_ms, (
+                SELECT max(bar_start_ms) FROM signals
+                WHERE signals.symbol = bars.symbol AND signals.interval = bars.interval
+            ) AS last_decided_ms
+            FROM bars GROUP BY symbol, interval
+        ) ORDER BY symbol, interval""",
+    )
+
+
+async def _feeds(database: Database) -> tuple[FeedQuality, ...]:
+    sources: dict[tuple[str, str], dict[str, int]] = {}
+    for symbol, interval, source, bars in await database.fetch(
+        "SELECT symbol, interval, source, count(*) FROM bars GROUP BY symbol, interval, source"
+    ):
+        sources.setdefault((symbol, interval), {})[source] = bars
+    decided = {
+        (symbol, interval): (rows, late)
+        for symbol, interval, rows, late in await database.fetch(
+            "SELECT symbol, interval, count(*), sum(late) FROM signals GROUP BY symbol, interval"
+        )
+    }
+    feeds = []
+    for (symbol, interval), by_source in sources.items():
+        first, last = (
+            await database.fetch(
+                "SELECT min(start_ms), max(start_ms) FROM bars WHERE symbol = ? AND interval = ?",
+                (symbol, interval),
+            )
+        )[0]
+        bars = sum(by_source.values())
+        rows, late = decided.get((symbol, interval), (0, 0))
+        feeds.append(
+            FeedQuality(
+                symbol=symbol,
+                interval=interval,
+                bars=bars,
+                first_start_ms=first,
+                last_start_ms=last,
+                missing=(last - first) // INTERVAL_MS[interval] + 1 - bars,
+                by_source=by_source,
+                decided=rows,
+                late=late,
+            )
+        )
+    return tuple(feeds)
+
+
+async def _signal(database: Database, signal_id: int | None) -> StoredSignal:
+    columns = (
+        "id, session_id, symbol, interval, bar_start_ms, action, confidence, expected_return, return_std, "
+        "positive_ratio, regime, horizon_bars, reason, late, decided_ms, detail_json"
+    )
+    if signal_id is None:
+        rows = await database.fetch(f"SELECT {columns} FROM signals ORDER BY id DESC LIMIT 1")
+    else:
+        rows = await database.fetch(f"SELECT {columns} FROM signals WHERE id = ?", (signal_id,))
+    if not rows:
+        last = await database.value("SELECT max(id) FROM signals")
+        if last is None:
+            raise InputError(f"{database.path} holds no decision yet; let the bot run until a bar closes")
+        raise InputError(f"{database.path} holds no decision {signal_id}; the last is {last}")
+    *values, detail_json = rows[0]
+    fields = dict(zip(columns.split(", ")[:-1], values, strict=True))
+    return msgspec.convert({**fields, "detail": msgspec.json.decode(detail_json)}, StoredSignal, strict=False)
+
+
+async def _close(database: Database, signal: StoredSignal) -> Decimal | None:
+    text = await database.value(
+        "SELECT close FROM bars WHERE symbol = ? AND interval = ? AND start_ms = ?",
+        (signal.symbol, signal.interval, signal.bar_start_ms),
+    )
+    return None if text is None else Decimal(text)
+
+
+async def _neighbors(database: Database, signal: StoredSignal) -> tuple[RecalledMoment, ...]:
+    rows = await database.fetch(
+        "SELECT rank, symbol, bar_start_ms, similarity, weight, forward_return, regime "
+        "FROM neighbors WHERE signal_id = ? ORDER BY rank",
+        (signal.id,),
+    )
+    span_ms = (signal.horizon_bars or 0) * INTERVAL_MS[signal.interval]
+    moments = []
+    for rank, symbol, start_ms, similarity, weight, forward_return, regime in rows:
+        closes = await database.fetch(
+            "SELECT close FROM bars WHERE symbol = ? AND interval = ? AND start_ms BETWEEN ? AND ? "
+            "ORDER BY start_ms",
+            (symbol, signal.interval, start_ms, start_ms + span_ms),
+        )
+        moments.append(
+            RecalledMoment(
+                rank=rank,
+                symbol=symbol,
+                bar_start_ms=start_ms,
+                similarity=similarity,
+                weight=weight,
+                forward_return=forward_return,
+                regime=regime,
+                closes=tuple(Decimal(close) for (close,) in closes),
+            )
+        )
+    return tuple(moments)

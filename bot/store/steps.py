@@ -1,0 +1,337 @@
+"""Steps, written whole or not at all; and the sessions and instruments that they belong to."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from bot.errors import BrokenInvariant
+from bot.market import Bar, Instrument, plain
+from bot.model.similarity import Recollection
+from bot.store.bars import BarRow, Inserted, bar_row, insert_bar_rows
+from bot.store.database import Database, Mode
+from bot.trading.events import Order, Position, Signal, Step
+
+_Row = tuple[Any, ...]
+
+_HISTORY_BATCH = 5_000
+
+_SIGNAL = "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_NEIGHBOR = "INSERT INTO neighbors VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_ORDER = """
+INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET
+    quantity = excluded.quantity, limit_price = excluded.limit_price, stop_price = excluded.stop_price,
+    reduce_only = excluded.reduce_only, status = excluded.status, reason = excluded.reason,
+    updated_ms = excluded.updated_ms, due_ms = excluded.due_ms
+"""
+_FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FUNDING = "INSERT INTO funding VALUES (?, ?, ?, ?, ?, ?)"
+_TRANSFER = "INSERT INTO transfers VALUES (?, ?, ?, ?)"
+_POSITION = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)"
+_EQUITY = "INSERT INTO equity (session_id, time_ms, cash, unrealized_pnl, equity) VALUES (?, ?, ?, ?, ?)"
+_EVENT = "INSERT INTO events (session_id, time_ms, kind, symbol, detail) VALUES (?, ?, ?, ?, ?)"
+_INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+# What a run writes, as opposed to what the market and its rules were.
+_RUN_TABLES = (
+    *("sessions", "signals", "neighbors", "orders", "fills"),
+    *("funding", "transfers", "positions", "equity", "events"),
+)
+
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+async def begin_session(
+    database: Database,
+    mode: Mode,
+    config_json: str,
+    started_ms: int,
+    *,
+    checkpoint_sha256: str | None = None,
+    recording: str | None = None,
+) -> int:
+    """Write down that a session begins; its id, one more than the last one's."""
+    async with database.transaction():
+        session_id: int = await database.value("SELECT coalesce(max(id), 0) + 1 FROM sessions")
+        row = (session_id, started_ms, None, mode, config_json, checkpoint_sha256, recording, None)
+        await database.write("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [row])
+    return session_id
+
+
+async def end_session(database: Database, session_id: int, ended_ms: int, reason: str) -> None:
+    """Write down when and why a session ended. A session without an end was killed."""
+    async with database.transaction():
+        await database.write(
+            "UPDATE sessions SET ended_ms = ?, exit_reason = ? WHERE id = ?", [(ended_ms, reason, session_id)]
+        )
+
+
+async def save_instruments(database: Database, instruments: Iterable[Instrument]) -> None:
+    """Keep the trading rules in force, in place of earlier ones of the same symbols."""
+    async with database.transaction():
+        await database.write(_INSTRUMENT, [_instrument_row(instrument) for instrument in instruments])
+
+
+async def forget_runs(database: Database, starting_cash: Decimal) -> None:
+    """Empty a backtest's books for its next run; bars and instruments stay.
+
+    Raises BrokenInvariant on any other database: a live account is never forgotten.
+    """
+    if database.identity.mode != "backtest":
+        raise BrokenInvariant(
+            f"{database.path} keeps a {database.identity} account, which must not be emptied"
+        )
+    async with database.transaction():
+        for table in _RUN_TABLES:
+            await database.write(f"DELETE FROM {table}", [()])
+        await database.restart_account(starting_cash)
+
+
+class StepWriter:
+    """Writes one session's Steps in their order.
+
+    With ``batch_bars`` 1 each Step is a transaction of its own, committed when :meth:`append` returns.
+    With more, whole Steps are gathered and committed together; what is gathered when the process dies
+    is lost as a whole, so call :meth:`flush` at the end. After an error nothing gathered is kept, and
+    the session must not go on.
+    """
+
+    def __init__(self, database: Database, session_id: int, *, batch_bars: int = 1) -> None:
+        self._database = database
+        self._session_id = session_id
+        self._batch = batch_bars
+        self._gathered = 0
+        self._bars: list[BarRow] = []
+        # In the order in which the tables are written.
+        self._signals: list[_Row] = []
+        self._neighbors: list[_Row] = []
+        self._orders: list[_Row] = []
+        self._fills: list[_Row] = []
+        self._funding: list[_Row] = []
+        self._transfers: list[_Row] = []
+        self._positions: list[_Row] = []
+        self._equity: list[_Row] = []
+        self._events: list[_Row] = []
+        self._tables = (
+            (_SIGNAL, self._signals),
+            (_NEIGHBOR, self._neighbors),
+            (_ORDER, self._orders),
+            (_FILL, self._fills),
+            (_FUNDING, self._funding),
+            (_TRANSFER, self._transfers),
+            (_POSITION, self._positions),
+            (_EQUITY, self._equity),
+            (_EVENT, self._events),
+        )
+
+    async def append(self, step: Step) -> None:
+        """Write a Step whole or not at all.
+
+        Raises StoreError where the disk fails, BrokenInvariant where the Step repeats something that
+        may exist once (a bar's signal, a fill, a funding payment).
+        """
+        if step.is_empty:
+            return
+        self._gather(step)
+        self._gathered += 1
+        if self._gathered >= self._batch:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Commit what has been gathered."""
+        if not self._gathered:
+            return
+        try:
+            async with self._database.transaction():
+                if self._bars:
+                    await insert_bar_rows(self._database, self._bars, self._session_id)
+                for statement, rows in self._tables:
+                    if rows:
+                        await self._database.write(statement, rows)
+        finally:
+            self._gathered = 0
+            self._bars.clear()
+            for _, rows in self._tables:
+                rows.clear()
+
+    async def insert_history(self, bars: Iterable[Bar]) -> Inserted:
+        """Store bars that are not decided on, a few thousand a transaction, and say what became of them."""
+        rest = iter(bars)
+        added = known = differing = 0
+        while rows := [bar_row(bar) for bar in islice(rest, _HISTORY_BATCH)]:
+            async with self._database.transaction():
+                done = await insert_bar_rows(self._database, rows, self._session_id)
+            added, known, differing = added + done.added, known + done.known, differing + done.differing
+        return Inserted(added=added, known=known, differing=differing)
+
+    def _gather(self, step: Step) -> None:
+        session_id, bar, signal = self._session_id, step.bar, step.signal
+        if signal is not None:
+            if bar is None or step.signal_id is None:
+                raise BrokenInvariant("a signal came without its bar or its number; nothing was written")
+            recollection: Recollection | None = step.recollection
+            self._signals.append(_signal_row(step.signal_id, session_id, bar, signal, step))
+            if recollection is not None:
+                self._neighbors.extend(_neighbor_rows(step.signal_id, recollection))
+        if bar is not None:
+            self._bars.append(bar_row(bar))
+        for row in step.equity:
+            self._equity.append(
+                (session_id, row.time_ms, plain(row.cash), plain(row.unrealized_pnl), plain(row.equity))
+            )
+        if step.orders:
+            self._orders.extend(_order_row(order, session_id) for order in step.orders)
+        if step.fills:
+            self._fills.extend(_fill_rows(step))
+        if step.positions:
+            self._positions.extend(_position_row(position) for position in step.positions)
+        if step.funding or step.transfers or step.notices or step.rejections:
+            self._gather_rarities(step)
+
+    def _gather_rarities(self, step: Step) -> None:
+        for paid in step.funding:
+            figures = (paid.rate, paid.mark_price, paid.quantity, paid.payment)
+            self._funding.append((paid.symbol, paid.time_ms, *map(plain, figures)))
+        for moved in step.transfers:
+            self._transfers.append((moved.id, moved.time_ms, plain(moved.amount), moved.reason))
+        for notice in step.notices:
+            self._events.append((self._session_id, notice.time_ms, notice.kind, notice.symbol, notice.detail))
+        for rejection in step.rejections:
+            order = rejection.order
+            detail = f"order {order.id}: {rejection.rule}: {rejection.reason}"
+            self._events.append((self._session_id, order.updated_ms, "rejection", order.symbol, detail))
+
+
+def _signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step: Step) -> _Row:
+    recollection: Recollection | None = step.recollection
+    return (
+        signal_id,
+        session_id,
+        bar.symbol,
+        bar.interval,
+        bar.start_ms,
+        signal.action,
+        signal.confidence,
+        signal.expected_return,
+        signal.return_std,
+        signal.positive_ratio,
+        None if recollection is None else recollection.regime,
+        signal.horizon_bars,
+        signal.reason,
+        bar.late,
+        step.time_ms,
+        _detail_json(signal, recollection),
+    )
+
+
+def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
+    """The strategy's own detail, its exits, and under ``recollection`` what the memory said."""
+    exits = (
+        signal.close_position,
+        signal.stop_distance,
+        signal.target_distance,
+        signal.time_stop_bars,
+    )
+    if recollection is None and not signal.detail and exits == (False, None, None, None):
+        return "{}"
+    detail = dict(signal.detail)
+    names = ("close_position", "stop_distance", "target_distance", "time_stop_bars")
+    detail.update(
+        {name: value for name, value in zip(names, exits, strict=True) if value not in (None, False)}
+    )
+    if recollection is not None:
+        detail["recollection"] = {
+            "moments": recollection.moments,
+            "missing": recollection.missing,
+            "regime_votes": recollection.regime_votes,
+            "forecast": recollection.forecast,
+        }
+    return _encode(detail).decode()
+
+
+def _neighbor_rows(signal_id: int, recollection: Recollection) -> list[_Row]:
+    return [
+        (
+            signal_id,
+            rank,
+            neighbor.symbol,
+            neighbor.bar_start_ms,
+            neighbor.similarity,
+            neighbor.weight,
+            neighbor.forward_return,
+            neighbor.regime,
+        )
+        for rank, neighbor in enumerate(recollection.neighbors, start=1)
+    ]
+
+
+def _order_row(order: Order, session_id: int) -> _Row:
+    return (
+        order.id,
+        session_id,
+        order.signal_id,
+        order.symbol,
+        order.side,
+        order.type,
+        plain(order.quantity),
+        None if order.limit_price is None else plain(order.limit_price),
+        None if order.stop_price is None else plain(order.stop_price),
+        order.reduce_only,
+        order.status,
+        order.reason,
+        order.created_ms,
+        order.updated_ms,
+        order.due_ms,
+    )
+
+
+def _fill_rows(step: Step) -> Sequence[_Row]:
+    return [
+        (
+            fill.id,
+            fill.order_id,
+            fill.symbol,
+            fill.side,
+            plain(fill.quantity),
+            plain(fill.price),
+            plain(fill.notional),
+            plain(fill.fee),
+            fill.liquidity,
+            plain(fill.realized_pnl),
+            fill.time_ms,
+            fill.rule,
+            plain(fill.reference_price),
+            fill.late,
+        )
+        for fill in step.fills
+    ]
+
+
+def _position_row(position: Position) -> _Row:
+    # For people alone: the exact figures are quantity and cost.
+    entry_price = plain(position.cost / position.quantity) if position.quantity else "0"
+    return (
+        position.symbol,
+        plain(position.quantity),
+        entry_price,
+        plain(position.cost),
+        position.opened_ms,
+        position.updated_ms,
+    )
+
+
+def _instrument_row(rules: Instrument) -> _Row:
+    return (
+        rules.symbol,
+        rules.category,
+        plain(rules.tick_size),
+        plain(rules.lot_size),
+        plain(rules.min_quantity),
+        plain(rules.min_notional),
+        None if rules.max_market_quantity is None else plain(rules.max_market_quantity),
+        rules.funding_interval_minutes,
+        plain(rules.max_leverage),
+    )

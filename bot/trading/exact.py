@@ -1,0 +1,34 @@
+"""Exact arithmetic on decimals: what would have to be rounded raises instead."""
+
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+
+EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
+"""Adds and multiplies money. The plain operators round to 28 digits without a word; this one never does."""
+
+ZERO = Decimal(0)
+BASIS_POINT = Decimal("0.0001")
+
+
+def floor_to(value: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of ``step`` that is not above ``value``; both are positive or ``value`` is 0."""
+    return EXACT.multiply(EXACT.divide_int(value, step), step)
+
+
+def ceil_to(value: Decimal, step: Decimal) -> Decimal:
+    """The smallest multiple of ``step`` that is not below ``value``; both are positive or ``value`` is 0."""
+    whole, rest = EXACT.divmod(value, step)
+    return EXACT.multiply(EXACT.add(whole, 1) if rest else whole, step)
+
+
+def is_multiple(value: Decimal, step: Decimal) -> bool:
+    """Whether ``value`` is a whole number of ``step``."""
+    return not EXACT.remainder(value, step)
+
+
+def require_within(key: str, value: Decimal, low: str, high: str) -> None:
+    """ValueError that names ``key`` unless low ≤ value ≤ high: bounds for decimals in settings.
+
+    (msgspec's own bounds are for ints and floats only.)
+    """
+    if not value.is_finite() or not Decimal(low) <= value <= Decimal(high):
+        raise ValueError(f"{key} must be between {low} and {high}, not {value}")

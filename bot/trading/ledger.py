@@ -1,0 +1,375 @@
+"""The ledger: cash and positions, to the last digit, as a fold over fills, funding and transfers."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from decimal import ROUND_05UP, ROUND_HALF_EVEN, Context, Decimal, Inexact
+from typing import Self
+
+from msgspec.structs import replace
+
+from bot.errors import BrokenInvariant
+from bot.market import Funding
+from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, Transfer
+from bot.trading.exact import EXACT, ZERO
+
+COST_STEP = Decimal("1E-12")
+"""What the released share of a position's cost is rounded to: the ledger's only rounding."""
+
+# Dividing first and rounding to the step afterwards rounds twice, which goes wrong beside a tie.
+# ROUND_05UP leaves a last digit that no later rounding can mistake for a tie.
+_DIVIDE = Context(prec=EXACT.prec, rounding=ROUND_05UP)
+_ROUND = Context(prec=EXACT.prec, rounding=ROUND_HALF_EVEN)
+
+# Position changes kept for a funding rate that is known late. Funding comes daily or more often,
+# so only a market without any (spot, offline bars) ever has this many since the last one.
+_MAX_CHANGES = 5000
+
+_BEFORE_ALL = -(2**63)
+
+
+def _quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """The quotient, correctly rounded (half even) to ``COST_STEP``."""
+    return _DIVIDE.divide(numerator, denominator).quantize(COST_STEP, context=_ROUND)
+
+
+@contextmanager
+def _exactly(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Inexact as error:
+        raise BrokenInvariant(f"{what} needs more than {EXACT.prec} digits to be booked exactly") from error
+
+
+def _funding_payment(quantity: Decimal, mark_price: Decimal, rate: Decimal) -> Decimal:
+    """What a position receives at a settlement; longs pay a positive rate."""
+    return EXACT.minus(EXACT.multiply(EXACT.multiply(quantity, mark_price), rate))
+
+
+def entry_price(position: Position) -> Decimal:
+    """The average price paid, rounded to 1e-12 for display; 0 when flat. Money is never derived from it."""
+    if not position.quantity:
+        return ZERO
+    return EXACT.normalize(_quotient(position.cost, position.quantity))
+
+
+def unrealized_pnl(position: Position, mark: Decimal) -> Decimal:
+    """What closing the whole position at ``mark`` would realize, before fees, in quote currency."""
+    return EXACT.subtract(EXACT.multiply(position.quantity, mark), position.cost)
+
+
+def book(position: Position, fill: Fill) -> tuple[Position, Decimal]:
+    """The position after ``fill``, and the PnL that it realized (gross of its fee).
+
+    A fill in the position's direction adds to its cost. One against it closes first, releasing the
+    closed share of the cost, or all that is left of it; what then remains opens the other side.
+    """
+    held, cost, opened_ms = position.quantity, position.cost, position.opened_ms
+    buys = fill.side == "buy"
+    change = fill.quantity if buys else EXACT.minus(fill.quantity)
+    value = fill.notional if buys else EXACT.minus(fill.notional)
+    quantity = EXACT.add(held, change)
+    realized = ZERO
+    if not held:
+        cost, opened_ms = value, fill.time_ms
+    elif (held > 0) == buys:
+        cost = EXACT.add(cost, value)
+    elif not quantity or (quantity > 0) == (held > 0):
+        released = cost if not quantity else _quotient(EXACT.multiply(cost, fill.quantity), held.copy_abs())
+        realized = EXACT.minus(EXACT.add(value, released))
+        # Subtracting the cost from itself would leave a zero with as many decimals.
+        cost = EXACT.subtract(cost, released) if quantity else ZERO
+    else:
+        opening = EXACT.multiply(quantity, fill.price)
+        realized = EXACT.minus(EXACT.add(EXACT.subtract(value, opening), cost))
+        cost, opened_ms = opening, fill.time_ms
+    after = Position(
+        symbol=fill.symbol,
+        quantity=quantity if quantity else ZERO,
+        cost=cost,
+        opened_ms=opened_ms,
+        updated_ms=fill.time_ms,
+    )
+    return after, realized
+
+
+class _Changes:
+    """What one symbol's position was at its last settled funding, and the fills since."""
+
+    __slots__ = ("changes", "quantity", "settled_ms")
+
+    def __init__(self) -> None:
+        self.settled_ms = _BEFORE_ALL
+        self.quantity = ZERO
+        self.changes: list[tuple[int, Decimal]] = []
+
+    def record(self, time_ms: int, change: Decimal) -> None:
+        self.changes.append((time_ms, change))
+        if len(self.changes) > _MAX_CHANGES:
+            self.settle(self.changes[_MAX_CHANGES // 2][0])
+
+    def quantity_before(self, time_ms: int) -> Decimal:
+        quantity = self.quantity
+        for changed_ms, change in self.changes:
+            if changed_ms < time_ms:
+                quantity = EXACT.add(quantity, change)
+        return quantity
+
+    def settle(self, time_ms: int) -> None:
+        if time_ms <= self.settled_ms:
+            return
+        self.quantity = self.quantity_before(time_ms)
+        self.changes = [change for change in self.changes if change[0] >= time_ms]
+        self.settled_ms = time_ms
+
+
+class Ledger:
+    """Sole owner of cash and positions, in quote currency.
+
+    ``cash`` is kept at cost: what the account would hold if every open position were closed at its
+    entry price. Every change is computed in full before anything is assigned, so a refused one
+    leaves the books as they were.
+    """
+
+    def __init__(self, starting_cash: Decimal) -> None:
+        self._starting_cash = starting_cash
+        self._cash = starting_cash
+        self._positions: dict[str, Position] = {}
+        self._open: dict[str, Position] = {}
+        self._marks: dict[str, Decimal] = {}
+        self._changes: dict[str, _Changes] = {}
+        # Sums that booking never reads; check() compares the books with them.
+        self._transferred = ZERO
+        self._realized = ZERO
+        self._fees = ZERO
+        self._funding = ZERO
+        self._spent = ZERO
+        self._traded: dict[str, Decimal] = {}
+
+    @classmethod
+    def restore(
+        cls,
+        starting_cash: Decimal,
+        fills: Iterable[Fill],
+        funding: Iterable[FundingPayment],
+        transfers: Iterable[Transfer],
+    ) -> Self:
+        """The ledger that a stored history leaves behind, whatever order its parts are given in.
+
+        BrokenInvariant when a stored figure is not the one that the history itself leads to.
+        Marks are not part of the history: until a first one comes, a position is valued at its cost.
+        """
+        ledger = cls(starting_cash)
+        # Ids ascend in the order of booking, which is what realized PnL depends on.
+        for fill in sorted(fills, key=lambda fill: fill.id):
+            booked = ledger.post((fill,))[0]
+            if booked.realized_pnl != fill.realized_pnl:
+                raise BrokenInvariant(
+                    f"fill {fill.id} is stored with realized PnL {fill.realized_pnl}, "
+                    f"its history gives {booked.realized_pnl}"
+                )
+        for payment in sorted(funding, key=lambda payment: payment.time_ms):
+            ledger._receive(payment)
+        for transfer in transfers:
+            ledger.transfer(transfer)
+        ledger.check()
+        return ledger
+
+    @property
+    def cash(self) -> Decimal:
+        """Cash at cost."""
+        return self._cash
+
+    @property
+    def positions(self) -> tuple[Position, ...]:
+        """Every position ever held, in the order of first trade; flat ones with quantity 0."""
+        return tuple(self._positions.values())
+
+    def position(self, symbol: str) -> Position:
+        """The symbol's position; a flat one if it never traded."""
+        return self._positions.get(symbol) or Position(symbol=symbol)
+
+    def mark(self, symbol: str, price: Decimal) -> None:
+        """Value the symbol at ``price`` from now on: the last mark price, on spot and offline the close."""
+        self._marks[symbol] = price
+
+    def equity(self, time_ms: int) -> Equity:
+        """The account now, valued at the last marks (at cost where none has come yet)."""
+        cash = self._cash
+        if not self._open:
+            return Equity(time_ms=time_ms, cash=cash, unrealized_pnl=ZERO, equity=cash)
+        unrealized = self._unrealized()
+        return Equity(
+            time_ms=time_ms, cash=cash, unrealized_pnl=unrealized, equity=EXACT.add(cash, unrealized)
+        )
+
+    def exposure(self, waiting: Iterable[Order] = (), *, without: str | None = None) -> Decimal:
+        """What all positions but ``without``'s are worth, signs aside, once the ``waiting`` orders fill.
+
+        A symbol that was never marked counts at its cost; a waiting order for such a one, at nothing.
+        """
+        quantities = {symbol: position.quantity for symbol, position in self._open.items()}
+        for order in waiting:
+            change = order.quantity if order.side == "buy" else EXACT.minus(order.quantity)
+            quantities[order.symbol] = EXACT.add(quantities.get(order.symbol, ZERO), change)
+        total = ZERO
+        for symbol, quantity in quantities.items():
+            if symbol == without:
+                continue
+            mark = self._marks.get(symbol)
+            value = self.position(symbol).cost if mark is None else EXACT.multiply(quantity, mark)
+            total = EXACT.add(total, value.copy_abs())
+        return total
+
+    def spendable(self, waiting: Iterable[Order] = ()) -> Decimal:
+        """On spot, the cash not bound in holdings, less what the ``waiting`` buys need at the last marks."""
+        free = self._cash
+        for position in self._open.values():
+            free = EXACT.subtract(free, position.cost)
+        for order in waiting:
+            if order.side == "buy":
+                needed = EXACT.multiply(order.quantity, self._marks.get(order.symbol, ZERO))
+                free = EXACT.subtract(free, needed)
+        return free
+
+    def post(self, fills: Iterable[Fill]) -> tuple[Fill, ...]:
+        """Book fills in the order given, all or none; returns them with their realized PnL.
+
+        BrokenInvariant for a fill whose notional is not quantity * price, or that is not a trade at all.
+        """
+        fills = tuple(fills)
+        if not fills:
+            return fills
+        with _exactly(f"fill {fills[0].id} or one booked with it"):
+            return self._post(fills)
+
+    def _post(self, fills: tuple[Fill, ...]) -> tuple[Fill, ...]:
+        cash, realized, fees, spent = self._cash, self._realized, self._fees, self._spent
+        positions: dict[str, Position] = {}
+        traded: dict[str, Decimal] = {}
+        booked = []
+        for fill in fills:
+            symbol = fill.symbol
+            if fill.quantity <= 0 or fill.price <= 0:
+                raise BrokenInvariant(f"fill {fill.id} has quantity {fill.quantity} at price {fill.price}")
+            if fill.notional != EXACT.multiply(fill.quantity, fill.price):
+                raise BrokenInvariant(
+                    f"fill {fill.id} has notional {fill.notional}, not {fill.quantity} * {fill.price}"
+                )
+            after, pnl = book(positions.get(symbol) or self.position(symbol), fill)
+            positions[symbol] = after
+            cash = EXACT.add(cash, EXACT.subtract(pnl, fill.fee))
+            realized = EXACT.add(realized, pnl)
+            fees = EXACT.add(fees, fill.fee)
+            before = traded.get(symbol, self._traded.get(symbol, ZERO))
+            if fill.side == "buy":
+                spent = EXACT.add(spent, fill.notional)
+                traded[symbol] = EXACT.add(before, fill.quantity)
+            else:
+                spent = EXACT.subtract(spent, fill.notional)
+                traded[symbol] = EXACT.subtract(before, fill.quantity)
+            booked.append(replace(fill, realized_pnl=pnl))
+        for symbol, quantity in traded.items():
+            if positions[symbol].quantity != quantity:
+                raise BrokenInvariant(
+                    f"{symbol}: position {positions[symbol].quantity}, but its fills sum to {quantity}"
+                )
+
+        self._cash, self._realized, self._fees, self._spent = cash, realized, fees, spent
+        self._traded.update(traded)
+        self._positions.update(positions)
+        for symbol, position in positions.items():
+            if position.quantity:
+                self._open[symbol] = position
+            else:
+                self._open.pop(symbol, None)
+        for fill in fills:
+            if fill.symbol not in self._changes:
+                self._changes[fill.symbol] = _Changes()
+            change = fill.quantity if fill.side == "buy" else EXACT.minus(fill.quantity)
+            self._changes[fill.symbol].record(fill.time_ms, change)
+        return tuple(booked)
+
+    def settle(self, funding: Funding) -> FundingPayment | None:
+        """Charge funding on the position held just before its time, however late it is known.
+
+        None when that position was flat, and for a time at or before the symbol's last settled one:
+        the caller settles missed times in order.
+        """
+        changes = self._changes.get(funding.symbol)
+        if changes is None or funding.time_ms <= changes.settled_ms:
+            return None
+        quantity = changes.quantity_before(funding.time_ms)
+        if not quantity:
+            changes.settle(funding.time_ms)
+            return None
+        with _exactly(f"{funding.symbol}: funding at {funding.time_ms}"):
+            payment = FundingPayment(
+                symbol=funding.symbol,
+                time_ms=funding.time_ms,
+                rate=funding.rate,
+                mark_price=funding.mark_price,
+                quantity=quantity,
+                payment=_funding_payment(quantity, funding.mark_price, funding.rate),
+            )
+            self._receive(payment)
+        return payment
+
+    def _receive(self, payment: FundingPayment) -> None:
+        due = _funding_payment(payment.quantity, payment.mark_price, payment.rate)
+        if payment.payment != due:
+            raise BrokenInvariant(
+                f"{payment.symbol}: funding at {payment.time_ms} is {payment.payment}, its figures give {due}"
+            )
+        changes = self._changes.get(payment.symbol)
+        if changes is None:
+            raise BrokenInvariant(f"{payment.symbol}: funding at {payment.time_ms}, but it never traded")
+        cash, funding = EXACT.add(self._cash, payment.payment), EXACT.add(self._funding, payment.payment)
+        self._cash, self._funding = cash, funding
+        changes.settle(payment.time_ms)
+
+    def transfer(self, transfer: Transfer) -> None:
+        """Book a deposit (positive) or a withdrawal (negative)."""
+        with _exactly(f"transfer {transfer.id}"):
+            cash = EXACT.add(self._cash, transfer.amount)
+            transferred = EXACT.add(self._transferred, transfer.amount)
+        self._cash, self._transferred = cash, transferred
+
+    def check(self) -> None:
+        """BrokenInvariant, with the figures, unless the books agree with the sums kept beside them.
+
+        Cash = starting cash + transfers + realized - fees + funding; each position = the sum of its
+        signed fills; equity = money never spent + holdings at their marks, which holds only if
+        realized PnL, costs and unrealized PnL together lose nothing.
+        """
+        add, subtract = EXACT.add, EXACT.subtract
+        paid_in = add(add(self._starting_cash, self._transferred), subtract(self._funding, self._fees))
+        expected = add(paid_in, self._realized)
+        if self._cash != expected:
+            raise BrokenInvariant(
+                f"cash is {self._cash}, but {self._starting_cash} at the start "
+                f"+ {self._transferred} transferred + {self._realized} realized "
+                f"- {self._fees} fees + {self._funding} funding = {expected}"
+            )
+        worth = subtract(paid_in, self._spent)
+        for symbol, position in self._positions.items():
+            if position.quantity != self._traded[symbol]:
+                raise BrokenInvariant(
+                    f"{symbol}: position {position.quantity}, but its fills sum to {self._traded[symbol]}"
+                )
+            if position.quantity:
+                mark = self._marks.get(symbol)
+                value = position.cost if mark is None else EXACT.multiply(position.quantity, mark)
+                worth = add(worth, value)
+        equity = add(self._cash, self._unrealized())
+        if equity != worth:
+            raise BrokenInvariant(
+                f"equity is {equity}, but money left over and holdings at their marks are worth {worth}"
+            )
+
+    def _unrealized(self) -> Decimal:
+        total = ZERO
+        for symbol, position in self._open.items():
+            mark = self._marks.get(symbol)
+            if mark is not None:
+                total = EXACT.add(total, unrealized_pnl(position, mark))
+        return total

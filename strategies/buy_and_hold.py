@@ -1,0 +1,25 @@
+"""Buy once and hold: the yardstick for everything that trades."""
+
+from bot.errors import ConfigError
+from bot.strategy import Situation, StrategyConfig
+from bot.trading.events import Signal
+
+
+class BuyAndHoldStrategy:
+    """Long while there is no position, nothing ever after. Takes no options."""
+
+    needs_memory = False
+
+    def __init__(self, config: StrategyConfig) -> None:
+        if config.options:
+            raise ConfigError("strategy.options: buy_and_hold takes none")
+
+    def decide(self, situation: Situation) -> Signal:
+        """Buy with nothing in hand, else hold."""
+        if situation.position.quantity:
+            return _HOLD
+        return _BUY
+
+
+_BUY = Signal(action="long", confidence=0.5, reason="signal: no position yet", detail={"gate": "signal"})
+_HOLD = Signal(action="hold", reason="held: bought, and never sold", detail={"gate": "held"})

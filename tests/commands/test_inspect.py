@@ -1,0 +1,215 @@
+import argparse
+import asyncio
+import json
+import pty
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from bot.commands import inspect
+from bot.config import Config, RunConfig
+from bot.errors import InputError
+from bot.market import INTERVAL_MS
+from bot.store.database import Database, Identity
+from bot.store.steps import StepWriter, begin_session, end_session
+from bot.trading.events import Step
+from tests.factories import (
+    START_MS,
+    a_bar,
+    a_fill,
+    a_neighbor,
+    a_position,
+    a_recollection,
+    a_signal,
+    a_step,
+    an_equity,
+    an_order,
+)
+
+DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal("10000"))
+
+
+def a_round() -> Step:
+    """A long that was ordered and filled, after a moment that rose."""
+    moment = a_neighbor(bar_start_ms=START_MS - 9 * INTERVAL_MS["15"], forward_return=0.0296)
+    signal = a_signal(
+        "long",
+        confidence=0.71,
+        expected_return=0.004,
+        return_std=0.011,
+        positive_ratio=0.62,
+        horizon_bars=3,
+        reason="expected return beats the costs",
+        detail={"gate": "none", "cost": 0.00152},
+    )
+    return a_step(
+        0,
+        signal=signal,
+        recollection=a_recollection(moment),
+        orders=(an_order(id=1, status="filled"), an_order(id=2)),
+        fills=(a_fill(1, price="100.5", fee="0.0276375"),),
+        positions=(a_position(),),
+        equity=(an_equity("9999.9723625", "-0.5"),),
+    )
+
+
+def a_database(folder: Path, steps: Sequence[Step] = (), *, ended: bool = True) -> Path:
+    path = folder / "demo.db"
+
+    async def write() -> None:
+        async with Database.open(path, DEMO) as database:
+            session = await begin_session(database, "demo", "{}", START_MS)
+            writer = StepWriter(database, session)
+            await writer.insert_history([a_bar(n - 10, close=100 + n) for n in range(10)])
+            for step in steps:
+                await writer.append(step)
+            if ended:
+                await end_session(database, session, START_MS + 60_000, "stopped by the user")
+
+    asyncio.run(write())
+    return path
+
+
+def test_trades_are_a_plain_table_when_piped(tmp_path: Path, capsys) -> None:
+    assert asyncio.run(inspect.trades(a_database(tmp_path, [a_round()]))) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["fill", "signal", "time"]
+    assert row.split()[:9] == [
+        "1",
+        "1",
+        "2023-11-15",
+        "00:00:01",
+        "BTCUSDT",
+        "buy",
+        "1",
+        "100.5",
+        "0.0276375",
+    ]
+    assert "2023-11-14 21:45 BTCUSDT 0.83 +3.0%" in row
+    assert row.endswith("expected return beats the costs")
+
+
+def test_trades_as_json_keep_every_digit(tmp_path: Path, capsys) -> None:
+    asyncio.run(inspect.trades(a_database(tmp_path, [a_round()]), json=True))
+    (trade,) = json.loads(capsys.readouterr().out)
+    assert (trade["price"], trade["fee"], trade["confidence"]) == ("100.5", "0.0276375", 0.71)
+
+
+def test_without_trades_people_get_a_hint_and_machines_an_empty_list(tmp_path: Path, capsys) -> None:
+    path = a_database(tmp_path)
+    asyncio.run(inspect.trades(path))
+    assert "no trades yet" in capsys.readouterr().out
+    asyncio.run(inspect.trades(path, json=True))
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_on_a_terminal_the_table_is_drawn_with_all_its_cells(tmp_path: Path, monkeypatch) -> None:
+    path = a_database(tmp_path, [a_round()])
+    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.setenv("TERM", "xterm")
+    ours, theirs = pty.openpty()
+    with open(theirs, "w") as terminal, open(ours, "rb", buffering=0) as screen:
+        monkeypatch.setattr("sys.stdout", terminal)
+        asyncio.run(inspect.trades(path))
+        terminal.flush()
+        shown = screen.read(65536).decode()
+    assert "\x1b[1m" in shown
+    assert "100.5" in shown
+    assert "+3.0%" in shown
+
+
+def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Path, capsys) -> None:
+    assert asyncio.run(inspect.explain(a_database(tmp_path, [a_round()]))) == 0
+    told = capsys.readouterr().out
+    for line in (
+        "decision 1: LONG BTCUSDT 15 at 2023-11-15 00:15:00 UTC, close 100, regime up calm",
+        "because: expected return beats the costs",
+        "expected return +0.40% ± 1.10% over 3 bars (log, before costs), confidence 0.71",
+        "positive outcomes 62%, base rate 51% (mean +0.10%); 7.2 effective episodes, 31% likely by chance alone",
+        "regime vote: up calm 75%, down turbulent 25%",
+        "the 1 nearest of 1000 moments",
+        "orders that followed",
+        "fills that followed",
+    ):
+        assert line in told.splitlines()
+    (moment,) = [line for line in told.splitlines() if "2023-11-14 21:45" in line]
+    assert moment.split() == [
+        *("1", "2023-11-14", "21:45", "BTCUSDT", "0.830", "1.000", "up", "calm", "+2.96%", "▁▃▆█")
+    ]
+    (figure,) = [line for line in told.splitlines() if line.startswith("cost")]
+    assert figure.split() == ["cost", "0.00152"]
+
+
+def test_an_explanation_of_a_hold_without_moments_says_why_there_are_none(tmp_path: Path, capsys) -> None:
+    path = a_database(tmp_path, [a_step(0, recollection=a_recollection(regime=None))])
+    asyncio.run(inspect.explain(path, 1))
+    told = capsys.readouterr().out
+    assert "decision 1: HOLD" in told
+    assert "regime not known yet" in told
+    assert "no moments recalled: no moment is old enough yet" in told
+    assert "no order followed" in told
+
+
+def test_an_explanation_as_json_has_the_paths_of_its_neighbors(tmp_path: Path, capsys) -> None:
+    asyncio.run(inspect.explain(a_database(tmp_path, [a_round()]), json=True))
+    told = json.loads(capsys.readouterr().out)
+    assert told["signal"]["action"] == "long"
+    assert told["neighbors"][0]["closes"] == ["101", "102", "103", "104"]
+    assert told["fills"][0]["price"] == "100.5"
+
+
+def test_status_tells_session_account_and_feed(tmp_path: Path, capsys) -> None:
+    path = a_database(tmp_path, [a_round()])
+    assert asyncio.run(inspect.status(path)) == 0
+    told = capsys.readouterr().out
+    first, equity, counts, *_ = told.splitlines()
+    assert first == (
+        f"{path}: demo linear, session 1 of 2023-11-15 00:00:00 UTC ended 2023-11-15 00:01:00 UTC: "
+        "stopped by the user"
+    )
+    assert equity.startswith("equity 9999.4723625 (-0.5276375 since the start), cash 9999.9723625")
+    assert counts == "decisions: long 1; events: none"
+    (position,) = [line for line in told.splitlines() if line.startswith("BTCUSDT  0.5")]
+    assert position.split()[:3] == ["BTCUSDT", "0.5", "100.5"]
+    (feed,) = [line for line in told.splitlines() if line.startswith("BTCUSDT  15")]
+    assert feed.split()[:4] == ["BTCUSDT", "15", "11", "0"]
+
+
+def test_status_tells_a_killed_session_from_one_that_ended(tmp_path: Path, capsys) -> None:
+    asyncio.run(inspect.status(a_database(tmp_path, ended=False)))
+    assert "was killed; the next start resumes it" in capsys.readouterr().out
+
+
+def test_status_of_a_bot_at_work_names_its_process(tmp_path: Path, capsys) -> None:
+    path = a_database(tmp_path)
+
+    async def main() -> None:
+        async with Database.open(path, DEMO):
+            await inspect.status(path)
+
+    asyncio.run(main())
+    assert "is running (process " in capsys.readouterr().out
+
+
+def test_a_missing_database_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no database at"):
+        asyncio.run(inspect.status(tmp_path / "none.db"))
+
+
+def test_without_a_mode_the_database_last_written_to_is_meant(tmp_path: Path, capsys) -> None:
+    config = Config(run=RunConfig(database=str(tmp_path / "{mode}.db")))
+    args = argparse.Namespace(command="status", mode=None, json=True)
+    with pytest.raises(InputError, match="--demo` makes one"):
+        asyncio.run(inspect.run(args, config))
+    a_database(tmp_path)
+    assert asyncio.run(inspect.run(args, config)) == 0
+    assert json.loads(capsys.readouterr().out)["mode"] == "demo"
+
+
+def test_a_sparkline_goes_from_its_lowest_value_to_its_highest() -> None:
+    assert inspect.sparkline([0.0, 1.0, 2.0, 7.0]) == "▁▂▃█"
+    assert inspect.sparkline([5.0, 5.0]) == "▄▄"
+    assert inspect.sparkline([]) == ""
+    assert inspect.sparkline(range(1000))[::23] == "▁█"

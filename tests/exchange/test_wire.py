@@ -1,0 +1,166 @@
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.exchange import wire
+from bot.market import Bar, Instrument
+
+FIXTURES = Path(__file__).parents[3] / "shared/data/bybit_fixtures"
+needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="the shared sample messages are not here")
+
+START = 1_672_324_800_000
+
+
+def kline(**changes: Any) -> dict[str, Any]:
+    entry = {
+        "start": START, "end": START + 299_999, "interval": "5", "open": "16649.5", "close": "16677",
+        "high": "16677.10", "low": "16608", "volume": "2.081", "turnover": "34666.4005",
+        "confirm": True, "timestamp": START + 188_882,
+    }  # fmt: skip
+    return entry | changes
+
+
+def bar_of(entry: dict[str, Any]) -> Bar:
+    frame = wire.frame(json.dumps({"topic": "kline.5.BTCUSDT", "ts": START, "data": [entry]}))
+    (parsed,) = wire.kline_entries(frame.data)
+    if isinstance(parsed, wire.MalformedFrame):
+        raise parsed
+    return wire.bar_from_kline(parsed, "BTCUSDT", "5")
+
+
+def test_a_confirmed_kline_becomes_a_bar_with_the_exchanges_digits():
+    bar = bar_of(kline())
+    assert (bar.start_ms, bar.close_ms) == (START, START + 300_000)
+    assert str(bar.high) == "16677.10"
+    assert bar.turnover == Decimal("34666.4005")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"high": "16000"},
+        {"low": "17000"},
+        {"close": "NaN"},
+        {"close": "Infinity"},
+        {"close": ""},
+        {"close": None},
+        {"close": "sixteen"},
+        {"close": 16677.0},
+        {"close": True},
+        {"close": "-16677"},
+        {"open": "0", "low": "0"},
+        {"volume": "-1"},
+        {"volume": "1e999999"},
+        {"start": START + 1},
+    ],
+)
+def test_a_kline_that_contradicts_itself_is_no_bar(changes: dict[str, Any]):
+    with pytest.raises(wire.MalformedFrame):
+        bar_of(kline(**changes))
+
+
+@pytest.mark.parametrize("changes", [{"start": "soon"}, {"start": None}, {"confirm": "yes"}])
+def test_a_kline_of_wrong_types_is_malformed(changes: dict[str, Any]):
+    with pytest.raises(wire.MalformedFrame):
+        bar_of(kline(**changes))
+
+
+def test_a_broken_entry_does_not_hide_its_neighbours():
+    frame = wire.frame(
+        json.dumps(
+            {"topic": "kline.5.BTCUSDT", "data": [kline(), {"start": "x"}, kline(start=START + 300_000)]}
+        )
+    )
+    kinds = [type(entry) for entry in wire.kline_entries(frame.data)]
+    assert kinds == [wire.KlineEntry, wire.MalformedFrame, wire.KlineEntry]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["", "no json", "[]", "42", "null", '"text"', '{"topic": 3}', b"\xff\xfe", '{"ts": "now"}', "{" * 50],
+)
+def test_a_frame_of_another_shape_is_malformed(raw: str | bytes):
+    with pytest.raises(wire.MalformedFrame):
+        wire.frame(raw)
+
+
+@pytest.mark.parametrize("data", ["null", "{}", '"x"', "7"])
+def test_kline_data_of_another_shape_is_malformed(data: str):
+    frame = wire.frame('{"topic":"kline.5.BTCUSDT","data":' + data + "}")
+    assert [type(entry) for entry in wire.kline_entries(frame.data)] == [wire.MalformedFrame]
+
+
+def test_both_pongs_are_pongs_and_an_ack_is_none():
+    assert wire.frame('{"success":true,"ret_msg":"pong","op":"ping"}').is_pong
+    assert wire.frame('{"op":"pong","args":["1"]}').is_pong
+    assert not wire.frame('{"success":true,"ret_msg":"","op":"subscribe"}').is_pong
+
+
+def ticker(kind: str, ts: int, **fields: str) -> wire.Frame:
+    return wire.frame(json.dumps({"topic": "tickers.BTCUSDT", "type": kind, "ts": ts, "data": fields}))
+
+
+FULL = {
+    "symbol": "BTCUSDT", "bid1Price": "17215.50", "bid1Size": "84.489", "ask1Price": "17216.00",
+    "ask1Size": "83.020", "markPrice": "17217.33", "nextFundingTime": "1673280000000",
+}  # fmt: skip
+
+
+def test_a_delta_changes_only_what_it_carries():
+    state = wire.TickerState("BTCUSDT")
+    state.ticker(ticker("snapshot", 1, **FULL))
+    quote = state.ticker(ticker("delta", 2, symbol="BTCUSDT", ask1Price="17216.50"))
+    assert quote is not None
+    assert (str(quote.bid), str(quote.ask), str(quote.mark)) == ("17215.50", "17216.50", "17217.33")
+    assert quote.time_ms == 2
+    assert state.next_funding_ms == 1_673_280_000_000
+
+
+def test_a_delta_without_a_snapshot_is_no_quote_yet():
+    assert wire.TickerState("BTCUSDT").ticker(ticker("delta", 1, symbol="BTCUSDT", ask1Price="5")) is None
+
+
+def test_a_crossed_book_is_no_quote():
+    state = wire.TickerState("BTCUSDT")
+    assert state.ticker(ticker("snapshot", 1, **(FULL | {"bid1Price": "17217"}))) is None
+
+
+def test_an_empty_funding_time_is_none_and_not_zero():
+    state = wire.TickerState("BTCUSDT")
+    state.ticker(ticker("snapshot", 1, **(FULL | {"nextFundingTime": ""})))
+    assert state.next_funding_ms is None
+
+
+def test_spot_takes_its_quote_from_the_top_of_the_book():
+    book = {"s": "BTCUSDT", "b": [["9.5", "2"]], "a": [["9.6", "3"]], "u": 1, "seq": 1}
+    message = json.dumps({"topic": "orderbook.1.BTCUSDT", "type": "snapshot", "ts": 7, "data": book})
+    quote = wire.TickerState("BTCUSDT").book(wire.frame(message))
+    assert quote is not None
+    assert (quote.bid, quote.ask, quote.mark) == (Decimal("9.5"), Decimal("9.6"), None)
+
+
+@needs_fixtures
+def test_the_sample_messages_of_the_exchange_are_understood():
+    frame = wire.frame((FIXTURES / "ws_kline.json").read_bytes())
+    (entry,) = wire.kline_entries(frame.data)
+    assert isinstance(entry, wire.KlineEntry)
+    assert (frame.topic, entry.start, entry.confirm) == ("kline.5.BTCUSDT", START, False)
+    quote = wire.TickerState("BTCUSDT").ticker(wire.frame((FIXTURES / "ws_ticker_linear.json").read_bytes()))
+    assert quote is not None
+    assert (str(quote.bid), str(quote.ask)) == ("17215.50", "17216.00")
+    assert wire.frame((FIXTURES / "ws_subscription_ack.json").read_bytes()).success
+    assert not wire.frame((FIXTURES / "ws_subscription_failure.json").read_bytes()).success
+
+
+@needs_fixtures
+@pytest.mark.parametrize(
+    ("category", "lot", "notional"), [("linear", "0.001", "5"), ("spot", "0.0001", "10")]
+)
+def test_instruments_are_read_from_both_categories(category: Any, lot: str, notional: str):
+    answer = json.loads((FIXTURES / f"http_get_instruments_{category}.json").read_text())
+    instrument: Instrument = wire.instrument(answer["result"]["list"][0], category)
+    assert (str(instrument.lot_size), str(instrument.min_notional)) == (lot, notional)
+    assert (instrument.funding_interval_minutes > 0) == (category == "linear")

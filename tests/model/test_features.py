@@ -1,0 +1,170 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bot.model.features import (
+    FEATURES,
+    RECEPTIVE_BARS,
+    FeatureWindow,
+    PlainEncoder,
+    feature_row,
+    log_return,
+)
+from tests.factories import a_bar
+from tests.model.walks import from_closes, walk
+
+ENCODER = PlainEncoder()
+
+
+def pushed(bars, capacity=RECEPTIVE_BARS):
+    window = FeatureWindow(capacity)
+    for bar in bars:
+        window.push(bar)
+    return window
+
+
+def test_accessors_give_the_last_bars_oldest_first_however_often_the_window_has_wrapped():
+    bars = walk(3 * RECEPTIVE_BARS)
+    window = FeatureWindow(RECEPTIVE_BARS)
+    for i, bar in enumerate(bars):
+        window.push(bar)
+        last = bars[max(0, i - 4) : i + 1]
+        assert window.closes(5).tolist() == [float(bar.close) for bar in last]
+        assert len(window) == min(i + 1, RECEPTIVE_BARS)
+    assert window.opens(2).tolist() == [float(bar.open) for bar in bars[-2:]]
+    assert window.highs(2).tolist() == [float(bar.high) for bar in bars[-2:]]
+    assert window.lows(2).tolist() == [float(bar.low) for bar in bars[-2:]]
+    assert window.volumes(2).tolist() == [float(bar.volume) for bar in bars[-2:]]
+    assert len(window.closes(10_000)) == RECEPTIVE_BARS
+
+
+def test_returns_and_key_are_what_their_definition_says():
+    bars = walk(400)
+    window = pushed(bars)
+    closes = np.array([float(bar.close) for bar in bars])
+    returns = np.diff(np.log(closes))
+    assert window.returns(20) == pytest.approx(returns[-20:], rel=1e-9)
+
+    weights = 0.97 ** np.arange(255, -1, -1)
+    weights /= weights.sum()
+    scaled = [
+        returns[i] / math.sqrt(weights @ returns[i - 256 : i] ** 2)
+        for i in range(len(returns) - 48, len(returns))
+    ]
+    scaled = np.clip(scaled, -6, 6)
+    assert ENCODER.key(window) == pytest.approx(scaled / np.linalg.norm(scaled), rel=1e-5)
+    assert window.volatility() == pytest.approx(math.sqrt(weights @ returns[-256:] ** 2))
+
+
+def test_a_key_is_a_float32_vector_of_unit_length_once_enough_bars_are_known():
+    window = FeatureWindow()
+    for i, bar in enumerate(walk(RECEPTIVE_BARS + 5), start=1):
+        window.push(bar)
+        key = ENCODER.key(window)
+        assert (key is None) == (i < RECEPTIVE_BARS)
+        assert (feature_row(window) is None) == (i < 258)
+    assert key is not None
+    assert key.dtype == np.float32
+    assert float(np.linalg.norm(key)) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_gap_starts_the_window_anew():
+    bars = walk(RECEPTIVE_BARS + 1)
+    window = pushed(bars[:-2])
+    window.push(bars[-1])
+    assert len(window) == 1
+    assert len(window.returns(10)) == 0
+    assert ENCODER.key(window) is None
+
+
+def test_after_a_gap_nothing_from_before_it_is_left():
+    before, after = walk(500, seed=1), walk(600, seed=2, first=700)
+    window, fresh = pushed(before, 400), FeatureWindow(400)
+    for bar in after:
+        window.push(bar)
+        fresh.push(bar)
+        key, expected = ENCODER.key(window), ENCODER.key(fresh)
+        assert (key is None and expected is None) or np.array_equal(key, expected)
+
+
+@pytest.mark.parametrize("asked_every", [1, 7, 900])
+def test_keys_and_rows_do_not_depend_on_when_observation_began_or_when_they_were_asked_for(asked_every):
+    bars = walk(2_000)
+    long_running = FeatureWindow(320)
+    for i, bar in enumerate(bars):
+        long_running.push(bar)
+        if i % asked_every == 0:
+            ENCODER.key(long_running)
+        if i > 400 and i % 97 == 0:
+            again = pushed(bars[i + 1 - RECEPTIVE_BARS : i + 1], 512)
+            assert np.array_equal(ENCODER.key(again), ENCODER.key(long_running))
+            assert np.array_equal(feature_row(again), feature_row(long_running))
+            assert again.volatility() == long_running.volatility()
+
+
+def test_poisoning_later_bars_changes_no_key():
+    bars = walk(420)
+    keys = []
+    for end in (400, 420):
+        window = FeatureWindow()
+        poisoned = bars[:400] + from_closes([1e-3, 1e9] * 10, first=400)
+        for bar in poisoned[:end]:
+            window.push(bar)
+            if bar.start_ms == bars[399].start_ms:
+                keys.append(ENCODER.key(window))
+    clean = pushed(bars[:400])
+    assert np.array_equal(keys[0], keys[1])
+    assert np.array_equal(keys[0], ENCODER.key(clean))
+
+
+def test_a_market_that_stands_still_has_no_key_but_finite_features():
+    window = pushed([a_bar(i, close="100", volume="0") for i in range(RECEPTIVE_BARS)])
+    assert ENCODER.key(window) is None
+    assert np.isfinite(feature_row(window)).all()
+    window.push(a_bar(RECEPTIVE_BARS, close="100.01", volume="0"))
+    assert ENCODER.key(window).tolist() == [0.0] * 47 + [1.0]
+    assert window.scaled_returns(1).tolist() == [6.0]
+
+
+LEAD = walk(300)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["1e-320", "1e-8", "1", "1.0000001", "97", "1e300", "1e400"]),
+        min_size=10,
+        max_size=70,
+    ),
+    st.sampled_from(["0", "1e-30", "1e400"]),
+)
+def test_keys_and_rows_are_finite_for_any_valid_bar(prices, volume):
+    window = pushed(LEAD)
+    for i, price in enumerate(prices, start=300):
+        window.push(a_bar(i, open=price, high=price, low=price, close=price, volume=volume))
+        key, row = ENCODER.key(window), feature_row(window)
+        assert key is None or float(np.linalg.norm(key)) == pytest.approx(1.0, abs=1e-6)
+        assert row is None or (np.isfinite(row).all() and np.abs(row).max() <= 6.0)
+
+
+def test_features_are_free_of_scale():
+    bars = walk(300)
+    tenfold = from_closes(
+        [float(bar.close) * 10 for bar in bars], volumes=[float(bar.volume) for bar in bars]
+    )
+    assert feature_row(pushed(tenfold)) == pytest.approx(feature_row(pushed(bars)), abs=1e-3)
+    assert len(feature_row(pushed(bars))) == len(FEATURES)
+
+
+def test_a_log_return_is_finite_at_the_edge_of_what_a_float_holds():
+    assert log_return(100.0, 110.0) == math.log(1.1)
+    assert math.isfinite(log_return(0.0, math.inf))
+    assert math.isfinite(log_return(5e-324, 1.7e308))
+
+
+def test_a_window_too_small_for_a_key_is_refused():
+    with pytest.raises(ValueError, match="at least 305"):
+        FeatureWindow(304)

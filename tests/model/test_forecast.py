@@ -1,0 +1,71 @@
+import math
+
+import numpy as np
+import pytest
+
+from bot.model.forecast import chance_of, forecast_from
+from bot.model.memory import BaseRate
+from tests.factories import a_neighbor
+
+EVEN = BaseRate(moments=1_000, mean_return=0.0, positive_ratio=0.5)
+
+
+def test_eight_of_ten_fair_coins_is_what_chance_does_one_time_in_nine():
+    tail = sum(math.comb(10, heads) for heads in (0, 1, 2, 8, 9, 10)) / 2**10
+    assert chance_of(8, 10, 0.5) == pytest.approx(tail)
+    assert chance_of(2, 10, 0.5) == pytest.approx(tail)
+    assert tail == pytest.approx(0.109, abs=1e-3)
+
+
+@pytest.mark.parametrize("base_ratio", [0.5, 0.35, 0.8])
+@pytest.mark.parametrize("draws", [1, 7, 32])
+def test_chance_is_the_binomial_tail_for_whole_numbers(draws, base_ratio):
+    def probability(rises):
+        return math.comb(draws, rises) * base_ratio**rises * (1 - base_ratio) ** (draws - rises)
+
+    for rises in range(draws + 1):
+        above = sum(probability(i) for i in range(rises, draws + 1))
+        below = sum(probability(i) for i in range(rises + 1))
+        expected = min(1.0, 2 * min(above, below))
+        assert chance_of(rises, draws, base_ratio) == pytest.approx(expected, rel=1e-9)
+
+
+def test_chance_moves_smoothly_between_whole_numbers():
+    draws = np.linspace(1.0, 32.0, 300)
+    chances = [chance_of(float(n), float(n), 0.5) for n in draws]
+    assert chances == sorted(chances, reverse=True)
+    assert chances[0] == 1.0
+    assert chance_of(8.5, 10.2, 0.5) < chance_of(8.0, 10.2, 0.5) < chance_of(7.0, 10.2, 0.5)
+
+
+def test_moments_that_lean_as_the_whole_memory_does_are_no_evidence():
+    assert chance_of(8, 10, 0.8) == 1.0
+    assert chance_of(10, 10, 1.0) == 1.0
+    assert chance_of(0, 10, 0.0) == 1.0
+
+
+def test_a_forecast_shrinks_to_the_base_rate_by_the_effective_number_of_episodes():
+    base = BaseRate(moments=500, mean_return=-0.001, positive_ratio=0.4)
+    neighbors = [a_neighbor(weight=0.25, forward_return=r) for r in (0.02, 0.01, 0.03, -0.02)]
+    forecast = forecast_from(neighbors, base, prior_strength=8.0)
+    assert forecast.effective == pytest.approx(4.0)
+    assert forecast.expected_return == pytest.approx((4 * 0.01 + 8 * -0.001) / 12)
+    assert forecast.positive_ratio == pytest.approx((4 * 0.75 + 8 * 0.4) / 12)
+    assert forecast.return_std == pytest.approx(np.std([0.02, 0.01, 0.03, -0.02]))
+    assert (forecast.base_return, forecast.base_ratio) == (-0.001, 0.4)
+
+
+def test_one_dominant_neighbour_counts_as_little_more_than_one():
+    neighbors = [a_neighbor(weight=0.91, forward_return=0.02)]
+    neighbors += [a_neighbor(weight=0.01, forward_return=0.02) for _ in range(9)]
+    forecast = forecast_from(neighbors, EVEN, prior_strength=8.0)
+    assert 1.0 < forecast.effective < 1.3
+    assert forecast.chance > 0.5
+    assert forecast.positive_ratio < 0.6
+
+
+def test_a_tie_counts_half():
+    neighbors = [a_neighbor(weight=0.5, forward_return=r) for r in (0.0, 0.01)]
+    assert forecast_from(neighbors, EVEN, prior_strength=0.0).positive_ratio == pytest.approx(0.75)
+    flat = [a_neighbor(weight=0.1, forward_return=0.0) for _ in range(10)]
+    assert forecast_from(flat, EVEN, prior_strength=0.0).chance == 1.0

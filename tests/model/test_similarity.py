@@ -1,0 +1,136 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from bot.model.features import KEY_BARS, RECEPTIVE_BARS
+from bot.model.memory import MemoryConfig
+from bot.model.similarity import SimilarityModel
+from tests.model.walks import STEP_MS, from_closes, walk
+
+HORIZON = 6
+
+
+def a_model(**config):
+    return SimilarityModel(MemoryConfig(**config), interval="15", horizon_bars=HORIZON)
+
+
+def test_what_is_missing_is_said_in_words():
+    model = a_model()
+    bars = walk(RECEPTIVE_BARS + KEY_BARS)
+    answers = [model.observe(bar) for bar in bars]
+    assert answers[11].missing == "12 of 305 unbroken bars known"
+    assert answers[11].regime is None
+    first_key = RECEPTIVE_BARS - 1
+    assert answers[first_key].missing == "no moment has had its outcome yet"
+    assert answers[first_key].regime is not None
+    assert answers[first_key + HORIZON + 1].missing == "none of the 1 known moments is far enough back"
+    assert answers[first_key + 24].forecast is not None
+    assert answers[first_key + 24].missing == ""
+
+    still = a_model()
+    answers = [still.observe(bar) for bar in from_closes([100.0] * RECEPTIVE_BARS)]
+    assert answers[-1].missing == "the price has not moved in the last 48 bars"
+
+
+def test_no_neighbour_is_unmatured_or_near_or_overlapping_with_several_symbols():
+    model = a_model(neighbors=8, size=400)
+    feeds = [walk(900, seed=s, symbol=symbol) for s, symbol in enumerate(("ADAUSDT", "BTCUSDT"))]
+    checked = 0
+    for together in zip(*feeds, strict=True):
+        for bar in together:
+            recollection = model.observe(bar)
+            starts = sorted(n.bar_start_ms for n in recollection.neighbors)
+            assert all(b - a >= 24 * STEP_MS for a, b in pairwise(starts))
+            for neighbor in recollection.neighbors:
+                closed_ms = neighbor.bar_start_ms + STEP_MS
+                assert closed_ms + HORIZON * STEP_MS <= bar.close_ms
+                assert closed_ms + 24 * STEP_MS <= bar.close_ms
+                checked += 1
+            if recollection.neighbors:
+                assert sum(recollection.regime_votes.values()) == pytest.approx(1.0)
+    assert checked > 5_000
+
+
+def test_neighbours_carry_the_outcome_that_the_bars_had():
+    bars = walk(700)
+    closes = {bar.start_ms: float(bar.close) for bar in bars}
+    model = a_model(neighbors=5)
+    for bar in bars:
+        recollection = model.observe(bar)
+    assert recollection.neighbors
+    for neighbor in recollection.neighbors:
+        start = neighbor.bar_start_ms
+        expected = np.log(closes[start + HORIZON * STEP_MS] / closes[start])
+        assert neighbor.forward_return == pytest.approx(expected, rel=1e-12)
+
+
+def test_poisoning_the_future_changes_no_recollection_before_it():
+    bars, poison = walk(800), from_closes([1.0, 1e6] * 100, first=600)
+    honest, poisoned = a_model(), a_model()
+    for i in range(800):
+        answer = honest.observe(bars[i])
+        other = poisoned.observe(bars[i] if i < 600 else poison[i - 600])
+        if i < 600:
+            assert answer == other
+    assert answer != other
+
+
+def test_history_observed_without_recalling_leaves_the_same_memory():
+    bars = walk(900)
+    always, quiet = a_model(), a_model()
+    for i, bar in enumerate(bars):
+        answer = always.observe(bar)
+        other = quiet.observe(bar, recall=i >= 700)
+        assert other == (answer if i >= 700 else None)
+
+
+def test_a_restart_that_observes_the_remembered_bars_again_recalls_the_same_bit_for_bit():
+    bars = walk(1_500)
+    size = 300
+    running = a_model(size=size)
+    for bar in bars[:1_400]:
+        running.observe(bar, recall=False)
+    restarted = a_model(size=size)
+    needed = RECEPTIVE_BARS + size + HORIZON
+    for bar in bars[1_400 - needed : 1_400]:
+        restarted.observe(bar, recall=False)
+    for bar in bars[1_400:]:
+        assert running.observe(bar) == restarted.observe(bar)
+
+
+def test_a_moment_whose_window_or_horizon_spans_a_gap_is_not_remembered():
+    model = a_model()
+    before, after = walk(400), walk(400, seed=2, first=401)
+    for bar in before:
+        model.observe(bar)
+    known = len(model.memory)
+    assert known == 400 - (RECEPTIVE_BARS - 1) - HORIZON
+    for i, bar in enumerate(after, start=1):
+        model.observe(bar)
+        assert len(model.memory) == known + max(0, i - (RECEPTIVE_BARS - 1) - HORIZON)
+
+
+def test_a_model_that_does_not_remember_keeps_windows_only():
+    model = SimilarityModel(MemoryConfig(), interval="15", horizon_bars=HORIZON, remembers=False)
+    bars = walk(400)
+    assert [model.observe(bar) for bar in bars] == [None] * 400
+    assert model.window("BTCUSDT").closes(1).tolist() == [float(bars[-1].close)]
+    assert len(model.window("ETHUSDT")) == 0
+
+
+def test_a_recurring_shape_is_recalled_with_what_followed_it():
+    rng = np.random.default_rng(9)
+    shape = 0.01 * rng.standard_normal(KEY_BARS)
+    shape -= shape.mean()
+    pieces = [0.002 * rng.standard_normal(RECEPTIVE_BARS)]
+    for _ in range(12):
+        pieces += [shape, np.full(HORIZON, 0.004), 0.002 * rng.standard_normal(40)]
+    pieces += [shape]
+    model = a_model(neighbors=10)
+    for bar in from_closes(100.0 * np.exp(np.cumsum(np.concatenate(pieces)))):
+        recollection = model.observe(bar)
+    assert recollection.neighbors[9].similarity > 0.9
+    assert all(n.forward_return > 0.02 for n in recollection.neighbors)
+    assert recollection.forecast.chance < 0.01
+    assert recollection.forecast.positive_ratio > 0.7

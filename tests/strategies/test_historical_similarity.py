@@ -1,0 +1,143 @@
+import pytest
+
+from bot.errors import ConfigError
+from bot.model.features import FeatureWindow
+from bot.model.forecast import forecast_from
+from bot.model.memory import BaseRate
+from bot.model.similarity import Recollection
+from bot.strategy import Costs, Situation, StrategyConfig
+from strategies.historical_similarity import HistoricalSimilarityStrategy
+from tests.factories import a_bar, a_neighbor, a_position, a_recollection, an_equity
+
+COSTS = Costs(taker_fee=0.00055, half_spread=0.0001, slippage=0.0001)
+FLAT = a_position("0", "0")
+
+
+def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5):
+    """A recollection of so many equal votes for a rise and for a fall."""
+    count = rose + fell
+    outcomes = [size] * rose + [-(fall or size)] * fell
+    neighbors = [
+        a_neighbor(weight=1 / count, forward_return=outcome, similarity=similarity) for outcome in outcomes
+    ]
+    base = BaseRate(moments=1_000, mean_return=0.0, positive_ratio=base_ratio)
+    return a_recollection(*neighbors, forecast=forecast_from(neighbors, base, prior_strength=8.0))
+
+
+def decide(recollection, *, position=FLAT, bars_held=0, costs=COSTS, **config):
+    situation = Situation(
+        bar=a_bar(),
+        recent=FeatureWindow(),
+        recollection=recollection,
+        position=position,
+        bars_held=bars_held,
+        account=an_equity(),
+        costs=costs,
+    )
+    return HistoricalSimilarityStrategy(StrategyConfig(**config)).decide(situation)
+
+
+def gate(signal):
+    return signal.detail["gate"]
+
+
+def test_many_moments_that_rose_are_a_long_and_many_that_fell_a_short():
+    up, down = decide(moments(18, 2)), decide(moments(2, 18))
+    assert (up.action, down.action) == ("long", "short")
+    assert up.expected_return == pytest.approx(-down.expected_return)
+    assert up.confidence == pytest.approx(down.confidence)
+    assert up.confidence == pytest.approx((18 + 4) / 28)
+    assert gate(up) == "signal"
+
+
+def test_the_reason_says_how_many_how_alike_which_way_and_against_what():
+    assert decide(moments(18, 2)).reason == (
+        "signal: 20 distinct moments like this, weighing as 20 (best 0.83): 90% rose, "
+        "expected +0.57% against 0.15% costs, chance 0.04%"
+    )
+
+
+def test_eight_of_ten_fair_coins_are_no_signal():
+    signal = decide(moments(8, 2))
+    assert signal.action == "hold"
+    assert gate(signal) == "evidence"
+    assert "10.9%" in signal.reason
+
+
+def test_nothing_to_recall_is_a_hold_that_says_why():
+    signal = decide(Recollection(regime=None, missing="12 of 305 unbroken bars known"))
+    assert (signal.action, gate(signal)) == ("hold", "memory")
+    assert signal.reason == "memory: 12 of 305 unbroken bars known"
+    assert signal.expected_return is None
+    assert signal.horizon_bars is None
+
+
+def test_moments_unlike_this_one_are_not_listened_to():
+    signal = decide(moments(18, 2, similarity=0.2))
+    assert (signal.action, gate(signal)) == ("hold", "similarity")
+
+
+def test_a_lean_that_loses_money_on_average_is_not_followed():
+    signal = decide(moments(18, 2, size=0.001, fall=0.05))
+    assert (signal.action, gate(signal)) == ("hold", "direction")
+
+
+def test_a_gain_below_the_costs_is_not_taken_and_funding_is_a_cost():
+    thin = moments(18, 2, size=0.004)
+    assert decide(thin).action == "long"
+    dear = Costs(taker_fee=0.002, half_spread=0.0001, slippage=0.0001)
+    assert gate(decide(thin, costs=dear)) == "costs"
+    funded = Costs(taker_fee=0.00055, half_spread=0.0001, slippage=0.0001, funding_rate=0.001, funding_bars=8)
+    assert gate(decide(thin, costs=funded, horizon_bars=24)) == "costs"
+    assert decide(moments(2, 18, size=0.004), costs=funded, horizon_bars=24).action == "short"
+
+
+def test_confidence_below_the_threshold_is_a_hold():
+    signal = decide(moments(18, 2), confidence_threshold=0.8)
+    assert (signal.action, gate(signal)) == ("hold", "confidence")
+
+
+def test_what_all_moments_do_is_no_signal():
+    assert gate(decide(moments(18, 2, base_ratio=0.9))) == "evidence"
+
+
+def test_holds_carry_the_forecast_too():
+    signal = decide(moments(6, 4))
+    assert signal.action == "hold"
+    assert signal.expected_return == pytest.approx(10 * 0.002 / 18)
+    assert signal.positive_ratio == pytest.approx(10 / 18)
+    assert signal.return_std is not None
+    assert signal.horizon_bars == 24
+    assert signal.detail["effective"] == pytest.approx(10.0)
+
+
+LONG = a_position("0.5")
+SHORT = a_position("-0.5")
+
+
+def test_a_position_is_closed_at_the_horizon_and_not_before():
+    undecided = moments(5, 5)
+    early, due = (decide(undecided, position=LONG, bars_held=held) for held in (23, 24))
+    assert (early.action, early.close_position) == ("hold", False)
+    assert (due.action, due.close_position, gate(due)) == ("hold", True, "horizon")
+    blind = decide(Recollection(regime=None, missing="too few"), position=SHORT, bars_held=24)
+    assert blind.close_position
+
+
+def test_a_bar_that_confirms_the_side_keeps_the_position_beyond_the_horizon():
+    signal = decide(moments(18, 2), position=LONG, bars_held=30)
+    assert (signal.action, signal.close_position, gate(signal)) == ("long", False, "signal")
+
+
+@pytest.mark.parametrize("held", [3, 30])
+def test_an_opposite_signal_turns_the_position_round(held):
+    signal = decide(moments(18, 2), position=SHORT, bars_held=held)
+    assert (signal.action, signal.close_position, gate(signal)) == ("long", False, "opposite")
+
+
+def test_options_set_the_significance_and_unknown_ones_are_named():
+    assert decide(moments(8, 2), options={"significance": 0.2}).action == "long"
+    with pytest.raises(ConfigError, match="significanse"):
+        decide(moments(8, 2), options={"significanse": 0.2})
+    with pytest.raises(ConfigError, match="significance"):
+        decide(moments(8, 2), options={"significance": 2})
