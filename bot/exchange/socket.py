@@ -37,7 +37,10 @@ class _Connection(WebSocket):  # type: ignore[misc]
         self._url = url
         self._inbox = inbox
         # retries=1 always raises in pybit, even once connected; 2 means one real attempt.
-        super().__init__(category, retries=2, restart_on_error=False, callback_function=inbox.put)
+        # The host comes with the url; ``testnet`` would only choose one of pybit's own.
+        super().__init__(
+            category, testnet=False, retries=2, restart_on_error=False, callback_function=inbox.put
+        )
 
     def _connect(self, _url: str) -> None:
         super()._connect(self._url)
@@ -120,7 +123,7 @@ class Socket:
         def connect() -> None:
             try:
                 connection, problem = _Connection(self._url, self._category, inbox), None
-            except Exception as error:  # pybit raises bare Exception and websocket-client's whole family
+            except (websocket.WebSocketException, OSError) as error:
                 connection, problem = None, error
             if not loop.is_closed():
                 loop.call_soon_threadsafe(settle, connection, problem)

@@ -155,7 +155,6 @@ class FeatureWindow:
         self._end = self.capacity
         self._derived = max(0, self._derived - shift)
         self._returns = min(self._returns, self._derived)
-        self._scaled_returns = min(self._scaled_returns, self._derived)
         return self._end
 
     def _derive(self) -> None:
@@ -171,6 +170,8 @@ class FeatureWindow:
                 known_before = _volatility(self._square.view[i - VOLATILITY_BARS : i], _WEIGHTS)
                 scaled[i] = min(max(moved / known_before, -_CLIP), _CLIP)
                 self._scaled_returns += 1
+            else:
+                self._scaled_returns = 0
             self._return.values[i] = moved
             self._square.values[i] = moved * moved
             self._returns += 1

@@ -78,7 +78,7 @@ class FaissRows:
     """Rows of an exact inner-product index, overwritten in place once it is full."""
 
     def __init__(self, dimension: int, size: int) -> None:
-        # Loading faiss takes a second that commands without a memory need not wait.
+        # Loaded here: commands that have no memory need not wait for it.
         import faiss
 
         # One thread: the same query gives the same bits on every run.

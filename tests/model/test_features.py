@@ -103,6 +103,11 @@ def test_keys_and_rows_do_not_depend_on_when_observation_began_or_when_they_were
             assert np.array_equal(ENCODER.key(again), ENCODER.key(long_running))
             assert np.array_equal(feature_row(again), feature_row(long_running))
             assert again.volatility() == long_running.volatility()
+            older = pushed(bars[max(0, i - 500) : i + 1], 512).scaled_returns(200)
+            known = long_running.scaled_returns(200)
+            common = min(len(older), len(known))
+            assert common >= 48
+            assert np.array_equal(older[-common:], known[-common:])
 
 
 def test_poisoning_later_bars_changes_no_key():

@@ -78,17 +78,21 @@ DIRECTIONS = [a_key(*np.random.default_rng(7 + i).standard_normal(DIMENSION)) fo
 directions = st.sampled_from(DIRECTIONS)
 inserts = st.tuples(
     st.just("remember"),
-    st.integers(0, 60),
+    st.integers(0, 25),
     st.sampled_from(["BTCUSDT", "ETHUSDT", "SOLUSDT"]),
     directions,
     st.sampled_from([-0.5, -0.013, 0.0, 0.007, 1.25]),
-    st.integers(HORIZON, HORIZON + 3),
+    st.integers(HORIZON, HORIZON + 9),
 )
-questions = st.tuples(st.just("recall"), st.integers(0, 90), directions, st.integers(1, 6))
+questions = st.tuples(st.just("recall"), st.integers(0, 36), directions, st.integers(1, 6))
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.integers(1, 9), st.lists(st.one_of(inserts, inserts, questions), max_size=60), st.integers(1, 3))
+@given(
+    st.integers(1, 9),
+    st.lists(st.one_of(inserts, inserts, questions), min_size=20, max_size=70),
+    st.integers(1, 3),
+)
 def test_the_bank_answers_as_brute_force_does(size, actions, over_fetch):
     bank, truth = a_bank(size=size, over_fetch=over_fetch), BruteForceBank(size)
     for action in actions:
@@ -167,6 +171,17 @@ def test_recall_never_returns_the_moment_that_asked_nor_its_surroundings():
     asked = 30
     starts = [n.bar_start_ms // STEP for n in bank.recall(a_key(1), (asked + 1) * STEP)]
     assert max(starts) == asked - EXCLUSION
+
+
+def test_nothing_is_recalled_before_its_horizon_has_passed_for_any_symbol():
+    bank = a_bank()
+    horizon = 20
+    bank.remember([an_episode(0, a_key(1), symbol=s, horizon=horizon) for s in ("BTCUSDT", "ETHUSDT")])
+    over_ms = (1 + horizon) * STEP
+    assert bank.recall(a_key(1), over_ms - 1) == ()
+    assert bank.base_rate(over_ms - 1).moments == 0
+    assert found(bank.recall(a_key(1), over_ms)) == [("BTCUSDT", 0)]
+    assert bank.base_rate(over_ms).moments == 2
 
 
 def test_neighbours_never_overlap_and_the_nearest_of_an_episode_stands():
