@@ -1,8 +1,8 @@
 """What a strategy is asked, and what it may answer."""
 
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from bot.market import Bar
 from bot.model.features import FeatureWindow
@@ -14,8 +14,8 @@ class StrategyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """``[strategy]`` of the configuration. ``options`` is for a strategy's own settings."""
 
     name: str = "historical_similarity"
-    horizon_bars: int = 24
-    confidence_threshold: float = 0.6
+    horizon_bars: Annotated[int, Meta(ge=1, le=10_000)] = 24
+    confidence_threshold: Annotated[float, Meta(ge=0.5, lt=1)] = 0.6
     options: dict[str, str | int | float | bool] = {}
 
 

@@ -220,10 +220,6 @@ class DemoExchange:
         count = (self._closed_until_ms - self.live_from_ms) // self._interval_ms
         return self._source.newest(symbol, self.live_from_ms, last_ms, count) if count else []
 
-    def history(self, symbol: str, count: int) -> list[Bar]:
-        """The newest ``count`` bars before ``live_from_ms``, ascending."""
-        return self._source.newest(symbol, 0, self.live_from_ms - 1, count)
-
     # Single faults, for tests.
 
     def misconfirm(self, symbol: str, *kinds: ConfirmFault) -> None:

@@ -163,8 +163,27 @@ class BybitRest:
             raise FeedError(f"klines of {symbol}: {error!r}") from error
         if newest is None:
             return None
-        # The first row is normally the bar that is still open.
-        return newest if newest + step <= _time(answer) else newest - step
+        # The first row is normally the bar that is still open. A clock that is a whole bar further on
+        # disagrees with the bars, and then they count: a later one shows that an earlier has closed.
+        closed = newest + step <= _time(answer) < newest + 2 * step
+        return newest if closed else newest - step
+
+    async def first_start(self, symbol: str, interval: str, from_ms: int) -> int | None:
+        """Start of the oldest bar at or after ``from_ms``; None where none is shown (which says nothing)."""
+        answer = await self._get(
+            "Kline",
+            {
+                "category": self._category, "symbol": symbol, "interval": interval,
+                # Without an end, the oldest rows from the start on. The spare one makes up for a row that
+                # holds ``from_ms`` but begins before it.
+                "start": from_ms, "limit": 2,
+            },
+        )  # fmt: skip
+        try:
+            starts = [int(row[0]) for row in _list(answer)]
+        except (TypeError, ValueError, IndexError, KeyError) as error:
+            raise FeedError(f"klines of {symbol}: {error!r}") from error
+        return min((start for start in starts if start >= from_ms), default=None)
 
     async def funding(self, symbol: str, since_ms: int, until_ms: int) -> list[tuple[int, Decimal]]:
         """Settled funding as (time_ms, rate) with times in (since_ms, until_ms], ascending."""
@@ -208,7 +227,7 @@ class BybitRest:
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
             stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential_jitter(initial=0.2, max=3.0, jitter=0.2),
+            wait=wait_exponential_jitter(multiplier=0.2, max=3.0, jitter=0.2),
             reraise=True,
         )
         return cast(dict[str, Any], await retrying(self._get_once, endpoint, parameters))

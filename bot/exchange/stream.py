@@ -42,15 +42,21 @@ class _Symbol:
         self.sequence = BarSequence(symbol, interval, last_start_ms)
         self.ticker = wire.TickerState(symbol)
         self.running_ms = 0
+        self.pushed = 0.0
+        """Start of the bar that the stream says is open, and local time of that push."""
         self.progress = now
         """Local time of the last new bar."""
         self.suspect = True
         """Whether to ask over REST at once: at the start, and after a confirmation that was refused."""
-        self.hole_since: float | None = None
+        self.hole: int | None = None
+        """Start of the first bar that is missing."""
+        self.hole_since = now
         self.repair_at = 0.0
+        """Local time before which REST is not asked again for the same thing."""
         self.repairing = False
         self.failures = 0
         self.looks = 0
+        """Answers in a row that did not show what was asked for."""
         self.repairs_in_a_row = 0
         self.quoted_ms = 0
 
@@ -93,7 +99,8 @@ class MarketStream:
         self._funding = _FundingWatch(rest, instruments, funding_since, self._emit)
         self._seconds_per_bar = self._step / 1000
         self._paced = False
-        self._clock_ms = 0
+        known = [start + self._step for start in last_starts.values() if start is not None]
+        self._clock_ms = max(known, default=0)
         self._heard = now
         self._rebuild = False
         self._outbox: deque[Event] = deque()
@@ -136,7 +143,7 @@ class MarketStream:
 
     @property
     def clock_ms(self) -> int:
-        """The newest time that the exchange has told, 0 before it told any."""
+        """The newest time that the exchange has told, at first the last known bar's close."""
         return self._clock_ms
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -174,7 +181,7 @@ class MarketStream:
                 self._notice("disconnected", str(error))
             failures = 0 if self._heard > heard else failures + 1
             shortest, longest = _PAUSE_SECONDS
-            await asyncio.sleep(min(longest, shortest * 2**failures) * random.uniform(0.5, 1.0))
+            await asyncio.sleep(_growing(shortest, failures, longest=longest) * random.uniform(0.5, 1.0))
 
     async def _connect_and_read(self) -> None:
         async with Socket(self._url, self._category) as socket:
@@ -264,7 +271,7 @@ class MarketStream:
             if not entry.confirm:
                 on_grid = grid_start_ms(entry.start, self._interval) == entry.start
                 if on_grid and entry.start <= ts + _FUTURE_TOLERANCE_MS:
-                    state.running_ms = max(state.running_ms, entry.start)
+                    state.running_ms, state.pushed = entry.start, time.monotonic()
                     state.sequence.running(entry.start)
                 return
             bar = wire.bar_from_kline(entry, symbol, self._interval)
@@ -272,9 +279,13 @@ class MarketStream:
                 raise wire.MalformedFrame("the bar closes in the exchange's future")
         except wire.MalformedFrame as error:
             self._notice("refused", f"bar: {error}", symbol)
+            if isinstance(entry, wire.KlineEntry) and entry.start == state.running_ms:
+                # Its figures are wrong, but that it has closed is believed.
+                state.sequence.running(entry.start + self._step)
             state.suspect = True
             self._look.set()
             return
+        state.repairs_in_a_row = 0
         self._offer(state, bar)
 
     def _offer(self, state: _Symbol, bar: Bar) -> bool:
@@ -287,9 +298,7 @@ class MarketStream:
             return False
         if bar.source == "stream":
             self._measure_pace(now - state.progress)
-            state.repairs_in_a_row = 0
         state.progress = now
-        state.failures = state.looks = 0
         self._order.heard(bar.symbol, now)
         return True
 
@@ -311,8 +320,9 @@ class MarketStream:
             self._emit(bar)
             if bar.close_ms > self._clock_ms:
                 self._clock_ms = bar.close_ms
-            if self._funding.is_due(bar, self._symbols[bar.symbol].ticker.next_funding_ms):
-                self._spawn(self._funding.settle(bar.symbol, bar.close_ms))
+            due = self._funding.due(bar, self._symbols[bar.symbol].ticker.next_funding_ms)
+            if due is not None:
+                self._spawn(due)
         # A hole that is still open is looked at by the watch.
         if any(state.sequence.missing() for state in self._symbols.values()):
             self._look.set()
@@ -345,23 +355,27 @@ class MarketStream:
         """When this symbol should be asked for over REST: a hole after a grace, silence when overdue."""
         if state.repairing:
             return None
+        hole = state.sequence.missing()
+        first = None if hole is None else hole[0]
+        if first != state.hole:
+            state.hole, state.hole_since, state.looks = first, now, 0
+            if not state.failures:
+                state.repair_at = 0.0
         if state.suspect:
             return state.repair_at
-        if state.sequence.missing() is None:
-            state.hole_since = None
+        if first is None:
             slack = min(5.0, max(0.5, 0.5 * self._seconds_per_bar))
             return max(state.repair_at, state.progress + self._seconds_per_bar + slack)
-        if state.hole_since is None:
-            state.hole_since = now
         # A confirmation may come shortly after the next bar's first push.
         return max(state.repair_at, state.hole_since + min(1.0, 0.2 * self._seconds_per_bar))
 
     async def _repair(self, state: _Symbol) -> None:
         try:
             pause = await self._fetch_missing(state)
+            state.failures = 0
         except FeedError as error:
             state.failures += 1
-            pause = min(30.0, 0.5 * 2.0**state.failures) * random.uniform(0.5, 1.0)
+            pause = _growing(0.5, state.failures, longest=30.0) * random.uniform(0.5, 1.0)
             self._notice("rest_failed", str(error), state.sequence.symbol)
         finally:
             state.repairing = False
@@ -376,12 +390,13 @@ class MarketStream:
         if sequence.missing() is None:
             closed = await self._rest.newest_closed(sequence.symbol, self._interval)
             if closed is not None:
-                # Where exchange and stream disagree on what is still open, the more cautious one counts.
-                sequence.running(min(closed + step, state.running_ms or closed + step))
+                # While the stream shows a bar as open, it is, whatever the exchange's clock says.
+                fresh = time.monotonic() - state.pushed < 1.5 * self._seconds_per_bar
+                sequence.running(min(closed + step, state.running_ms) if fresh else closed + step)
         hole = sequence.missing()
         if hole is None:
             state.looks += 1
-            return float(min(30.0, short * 2**state.looks))
+            return _growing(short, state.looks, longest=30.0)
         first, last = hole[0], min(hole[1], hole[0] + (PAGE_BARS - 2) * step)
         bars, refused, newest = await self._rest.bars(
             sequence.symbol, self._interval, first, last, "backfill"
@@ -407,7 +422,7 @@ class MarketStream:
             self._notice("refused", f"nothing after {_at(newest)} has closed yet", sequence.symbol)
             sequence.disbelieve(newest)
             state.looks = 0
-        return float(min(4.0, short * 2**state.looks))
+        return _growing(short, state.looks, longest=4.0 if state.looks < _HOLE_ATTEMPTS else 30.0)
 
 
 class _FundingWatch:
@@ -431,15 +446,15 @@ class _FundingWatch:
         self._busy: set[str] = set()
         self._at_funding: dict[str, Bar] = {}
 
-    def is_due(self, bar: Bar, announced_ms: int | None) -> bool:
-        """Whether a funding time has passed that is not settled yet.
+    def due(self, bar: Bar, announced_ms: int | None) -> Coroutine[Any, Any, None] | None:
+        """The work of settling, where a funding time has passed that is not settled yet.
 
         Funding falls on multiples of the instrument's interval, and where the exchange changes that,
         on the time that its ticker announced.
         """
         every = self._every.get(bar.symbol, 0)
         if not every:
-            return False
+            return None
         due = bar.close_ms - bar.close_ms % every
         if announced_ms is not None and announced_ms <= bar.close_ms:
             due = max(due, announced_ms)
@@ -447,15 +462,14 @@ class _FundingWatch:
             self._at_funding[bar.symbol] = bar
         if due > self._expected.get(bar.symbol, 0):
             self._expected[bar.symbol], self._looks[bar.symbol] = due, 0
-        return (
-            due > self._since.get(bar.symbol, 0)
-            and self._looks[bar.symbol] < _FUNDING_LOOKS
-            and bar.symbol not in self._busy
-        )
+        settled = due <= self._since.get(bar.symbol, 0)
+        if settled or bar.symbol in self._busy or self._looks[bar.symbol] >= _FUNDING_LOOKS:
+            return None
+        self._busy.add(bar.symbol)
+        self._looks[bar.symbol] += 1
+        return self._settle(bar.symbol, bar.close_ms)
 
-    async def settle(self, symbol: str, until_ms: int) -> None:
-        self._busy.add(symbol)
-        self._looks[symbol] += 1
+    async def _settle(self, symbol: str, until_ms: int) -> None:
         try:
             for time_ms, rate in await self._rest.funding(symbol, self._since.get(symbol, 0), until_ms):
                 mark = await self._rest.mark_price(symbol, time_ms)
@@ -473,6 +487,11 @@ class _FundingWatch:
             self._emit(Notice(kind="rest_failed", time_ms=until_ms, symbol=symbol, detail=detail))
         finally:
             self._busy.discard(symbol)
+
+
+def _growing(first: float, times: int, *, longest: float) -> float:
+    """A pause that doubles each time, up to the longest."""
+    return min(longest, first * 2.0 ** min(times, 30))
 
 
 def _symbol_of(topic: str) -> str:

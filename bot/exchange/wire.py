@@ -215,7 +215,7 @@ def instrument(fields: dict[str, Any], category: Category) -> Instrument:
             min_notional=_decimal(lots.get("minOrderAmt" if spot else "minNotionalValue", "0")),
             max_market_quantity=_decimal(largest) if largest else None,
             funding_interval_minutes=0 if spot else int(fields.get("fundingInterval", 480)),
-            max_leverage=Decimal(1) if spot else _decimal(fields["leverageFilter"]["maxLeverage"]),
+            max_leverage=_decimal(fields.get("leverageFilter", {}).get("maxLeverage", "1")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MalformedFrame(f"instrument {fields.get('symbol', '?')}: {error!r}") from error

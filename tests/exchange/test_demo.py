@@ -49,6 +49,7 @@ class Client:
         self.session = session
         self.exchange = exchange
         self.socket: aiohttp.ClientWebSocketResponse
+        self._sockets: list[aiohttp.ClientWebSocketResponse] = []
 
     async def get(self, endpoint: str, **query: Any) -> dict[str, Any]:
         url = f"{self.exchange.rest_url}/v5/market/{endpoint}"
@@ -62,6 +63,11 @@ class Client:
         self.socket = await self.session.ws_connect(
             f"{self.exchange.ws_url}/v5/public/{category}", max_msg_size=0
         )
+        self._sockets.append(self.socket)
+
+    async def close(self) -> None:
+        for socket in self._sockets:
+            await socket.close()
 
     async def ask(self, op: str, *topics: str, req_id: str = "r1") -> dict[str, Any]:
         await self.socket.send_json({"op": op, "req_id": req_id, "args": list(topics)})
@@ -71,23 +77,29 @@ class Client:
                 return message
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """Parsed messages until the connection ends or the source is exhausted and all is read."""
-        while not self.socket.closed:
-            try:
-                async with asyncio.timeout(0.05):
-                    message = await self.socket.receive()
-            except TimeoutError:
-                if self.exchange.exhausted.is_set():
-                    return
-                continue
-            if message.type is aiohttp.WSMsgType.TEXT:
-                yield json.loads(message.data)
+        """Parsed messages until the connection ends or the whole source has been streamed and read."""
+
+        async def ask_for_the_end() -> None:
+            await self.exchange.exhausted.wait()
+            await self.socket.send_json({"op": "ping", "req_id": "end"})
+
+        asking = asyncio.create_task(ask_for_the_end())
+        async for message in self.socket:
+            parsed = json.loads(message.data)
+            if parsed.get("req_id") == "end":
+                break
+            yield parsed
+        asking.cancel()
 
 
 @asynccontextmanager
 async def a_client(**changes: Any) -> AsyncIterator[Client]:
     async with an_exchange(**changes) as exchange, aiohttp.ClientSession() as session:
-        yield Client(session, exchange)
+        client = Client(session, exchange)
+        try:
+            yield client
+        finally:
+            await client.close()
 
 
 def bar_of(entry: dict[str, Any], symbol: str) -> Bar:
@@ -492,6 +504,7 @@ def test_a_second_listener_merges_to_the_same_ticker_as_the_first():
                 async for message in listener.messages():
                     if message["topic"].startswith("tickers"):
                         state |= message["data"]
+            await second.close()
             assert merged[0] == merged[1]
 
     run(test)
@@ -752,6 +765,7 @@ def test_an_exchange_with_open_connections_and_slow_answers_stops_at_once():
             assert time.monotonic() - began < 1.0
             with pytest.raises(aiohttp.ClientError):
                 await asking
+            await client.close()
 
     run(test)
 

@@ -1,0 +1,307 @@
+"""The live client against the embedded exchange over loopback: whatever it does, the bars come out right."""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from bot.exchange.config import ExchangeConfig
+from bot.exchange.demo import DemoExchange, Faults
+from bot.exchange.rest import BybitRest
+from bot.exchange.stream import MarketStream
+from bot.market import INTERVAL_MS, Bar, Category, Funding, Notice, Quote
+from bot.synthetic import PRESETS, SyntheticMarket
+
+INTERVAL = "1"
+STEP = INTERVAL_MS[INTERVAL]
+BTC = ("BTCUSDT",)
+TWO = ("BTCUSDT", "ETHUSDT")
+TWENTY = tuple(f"C{number:02d}USDT" for number in range(20))
+
+
+class Heard:
+    """What a stream handed on."""
+
+    def __init__(self) -> None:
+        self.bars: dict[str, list[Bar]] = defaultdict(list)
+        self.order: list[tuple[int, str]] = []
+        self.quotes: list[Quote] = []
+        self.funding: list[Funding] = []
+        self.notices: Counter[str] = Counter()
+
+    def add(self, event: Any) -> None:
+        match event:
+            case Bar():
+                self.bars[event.symbol].append(event)
+                self.order.append((event.start_ms, event.symbol))
+            case Quote():
+                self.quotes.append(event)
+            case Funding():
+                self.funding.append(event)
+            case Notice():
+                self.notices[event.kind] += 1
+
+    async def reach(self, symbol: str, bars: int) -> None:
+        """Wait until so many bars of a symbol have come."""
+        while len(self.bars[symbol]) < bars:  # noqa: ASYNC110 - a test's patience, not a design
+            await asyncio.sleep(0.005)
+
+    @property
+    def late(self) -> int:
+        return sum(bar.late for bars in self.bars.values() for bar in bars)
+
+
+def figures(bars: list[Bar]) -> list[tuple[Any, ...]]:
+    return [(bar.start_ms, bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in bars]
+
+
+async def listen(
+    *,
+    symbols: tuple[str, ...] = BTC,
+    bars: int = 40,
+    bar_seconds: float = 0.05,
+    faults: Faults | None = None,
+    silence_seconds: float = 1.0,
+    category: Category = "linear",
+    missed: int = 0,
+    meanwhile: Any = None,
+    waits: Any = lambda symbol: False,
+    patience: float = 25.0,
+) -> Heard:
+    """Stream so many bars, and hold what came out against the truth: every bar, once, in order."""
+    market = SyntheticMarket(PRESETS["demo"], 3, INTERVAL)
+    live_from = market.start_ms(600)
+    heard = Heard()
+    async with (
+        DemoExchange(
+            market, category, symbols, INTERVAL, live_from_ms=live_from, bar_seconds=bar_seconds,
+            max_bars=bars, pause_when_alone=False, faults=faults or Faults(),
+        ) as exchange,
+        BybitRest(exchange.rest_url, category) as rest,
+    ):  # fmt: skip
+        stream = MarketStream(
+            ExchangeConfig(silence_seconds=silence_seconds),
+            exchange.ws_url,
+            rest,
+            category=category,
+            interval=INTERVAL,
+            instruments={symbol: market.instrument(symbol, category) for symbol in symbols},
+            last_starts=dict.fromkeys(symbols, live_from - (missed + 1) * STEP),
+            funding_since=dict.fromkeys(symbols, live_from - missed * STEP),
+            waits=waits,
+        )
+
+        async def stop_at_the_end() -> None:
+            await exchange.exhausted.wait()
+            deadline = time.monotonic() + patience
+            while time.monotonic() < deadline:
+                if all(len(heard.bars[symbol]) >= bars + missed for symbol in symbols):
+                    break
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
+            stream.stop()
+
+        async with asyncio.TaskGroup() as group, stream:
+            group.create_task(stop_at_the_end())
+            if meanwhile is not None:
+                group.create_task(meanwhile(exchange, heard))
+            async for event in stream:
+                heard.add(event)
+        for symbol in symbols:
+            truth = [*market.bars(symbol, 600 - missed, missed), *exchange.closed_bars(symbol)]
+            assert figures(heard.bars[symbol]) == figures(truth), symbol
+    return heard
+
+
+def stream_bars(**settings: Any) -> Heard:
+    return asyncio.run(listen(**settings))
+
+
+def test_a_well_behaved_exchange_needs_no_repair_and_nothing_is_late():
+    heard = stream_bars(symbols=TWO)
+    assert {bar.source for bar in heard.bars["BTCUSDT"]} == {"stream"}
+    assert heard.late == 0
+    assert heard.order == sorted(heard.order)
+    assert heard.notices == {"connected": 1}
+
+
+def test_what_closed_before_the_start_comes_first_and_late():
+    heard = stream_bars(symbols=TWO, missed=5)
+    for symbol in TWO:
+        assert [bar.late for bar in heard.bars[symbol][:4]] == [True] * 4
+        assert [bar.source for bar in heard.bars[symbol][:5]] == ["backfill"] * 5
+        assert not any(bar.late for bar in heard.bars[symbol][-20:])
+    assert heard.order == sorted(heard.order)
+
+
+def test_more_is_missed_than_one_page_holds_and_only_the_newest_is_not_late():
+    market_bars = 590
+    heard = stream_bars(missed=market_bars, bars=20)
+    assert all(bar.late for bar in heard.bars["BTCUSDT"][: market_bars - 1])
+
+
+def test_a_skipped_confirmation_is_fetched_while_its_bar_is_still_the_newest():
+    async def skip_some(exchange: DemoExchange, heard: Heard) -> None:
+        await heard.reach("BTCUSDT", 10)
+        exchange.misconfirm("BTCUSDT", "skip")
+
+    heard = stream_bars(bar_seconds=0.3, bars=16, meanwhile=skip_some)
+    assert [bar.source for bar in heard.bars["BTCUSDT"]].count("backfill") == 1
+    assert heard.late == 0
+
+
+def test_the_last_confirmation_may_be_missing_though_nothing_follows_it():
+    async def skip_the_last(exchange: DemoExchange, heard: Heard) -> None:
+        await heard.reach("BTCUSDT", 19)
+        exchange.misconfirm("BTCUSDT", "skip")
+
+    stream_bars(bars=20, bar_seconds=0.1, meanwhile=skip_the_last)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["skip", "repeat", "revise", "late", "reorder", "delay", "high_below_low", "nan", "negative", "empty",
+     "off_grid", "future", "unknown_symbol", "missing_field", "wrong_type"],
+)  # fmt: skip
+def test_a_confirmation_may_go_wrong_in_any_way(kind: Any):
+    async def misconfirm(exchange: DemoExchange, heard: Heard) -> None:
+        for after in (5, 12, 13):
+            await heard.reach("ETHUSDT", after)
+            exchange.misconfirm("ETHUSDT", kind)
+
+    heard = stream_bars(symbols=TWO, bars=24, meanwhile=misconfirm)
+    broken = kind not in ("skip", "repeat", "revise", "late", "reorder", "delay")
+    assert (heard.notices["refused"] > 0) == broken
+
+
+def test_cuts_with_and_without_a_close_frame_lose_nothing():
+    async def cut(exchange: DemoExchange, heard: Heard) -> None:
+        for number, after in enumerate((5, 10, 20, 21)):
+            await heard.reach("BTCUSDT", after)
+            exchange.cut(close_frame=number % 2 == 0)
+
+    heard = stream_bars(meanwhile=cut)
+    assert heard.notices["connected"] >= 4
+
+
+def test_a_silent_stream_is_rebuilt_and_its_bars_come_over_rest_meanwhile():
+    async def be_silent(exchange: DemoExchange, heard: Heard) -> None:
+        await heard.reach("BTCUSDT", 10)
+        exchange.silence(2.5)
+
+    heard = stream_bars(bars=70, meanwhile=be_silent)
+    assert heard.notices["disconnected"] >= 1
+    assert heard.notices["backfill"] >= 1
+
+
+def test_one_silent_topic_among_others_still_gives_its_bars():
+    async def be_silent(exchange: DemoExchange, heard: Heard) -> None:
+        await heard.reach("BTCUSDT", 10)
+        exchange.silence(3.0, topic="kline.1.ETHUSDT")
+
+    stream_bars(symbols=TWO, bars=80, meanwhile=be_silent)
+
+
+@pytest.mark.parametrize("kind", ["no_json", "binary", "huge", "other_shape", "odd_data"])
+def test_garbage_frames_do_no_harm(kind: Any):
+    async def garble(exchange: DemoExchange, heard: Heard) -> None:
+        for after in (5, 10, 15):
+            await heard.reach("BTCUSDT", after)
+            exchange.garble(kind)
+
+    heard = stream_bars(bars=25, meanwhile=garble)
+    assert heard.late <= 3
+
+
+def test_refused_subscriptions_are_asked_for_again():
+    heard = stream_bars(bars=90, faults=Faults(refused_subscriptions=1), silence_seconds=10.0)
+    assert heard.notices["subscription_refused"] == 2
+    assert heard.quotes
+
+
+def test_refused_connections_are_tried_again_without_a_storm():
+    async def refuse(exchange: DemoExchange, heard: Heard) -> None:
+        await heard.reach("BTCUSDT", 5)
+        exchange.refuse_connections(6)
+        exchange.cut()
+
+    heard = stream_bars(bars=80, meanwhile=refuse)
+    # Each dial of the client library is two attempts, so three refused dials: a pause grows after each.
+    assert 3 <= heard.notices["disconnected"] <= 8
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["http500", "http502", "http429", "broken_json", "code10000", "code10006", "code10016", "empty",
+     "slow", "dropped", "missing_bar", "broken_row"],
+)  # fmt: skip
+def test_a_rest_answer_may_fail_in_any_way_while_it_is_needed(kind: Any):
+    async def fail(exchange: DemoExchange, heard: Heard) -> None:
+        await heard.reach("BTCUSDT", 5)
+        exchange.fail_rest(kind, 2, "kline")
+        exchange.misconfirm("BTCUSDT", "skip")
+
+    stream_bars(bars=30, meanwhile=fail)
+
+
+def test_twenty_symbols_through_everything_at_once():
+    faults = Faults(
+        seed=9, skip=0.03, repeat=0.03, revise=0.03, late=0.03, reorder=0.03, delay=0.03, broken=0.03,
+        garbage=0.02, cut=0.005, silence=0.001, silence_seconds=1.5, refused_connections=0.2,
+        refused_subscriptions=1, rest=0.2, slow_seconds=0.2,
+    )  # fmt: skip
+    stream_bars(symbols=TWENTY, bars=12, bar_seconds=1.0, faults=faults, silence_seconds=2.0)
+
+
+def test_spot_takes_its_quotes_from_the_book():
+    heard = stream_bars(category="spot", bars=30)
+    assert heard.quotes
+    assert all(quote.mark is None for quote in heard.quotes)
+    assert heard.funding == []
+
+
+def test_quotes_are_one_a_second_of_the_exchanges_time_unless_an_order_waits():
+    idle = stream_bars(bars=20)
+    times = [quote.time_ms for quote in idle.quotes]
+    assert min(later - sooner for sooner, later in pairwise(times)) >= 1000
+    waiting = stream_bars(bars=20, waits=lambda symbol: True)
+    assert len(waiting.quotes) >= len(idle.quotes)
+    assert all(quote.bid < quote.ask for quote in waiting.quotes)
+
+
+def test_settled_funding_comes_once_in_order_with_its_mark_price():
+    heard = stream_bars(bars=300, bar_seconds=0.01, missed=590)
+    times = [funding.time_ms for funding in heard.funding]
+    hours = 8 * 3_600_000
+    first = heard.bars["BTCUSDT"][0].start_ms
+    last = heard.bars["BTCUSDT"][-1].close_ms
+    assert times == [at for at in range(first - first % hours, last + 1, hours) if at > first]
+    assert all(funding.mark_price > 0 for funding in heard.funding)
+
+
+def test_leaving_never_hangs():
+    async def leave_at_once() -> float:
+        market = SyntheticMarket(PRESETS["demo"], 3, INTERVAL)
+        live_from = market.start_ms(600)
+        async with (
+            DemoExchange(
+                market, "linear", BTC, INTERVAL, live_from_ms=live_from, bar_seconds=0.05
+            ) as exchange,
+            BybitRest(exchange.rest_url, "linear") as rest,
+        ):
+            stream = MarketStream(
+                ExchangeConfig(), exchange.ws_url, rest, category="linear", interval=INTERVAL,
+                instruments={}, last_starts={"BTCUSDT": live_from - STEP}, funding_since={},
+                waits=lambda symbol: False,
+            )  # fmt: skip
+            async with stream:
+                async for event in stream:
+                    if isinstance(event, Bar):
+                        break
+                left = time.monotonic()
+        return time.monotonic() - left
+
+    assert asyncio.run(leave_at_once()) < 2.0
