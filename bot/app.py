@@ -15,10 +15,14 @@ async def run(
 ) -> None:
     """Hand each event to the trader, write down what it caused, and only then report it."""
     async for event in events:
-        if isinstance(event, Notice):
-            # The market's weather: kept for people, nothing that the core decides by.
-            step = Step(time_ms=event.time_ms, notices=(event,))
-        else:
-            step = trader.advance(event)  # a millisecond or two; pings can wait that long
+        step = advance(trader, event)  # a millisecond or two; pings can wait that long
         await steps.append(step)
         report(step)
+
+
+def advance(trader: Trader, event: Event) -> Step:
+    """What one event causes."""
+    if isinstance(event, Notice):
+        # The market's weather: kept for people, nothing that the core decides by.
+        return Step(time_ms=event.time_ms, notices=(event,))
+    return trader.advance(event)

@@ -9,7 +9,7 @@ from bot.market import INTERVAL_MS, Instrument
 from bot.model.similarity import SimilarityModel
 from bot.store.queries import AccountState
 from bot.strategy import Costs, Strategy
-from bot.trader import Trader
+from bot.trader import Opening, Trader
 from bot.trading.broker import PaperBroker
 from bot.trading.ledger import Ledger
 from bot.trading.risk import RiskReview
@@ -33,6 +33,8 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
         kind = getattr(importlib.import_module(module_name), class_name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"strategy.name: no module {error.name!r} for {path!r}") from error
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(f"strategy.name: {module_name} cannot be imported: {error}") from error
     except AttributeError as error:
         raise ConfigError(f"strategy.name: {module_name} has no class {class_name!r}") from error
     try:
@@ -48,20 +50,19 @@ def build_trader(
     config: Config,
     strategy: Strategy,
     instruments: Mapping[str, Instrument],
-    account: AccountState,
+    opening: Opening,
     *,
     quotes: bool,
 ) -> Trader:
-    """A Trader that goes on where ``account`` stands.
+    """A Trader that goes on from ``opening``.
 
-    ``instruments`` must hold every configured symbol. Raises BrokenInvariant where the stored account
-    contradicts itself.
+    ``instruments`` must hold every configured symbol. Raises BrokenInvariant where the books contradict
+    themselves.
     """
-    ledger = restore_ledger(account)
     broker = PaperBroker(
-        config.broker, instruments, next_order_id=account.next_order_id, next_fill_id=account.next_fill_id
+        config.broker, instruments, next_order_id=opening.next_order_id, next_fill_id=opening.next_fill_id
     )
-    broker.restore(account.open_orders)
+    broker.restore(opening.open_orders)
     return Trader(
         model=SimilarityModel(
             config.memory,
@@ -73,11 +74,22 @@ def build_trader(
         sizer=Sizer(config.risk, instruments),
         risk=RiskReview(config.risk, instruments),
         broker=broker,
-        ledger=ledger,
+        ledger=Ledger.from_state(opening.ledger),
         costs={symbol: _costs(config, instruments[symbol]) for symbol in config.run.symbols},
         interval=config.run.interval,
         quotes=quotes,
+        next_signal_id=opening.next_signal_id,
+    )
+
+
+def opening_of(account: AccountState) -> Opening:
+    """What a Trader goes on from where ``account`` stands. BrokenInvariant where that contradicts itself."""
+    return Opening(
+        ledger=restore_ledger(account).snapshot(),
+        open_orders=account.open_orders,
         next_signal_id=account.next_signal_id,
+        next_order_id=account.next_order_id,
+        next_fill_id=account.next_fill_id,
     )
 
 

@@ -5,10 +5,12 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from bot import __version__
 from bot.errors import BotError, ConfigError, InputError
+from bot.store.tables import TABLES
 
 OK, FAILED, MISUSED = 0, 1, 2
 
@@ -39,7 +41,10 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
         parser.print_help()
         return MISUSED
     try:
-        return _run(args, strategies)
+        code = _run(args, strategies)
+        # A pipe that was closed shows here at the latest, not while Python ends.
+        sys.stdout.flush()
+        return code
     except (ConfigError, InputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return MISUSED
@@ -66,10 +71,26 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
         from bot.commands import backtest
 
         return asyncio.run(backtest.run(args, config, strategies))
+    if args.command == "replay":
+        from bot.commands import replay
+
+        return asyncio.run(replay.run(args, config))
     if args.command == "import":
         from bot.commands import data
 
         return asyncio.run(data.run(args, config))
+    if args.command == "fetch":
+        from bot.commands import fetch
+
+        return asyncio.run(fetch.run(args, config))
+    if args.command == "report":
+        from bot.commands import report
+
+        return asyncio.run(report.run(args, config))
+    if args.command == "export":
+        from bot.commands import export
+
+        return asyncio.run(export.run(args, config))
     if args.command in ("show-config", "doctor"):
         from bot.commands import doctor
 
@@ -90,6 +111,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     common = _common_options(argparse.SUPPRESS)
+    _add_modes(common, {mode: f"the {mode}'s database, or exchange" for mode in _MODES})
     parser = argparse.ArgumentParser(
         prog="run_bot.py",
         description="A live paper-trading bot for Bybit that remembers. No API key, no real orders, ever.",
@@ -98,9 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         parents=[_common_options(None)],
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    modes = parser.add_mutually_exclusive_group()
-    for mode, text in _MODES.items():
-        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=text)
+    _add_modes(parser, _MODES)
     live = parser.add_argument_group("live sessions")
     live.add_argument("--run-for", type=_duration, metavar="TIME", help="a clean stop after 90s, 15m, 8h, 7d")
     live.add_argument("--max-bars", type=_count, metavar="N", help="a clean stop after N live bars a symbol")
@@ -113,11 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--symbol", metavar="S", help="symbol of a single file whose name does not say it")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
-    def command(name: str, text: str, example: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str, example: str, more: str = "") -> argparse.ArgumentParser:
         return commands.add_parser(
             name,
             help=text,
-            description=f"{text[:1].upper()}{text[1:]}.",
+            description=fill(f"{text[:1].upper()}{text[1:]}. {more}", 90),
             epilog=f"example:\n  run_bot.py {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[common],
@@ -141,16 +161,61 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="bars per symbol before the first decision",
     )
+    replay = command(
+        "replay",
+        "a recorded session through the same bot, with no network",
+        "replay var/recordings/20240131T120000Z-1.rec.zst --verify var/demo.db",
+        "Writes a database of its own (default: var/replay.db), in place of the last replay's.",
+    )
+    replay.add_argument("recording", metavar="RECORDING", help="a session's file of run.recordings")
+    replay.add_argument(
+        "--verify", metavar="DB", help="compare with the recorded session in DB; exit code 1 if they differ"
+    )
     data = command("import", "bars from CSV files into the store", "import BTCUSDT_binance-perp_1h.csv.gz")
     data.add_argument("files", nargs="+", metavar="FILE")
     data.add_argument("--symbol", metavar="S", help="symbol of a single file")
+    fetch = command(
+        "fetch",
+        "history from the exchange into the backtest's store",
+        "fetch --symbols BTCUSDT,ETHUSDT --interval 60 --since 2024-01-01\n  run_bot.py backtest --symbols "
+        "BTCUSDT,ETHUSDT --interval 60",
+        "Asks only for bars that the store lacks, so a fetch that was stopped goes on, and "
+        "holes are filled. The bars are mainnet's; testnet's (--testnet) need a --db of their own. The "
+        "symbols' trading rules are kept with them.",
+    )
+    fetch.add_argument(
+        "--since", type=_when, required=True, metavar="TIME", help="from 2024-01-31[T12:00] on (UTC)"
+    )
+    fetch.add_argument("--until", type=_when, metavar="TIME", help="until before this time (default: now)")
     command("trades", "the trade log", "trades --json | jq .[0]")
     command("status", "the running or last session", "status --demo")
     explain = command("explain", "why one decision (or the last) was made", "explain 1234")
     explain.add_argument("id", nargs="?", type=int, metavar="ID", help="a signal's id (default: the last)")
+    report = command(
+        "report",
+        "what trading came to, beside buy and hold, and how far its confidence can be believed",
+        "report --mainnet --all",
+    )
+    which = report.add_mutually_exclusive_group()
+    which.add_argument("--session", type=_count, metavar="N", help="this session (default: the last)")
+    which.add_argument("--all", action="store_true", help="the whole account, over all its sessions")
+    export = command(
+        "export",
+        "a table as CSV (with --json: a JSON object a line)",
+        "export trade_log --out trades.csv",
+        f"Tables: {', '.join(TABLES)}.",
+    )
+    export.add_argument("table", metavar="TABLE", help="one of those above")
+    export.add_argument("--out", metavar="FILE", help="write here (default: standard output)")
     command("show-config", "the configuration in force", "show-config --json")
     command("doctor", "a check of configuration, database, strategy and connectivity", "doctor --mainnet")
     return parser
+
+
+def _add_modes(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
+    modes = parser.add_mutually_exclusive_group()
+    for mode, text in texts.items():
+        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=text)
 
 
 def _common_options(default: Any) -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from bot.errors import ConfigError
 from bot.exchange.config import ExchangeConfig
 from bot.market import INTERVAL_MS, Category
 from bot.model.memory import MemoryConfig
+from bot.model.similarity import ModelConfig
 from bot.strategy import StrategyConfig
 from bot.trading.fills import BrokerConfig
 from bot.trading.risk import RiskConfig
@@ -30,6 +31,7 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     interval: str = "15"
     category: Category = "linear"
     database: str = "var/{mode}.db"
+    recordings: str = "var/recordings"
 
 
 class LogConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,6 +46,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     run: RunConfig = RunConfig()
     exchange: ExchangeConfig = ExchangeConfig()
+    model: ModelConfig = ModelConfig()
     memory: MemoryConfig = MemoryConfig()
     strategy: StrategyConfig = StrategyConfig()
     broker: BrokerConfig = BrokerConfig()
@@ -52,6 +55,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def database_path(self, mode: Mode) -> Path:
         return Path(self.run.database.replace("{mode}", mode))
+
+    def recordings_path(self, mode: Mode) -> Path | None:
+        """The folder that sessions are recorded into; None where nothing is to be recorded."""
+        folder = self.run.recordings.replace("{mode}", mode)
+        return Path(folder) if folder else None
 
 
 def load(
@@ -77,12 +85,18 @@ def load(
         if value is not None:
             _put(tree, dotted, value)
             origins[dotted] = "the command line"
-    try:
-        config = msgspec.convert(tree, Config, strict=False)
-    except msgspec.ValidationError as error:
-        raise _explained(error, tree, origins, source) from error
-    _check(config, origins, source)
-    return config
+    return _converted(tree, origins, source)
+
+
+def from_json(text: str, overrides: Mapping[str, Any], source: str) -> Config:
+    """The configuration that a session wrote down as JSON, under overrides (``section.key`` to value).
+
+    Raises ConfigError naming the key; what ``text`` has wrong is told of ``source``.
+    """
+    tree = msgspec.json.decode(text)
+    for dotted, value in overrides.items():
+        _put(tree, dotted, value)
+    return _converted(tree, dict.fromkeys(overrides, "override"), source)
 
 
 def as_tree(config: Config) -> dict[str, Any]:
@@ -105,6 +119,15 @@ def _read(path: str | Path | None) -> tuple[dict[str, Any], str]:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def _converted(tree: dict[str, Any], origins: dict[str, str], source: str) -> Config:
+    try:
+        config = msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise _explained(error, tree, origins, source) from error
+    _check(config, origins, source)
+    return config
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
@@ -158,6 +181,10 @@ def _check(config: Config, origins: dict[str, str], source: str) -> None:
             raise wrong("run.symbols", f"{symbol!r} is no symbol of Bybit's; they look like BTCUSDT")
     if len(set(run.symbols)) != len(run.symbols):
         raise wrong("run.symbols", "a symbol stands there twice")
+    if config.model.checkpoint:
+        raise wrong(
+            "model.checkpoint", "this version recalls by plain windows and loads no weights; leave it empty"
+        )
     for key, scheme in (("rest_url", "http"), ("ws_url", "ws")):
         url = getattr(config.exchange, key)
         if url and not url.startswith((f"{scheme}://", f"{scheme}s://")):

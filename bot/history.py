@@ -1,26 +1,26 @@
 """Warm-up: the history that the model wants, from the exchange into the store and from there into the core."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import structlog
 from msgspec import Struct
 
 from bot.errors import FeedError
-from bot.exchange.rest import PAGE_BARS, BybitRest
+from bot.exchange.rest import PAGE_BARS, BybitRest, RequestRefused
 from bot.market import INTERVAL_MS, Bar
-from bot.model.features import RECEPTIVE_BARS
+from bot.model.features import RECEPTIVE_BARS, WINDOW_BARS
 from bot.store import bars as store
 from bot.store.database import Database
 from bot.store.steps import StepWriter
-from bot.trader import Trader
 
 T = TypeVar("T")
 
 _log = structlog.get_logger()
 
 _PAUSE_SECONDS = (1.0, 30.0)
+_AT_ONCE = 8
 _PATIENT_LOOKS = 3
 """Looks at an answer that is empty or has holes before it is taken for what the exchange has."""
 
@@ -29,19 +29,36 @@ Progress = Callable[[str, int, int], None]
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
-    """What to load: the newest ``bars`` closed bars of each symbol."""
+    """What to load: the newest ``bars`` closed bars of each symbol.
+
+    ``memory_size`` and ``horizon_bars`` are the model's, which say how far back it remembers.
+    """
 
     symbols: tuple[str, ...]
     interval: str
     bars: int
+    memory_size: int
+    horizon_bars: int
+
+
+class Page(Struct, frozen=True):
+    """Bars, ascending, and for how many starts they are all that the exchange has."""
+
+    bars: list[Bar]
+    covered: int
 
 
 async def persist(request: Callable[[], Awaitable[T]], what: str) -> T:
-    """Ask until the exchange answers: the weather passes. Pauses grow to half a minute."""
+    """Ask until the exchange answers: the weather passes. Pauses grow to half a minute.
+
+    RequestRefused goes through, since no waiting helps.
+    """
     pause, longest = _PAUSE_SECONDS
     while True:
         try:
             return await request()
+        except RequestRefused:
+            raise
         except FeedError as error:
             _log.warning("waiting_for_exchange", what=what, error=str(error), retry_seconds=pause)
         await asyncio.sleep(pause)
@@ -51,57 +68,77 @@ async def persist(request: Callable[[], Awaitable[T]], what: str) -> T:
 async def download(
     rest: BybitRest, database: Database, steps: StepWriter, wanted: Wanted, progress: Progress
 ) -> dict[str, int | None]:
-    """Complete the stored history of every symbol; returns its newest stored bar's start, None without any.
+    """Complete the stored history; returns each symbol's newest bar that needs no decision, None without any.
 
     Bars after the last one of a symbol that has been decided on are left to the stream, which hands
-    them on as missed. Before that, what is stored stays, and what is missing at either end is fetched.
+    them on as missed, even where an import has stored them. Before that, what is stored stays, and what
+    is missing at either end is fetched.
     """
+    # Several at a time: an exchange that has fewer bars is looked at patiently, which takes a while.
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def complete(symbol: str) -> int | None:
+        async with turns:
+            return await _complete(rest, database, steps, wanted, symbol, progress)
+
+    starts = await asyncio.gather(*(complete(symbol) for symbol in wanted.symbols))
+    return dict(zip(wanted.symbols, starts, strict=True))
+
+
+async def _complete(
+    rest: BybitRest, database: Database, steps: StepWriter, wanted: Wanted, symbol: str, progress: Progress
+) -> int | None:
     step = INTERVAL_MS[wanted.interval]
-    last_starts: dict[str, int | None] = {}
-    for symbol in wanted.symbols:
-        first = await store.first_start(database, symbol, wanted.interval)
-        last = await store.last_start(database, symbol, wanted.interval)
-        decided = await store.has_signals(database, symbol, wanted.interval)
-        if decided and last is not None:
-            newest = last
-        else:
-            newest = await persist(lambda symbol=symbol: _newest(rest, symbol, wanted.interval), "history")  # type: ignore[misc]
-        oldest = max(0, newest - (wanted.bars - 1) * step)
-        ranges = []
-        if last is None or first is None or last < oldest:
-            ranges.append((oldest, newest))
-        else:
-            ranges.append((oldest, min(first, newest + step) - step))
-            if not decided:
-                ranges.append((max(oldest, last + step), newest))
-        total = sum(max(0, end - begin + step) // step for begin, end in ranges)
-        done = 0
-        for begin, end in ranges:
-            while begin <= end:
-                page_end = min(end, begin + (PAGE_BARS - 2) * step)
-                bars = await _page(rest, symbol, wanted.interval, begin, page_end)
-                await steps.insert_history(bars)
-                done += (page_end - begin) // step + 1
-                progress(f"history {symbol}", done, total)
-                begin = page_end + step
-        last_starts[symbol] = await store.last_start(database, symbol, wanted.interval)
-    return last_starts
+    first = await store.first_start(database, symbol, wanted.interval)
+    last = await store.last_start(database, symbol, wanted.interval)
+    decided = await store.last_decided(database, symbol, wanted.interval)
+    newest = decided if decided is not None else await newest_start(rest, symbol, wanted.interval)
+    oldest = max(0, newest - (wanted.bars - 1) * step)
+    if first is None or last is None or oldest < first:
+        oldest = await _listed_since(rest, symbol, wanted.interval, oldest)
+    ranges = []
+    if last is None or first is None or last < oldest:
+        ranges.append((oldest, newest))
+    else:
+        ranges.append((oldest, min(first, newest + step) - step))
+        if decided is None:
+            ranges.append((max(oldest, last + step), newest))
+    total = sum(max(0, end - begin + step) // step for begin, end in ranges)
+    done = 0
+    for begin, end in ranges:
+        async for page in pages(rest, symbol, wanted.interval, begin, end):
+            await steps.insert_history(page.bars)
+            done += page.covered
+            progress(f"history {symbol}", done, total)
+    if decided is not None:
+        return decided
+    return await store.last_start(database, symbol, wanted.interval)
 
 
 async def observe(
-    trader: Trader, database: Database, wanted: Wanted, memory_size: int, progress: Progress
+    observe_bar: Callable[[Bar], None],
+    database: Database,
+    wanted: Wanted,
+    progress: Progress,
 ) -> int:
-    """Hand the stored bars to the core, oldest first, without deciding on any; how many there were.
+    """Hand the stored bars to ``observe_bar``, oldest first, but none that is still to be decided on.
 
-    At least what the memory holds and what a window needs, so that a restart knows what an
-    uninterrupted run would.
+    At least those that the memory's moments and the windows come from, so that a restart knows what an
+    uninterrupted run would. Returns how many there were.
     """
-    limit = max(wanted.bars, memory_size // len(wanted.symbols)) + RECEPTIVE_BARS
+    decided = {
+        symbol: await store.last_decided(database, symbol, wanted.interval) for symbol in wanted.symbols
+    }
     stored = [await store.count(database, symbol, wanted.interval) for symbol in wanted.symbols]
+    moments = _share(stored, wanted.memory_size) + wanted.horizon_bars
+    limit = max(wanted.bars, moments, WINDOW_BARS) + RECEPTIVE_BARS
     total = sum(min(limit, each) for each in stored)
     observed = 0
     async for bar in store.load_bars(database, wanted.symbols, wanted.interval, limit=limit):
-        trader.observe(bar)
+        last = decided[bar.symbol]
+        if last is not None and bar.start_ms > last:
+            continue
+        observe_bar(bar)
         observed += 1
         if observed % 500 == 0:
             progress("memory", observed, total)
@@ -110,11 +147,53 @@ async def observe(
     return observed
 
 
-async def _newest(rest: BybitRest, symbol: str, interval: str) -> int:
-    newest = await rest.newest_closed(symbol, interval)
-    if newest is None:
-        raise FeedError(f"no bars of {symbol} are shown")
-    return newest
+def _share(stored: list[int], room: int) -> int:
+    """How many of its newest bars each symbol has in so much room: who has fewer leaves it to the others."""
+    for place, bars in enumerate(sorted(stored)):
+        left = len(stored) - place
+        if bars * left >= room:
+            return -(-room // left)
+        room -= bars
+    return max(stored, default=0)
+
+
+async def _listed_since(rest: BybitRest, symbol: str, interval: str, oldest: int) -> int:
+    """Where the symbol's bars begin at or after ``oldest``: what nobody has need not be asked for."""
+    begin = await persist(lambda: rest.first_start(symbol, interval, oldest), f"history of {symbol}")
+    return oldest if begin is None else begin
+
+
+async def newest_start(rest: BybitRest, symbol: str, interval: str) -> int:
+    """Start of the newest closed bar, asked for until one is shown."""
+
+    async def ask() -> int:
+        newest = await rest.newest_closed(symbol, interval)
+        if newest is None:
+            raise FeedError(f"no bars of {symbol} are shown")
+        return newest
+
+    return await persist(ask, f"history of {symbol}")
+
+
+async def pages(
+    rest: BybitRest, symbol: str, interval: str, first_ms: int, last_ms: int
+) -> AsyncIterator[Page]:
+    """The exchange's bars with starts in [first_ms, last_ms], ascending, until all is covered."""
+    step = INTERVAL_MS[interval]
+    begin = first_ms
+    while begin <= last_ms:
+        end = min(last_ms, begin + (PAGE_BARS - 2) * step)
+        bars = await _page(rest, symbol, interval, begin, end)
+        if not bars and end < last_ms:
+            # Before the symbol was listed, say: years may be empty, so go on where bars begin.
+            following = await persist(
+                lambda after=end + step: rest.first_start(symbol, interval, after),  # type: ignore[misc]
+                f"history of {symbol}",
+            )
+            if following is not None:
+                end = max(end, min(last_ms, following - step))
+        yield Page(bars=bars, covered=(end - begin) // step + 1)
+        begin = end + step
 
 
 async def _page(rest: BybitRest, symbol: str, interval: str, begin: int, end: int) -> list[Bar]:

@@ -27,7 +27,6 @@ def configure(config: LogConfig, *, as_json: bool = False) -> None:
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(config.level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.errors import InputError
@@ -10,9 +11,22 @@ from bot.model.similarity import Recollection, SimilarityModel
 from bot.strategy import Costs, Situation, Strategy
 from bot.trading.broker import PaperBroker
 from bot.trading.events import Equity, Fill, Order, Position, Rejection, Signal, Step
-from bot.trading.ledger import Ledger
+from bot.trading.ledger import Ledger, LedgerState
 from bot.trading.risk import RiskContext, RiskReview
 from bot.trading.sizing import Sizer
+
+
+class Opening(Struct, frozen=True, kw_only=True):
+    """All that a Trader goes on from, apart from history: the books, resting orders, and what is counted.
+
+    What a session resumes from must come in through here, so that its recording holds it too.
+    """
+
+    ledger: LedgerState
+    open_orders: tuple[Order, ...]
+    next_signal_id: int
+    next_order_id: int
+    next_fill_id: int
 
 
 class Trader:
@@ -97,8 +111,9 @@ class Trader:
                     costs=self._costs[symbol],
                 )
             )
-            if not isinstance(signal, Signal):
-                raise InputError(f"{type(self._strategy).__name__}.decide answered {signal!r}, not a Signal")
+            problem = signal.contradiction() if isinstance(signal, Signal) else f"{signal!r} is not a Signal"
+            if problem is not None:
+                raise InputError(f"{type(self._strategy).__name__}.decide: {problem}")
         signal_id = self._next_signal_id
         self._next_signal_id += 1
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from bot import app, logs
-from bot.assembly import build_trader, load_strategy
-from bot.commands.data_files import DataFiles, read_data
+from bot.assembly import build_trader, load_strategy, opening_of
+from bot.commands.data_files import DataFiles, check_data
 from bot.commands.progress import Progress
 from bot.commands.summary import Tally, print_summary
 from bot.config import Config
@@ -29,7 +29,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     """Warm up on the first bars, decide on all others, and say what it came to."""
     logs.configure(config.log)
     strategy = load_strategy(config, strategies)
-    files = read_data(args.data, args.symbol, args.interval) if args.data else None
+    files = check_data(args.data, args.symbol, args.interval) if args.data else None
     if files is not None:
         config = files.applied_to(config)
     path = config.database_path("backtest")
@@ -41,7 +41,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         await forget_runs(database, config.broker.starting_cash)
         instruments = await _instruments(database, config)
         account = await load_account(database)
-        trader = build_trader(config, strategy, instruments, account, quotes=False)
+        trader = build_trader(config, strategy, instruments, opening_of(account), quotes=False)
         session_id = await begin_session(
             database, "backtest", msgspec.json.encode(config).decode(), time.time_ns() // 1_000_000
         )
@@ -91,7 +91,7 @@ class _Counted:
 
 async def _listed(files: DataFiles, args: argparse.Namespace) -> AsyncIterator[Bar]:
     """The files' bars by close and symbol, within ``--from`` and ``--to``."""
-    merged = heapq.merge(*files.bars.values(), key=lambda bar: (bar.start_ms, bar.symbol))
+    merged = heapq.merge(*files.by_symbol.values(), key=lambda bar: (bar.start_ms, bar.symbol))
     for bar in merged:
         if (args.since is None or bar.start_ms >= args.since) and (
             args.until is None or bar.start_ms < args.until

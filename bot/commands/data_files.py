@@ -8,32 +8,35 @@ from msgspec.structs import replace
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar
-from bot.store.csv_bars import read_bars
+from bot.store.csv_bars import BarFile, check_bars
 
 
 class DataFiles(Struct, frozen=True):
-    """Bars by symbol, ascending, all of one interval."""
+    """Sound files of bars by symbol, all of one interval. They are read when iterated, not before."""
 
-    bars: dict[str, list[Bar]]
+    by_symbol: dict[str, BarFile]
     interval: str
 
     def applied_to(self, config: Config) -> Config:
         """The configuration with the files' symbols and interval in place of its own."""
-        return replace(config, run=replace(config.run, symbols=tuple(self.bars), interval=self.interval))
+        return replace(config, run=replace(config.run, symbols=tuple(self.by_symbol), interval=self.interval))
+
+    def bars(self) -> dict[str, list[Bar]]:
+        """All bars of all files at once."""
+        return {symbol: list(file) for symbol, file in self.by_symbol.items()}
 
 
-def read_data(names: Sequence[str], symbol: str | None, interval: str | None) -> DataFiles:
-    """Read each ``FILE`` or ``SYMBOL=FILE``. Raises InputError where they do not fit together."""
-    bars: dict[str, list[Bar]] = {}
+def check_data(names: Sequence[str], symbol: str | None, interval: str | None) -> DataFiles:
+    """Check each ``FILE`` or ``SYMBOL=FILE``. Raises InputError where they do not fit together."""
+    files: dict[str, BarFile] = {}
     intervals: dict[str, str] = {}
     for name in names:
         named, separator, path = name.partition("=")
-        listed = read_bars(path if separator else name, named if separator else symbol, interval)
-        found = listed[0].symbol
-        if found in bars:
-            raise InputError(f"--data {name}: {found} was given already; name symbols as SYMBOL=FILE")
-        bars[found] = listed
-        intervals[listed[0].interval] = name
+        file = check_bars(path if separator else name, named if separator else symbol, interval)
+        if file.symbol in files:
+            raise InputError(f"--data {name}: {file.symbol} was given already; name symbols as SYMBOL=FILE")
+        files[file.symbol] = file
+        intervals[file.interval] = name
     if len(intervals) > 1:
         raise InputError(f"--data: files of different intervals: {', '.join(intervals.values())}")
-    return DataFiles(dict(sorted(bars.items())), next(iter(intervals)))
+    return DataFiles(dict(sorted(files.items())), next(iter(intervals)))

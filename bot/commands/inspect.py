@@ -11,12 +11,14 @@ from typing import Any, get_args
 
 import msgspec
 
+from bot.commands.tables import minute_text, print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, plain
 from bot.store import queries
 from bot.store.database import Database, Mode, utc_text
 from bot.trading.events import Fill, Order
+from bot.trading.exact import ZERO
 
 OK = 0
 
@@ -30,13 +32,12 @@ _TRADE_COLUMNS = (
     *("fill", "signal", "time UTC", "symbol", "side", "quantity", "price", "fee", "pnl"),
     *("conf", "expected", "closest moments", "reason"),
 )
-
-_Table = Sequence[Sequence[str]]
+_TRADE_COLUMNS_ON_SCREEN = ("fill", "time UTC", "symbol", "side", "quantity", "price", "pnl")
 
 
 async def run(args: argparse.Namespace, config: Config) -> int:
     """``trades``, ``status`` or ``explain`` of the database that the arguments mean."""
-    path = _database_path(args, config)
+    path = database_path(args, config)
     if args.command == "trades":
         return await trades(path, json=args.json)
     if args.command == "status":
@@ -52,11 +53,10 @@ async def trades(db_path: Path | str, *, limit: int | None = None, json: bool = 
         _print_json(log_rows)
     elif not log_rows:
         print("no trades yet; `run_bot.py explain` says why the last bar led to none")
+    elif sys.stdout.isatty():
+        _print_trades_on_screen(log_rows)
     else:
-        _print_table(
-            _TRADE_COLUMNS,
-            [_trade_row(trade) for trade in log_rows],
-        )
+        print_table(_TRADE_COLUMNS, [_trade_row(trade) for trade in log_rows])
     return OK
 
 
@@ -96,7 +96,7 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BLOCKS[round((value - low) * scale)] for value in values)
 
 
-def _database_path(args: argparse.Namespace, config: Config) -> Path:
+def database_path(args: argparse.Namespace, config: Config) -> Path:
     """The named database, else the mode's, else the one last written to."""
     if args.mode is not None or "{mode}" not in config.run.database:
         return config.database_path(args.mode or "demo")
@@ -114,35 +114,6 @@ def _last_written(path: Path) -> float:
 
 def _print_json(value: Any) -> None:
     print(msgspec.json.encode(value).decode())
-
-
-def _print_table(headers: Sequence[str], rows: _Table) -> None:
-    """A table for a terminal; elsewhere columns of plain text, two spaces apart."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-        for header in headers:
-            table.add_column(header, overflow="fold")
-        for row in rows:
-            table.add_row(*map(Text, row))
-        Console().print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-    for row in (headers, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _print_title(text: str) -> None:
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.text import Text
-
-        Console().print(Text(f"\n{text}", style="bold"))
-    else:
-        print(f"\n{text}")
 
 
 def _trade_row(trade: queries.Trade) -> Sequence[str]:
@@ -163,22 +134,44 @@ def _trade_row(trade: queries.Trade) -> Sequence[str]:
     )
 
 
+def _print_trades_on_screen(log_rows: Sequence[queries.Trade]) -> None:
+    """The figures as a table; what led to each fill, which has no width, in lines below it."""
+    rows, notes = [], []
+    for trade in log_rows:
+        row = dict(zip(_TRADE_COLUMNS, _trade_row(trade), strict=True))
+        row["time UTC"] = minute_text(trade.time_ms)
+        rows.append([row[column] for column in _TRADE_COLUMNS_ON_SCREEN])
+        below = [
+            f"fee {row['fee']}, confidence {row['conf']}, expected {row['expected']}, signal {row['signal']}"
+        ]
+        if trade.reason:
+            below.append(trade.reason)
+        if trade.closest_moments:
+            below.append(f"closest: {trade.closest_moments}")
+        notes.append(below)
+    print_table(_TRADE_COLUMNS_ON_SCREEN, rows, notes=notes)
+    realized = sum((trade.realized_pnl for trade in log_rows), ZERO)
+    fees = sum((trade.fee for trade in log_rows), ZERO)
+    print(f"\n{len(log_rows)} fills: realized {realized:+,.2f}, fees {fees:,.2f}")
+
+
 def _print_status(found: queries.Status, now_ms: int) -> None:
-    print(f"{found.database}: {found.mode} {found.category}, {_session_text(found)}")
+    print_text(f"{found.database}: {found.mode} {found.category}, {_session_text(found)}")
     if found.equity is None:
-        print(f"equity {plain(found.starting_cash)}: nothing has happened to it yet")
+        print_text(f"equity {plain(found.starting_cash)}: nothing has happened to it yet")
     else:
         gain = found.equity.equity - found.starting_cash
-        print(
-            f"equity {plain(found.equity.equity)} ({'+' if gain >= 0 else ''}{plain(gain)} since the start), "
+        print_text(
+            f"equity {plain(found.equity.equity)} ({'+' if gain >= 0 else ''}{plain(gain)}, "
+            f"{gain / found.starting_cash:+.2%}, since the start), "
             f"cash {plain(found.equity.cash)}, unrealized {plain(found.equity.unrealized_pnl)}, "
             f"at {utc_text(found.equity.time_ms)} UTC"
         )
-    print(f"decisions: {_counts(found.actions)}; events: {_counts(found.events)}")
+    print_text(f"decisions: {_counts(found.actions)}; events: {_counts(found.events)}")
     held = [position for position in found.positions if position.quantity]
     if held:
-        _print_title("positions")
-        _print_table(
+        print_title("positions")
+        print_table(
             ("symbol", "quantity", "entry", "since UTC"),
             [
                 (
@@ -191,13 +184,13 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
             ],
         )
     else:
-        print("no open position")
+        print_text("no open position")
     if found.open_orders:
-        _print_title("open orders")
+        print_title("open orders")
         _print_orders(found.open_orders)
     if found.feeds:
-        _print_title("bars")
-        _print_table(
+        print_title("bars")
+        print_table(
             ("symbol", "interval", "bars", "missing", "by source", "decided", "late", "last close UTC"),
             [_feed_row(feed, found, now_ms) for feed in found.feeds],
         )
@@ -236,22 +229,22 @@ def _print_explanation(found: queries.Explanation) -> None:
     signal = found.signal
     recollection = signal.detail.get("recollection", {})
     close = "" if found.close is None else f", close {plain(found.close)}"
-    print(
+    print_text(
         f"decision {signal.id}: {signal.action.upper()} {signal.symbol} {signal.interval} "
         f"at {utc_text(signal.decided_ms)} UTC{close}, regime {signal.regime or 'not known yet'}"
     )
-    print(f"because: {signal.reason}")
+    print_text(f"because: {signal.reason}")
     if signal.late:
-        print("late: a newer bar had closed when this one arrived, so it could open nothing")
+        print_text("late: a newer bar had closed when this one arrived, so it could open nothing")
     _print_forecast(signal, recollection)
     if found.neighbors:
-        _print_title(f"the {len(found.neighbors)} nearest of {recollection.get('moments', '?')} moments")
-        _print_table(
+        print_title(f"the {len(found.neighbors)} nearest of {recollection.get('moments', '?')} moments")
+        print_table(
             ("", "moment UTC", "symbol", "similarity", "weight", "regime", "return", "what came after"),
             [
                 (
                     str(moment.rank),
-                    utc_text(moment.bar_start_ms)[:-3],
+                    minute_text(moment.bar_start_ms),
                     moment.symbol,
                     f"{moment.similarity:.3f}",
                     f"{moment.weight:.3f}",
@@ -261,13 +254,14 @@ def _print_explanation(found: queries.Explanation) -> None:
                 )
                 for moment in found.neighbors
             ],
+            spare=("weight", "regime"),
         )
     elif recollection.get("missing"):
-        print(f"no moments recalled: {recollection['missing']}")
+        print_text(f"no moments recalled: {recollection['missing']}")
     own = {key: value for key, value in signal.detail.items() if key != "recollection"}
     if own:
-        _print_title("the strategy's figures")
-        _print_table(("name", "value"), [(key, _figure(value)) for key, value in own.items()])
+        print_title("the strategy's figures")
+        print_table(("name", "value"), [(key, _figure(value)) for key, value in own.items()])
     _print_consequences(found.orders, found.fills)
 
 
@@ -275,34 +269,34 @@ def _print_forecast(signal: queries.StoredSignal, recollection: dict[str, Any]) 
     if signal.expected_return is not None:
         spread = "" if signal.return_std is None else f" ± {signal.return_std * 100:.2f}%"
         bars = "" if signal.horizon_bars is None else f" over {signal.horizon_bars} bars"
-        print(
+        print_text(
             f"expected return {_percent(signal.expected_return)}{spread}{bars} (log, before costs), "
             f"confidence {signal.confidence:.2f}"
         )
     forecast = recollection.get("forecast")
     if forecast is not None:
         ratio = forecast["positive_ratio"] if signal.positive_ratio is None else signal.positive_ratio
-        print(
+        print_text(
             f"positive outcomes {ratio:.0%}, base rate {forecast['base_ratio']:.0%} "
             f"(mean {_percent(forecast['base_return'])}); {forecast['effective']:.1f} effective episodes, "
             f"{forecast['chance']:.0%} likely by chance alone"
         )
     elif signal.positive_ratio is not None:
-        print(f"positive outcomes {signal.positive_ratio:.0%}")
+        print_text(f"positive outcomes {signal.positive_ratio:.0%}")
     votes = sorted(recollection.get("regime_votes", {}).items(), key=lambda vote: -vote[1])
     if votes:
-        print("regime vote: " + ", ".join(f"{regime} {share:.0%}" for regime, share in votes))
+        print_text("regime vote: " + ", ".join(f"{regime} {share:.0%}" for regime, share in votes))
 
 
 def _print_consequences(orders: Sequence[Order], fills: Sequence[Fill]) -> None:
     if not orders:
         print("\nno order followed")
         return
-    _print_title("orders that followed")
+    print_title("orders that followed")
     _print_orders(orders)
     if fills:
-        _print_title("fills that followed")
-        _print_table(
+        print_title("fills that followed")
+        print_table(
             ("fill", "order", "time UTC", "side", "quantity", "price", "reference", "rule", "fee", "pnl"),
             [
                 (
@@ -319,11 +313,12 @@ def _print_consequences(orders: Sequence[Order], fills: Sequence[Fill]) -> None:
                 )
                 for fill in fills
             ],
+            spare=("rule", "order", "reference"),
         )
 
 
 def _print_orders(orders: Sequence[Order]) -> None:
-    _print_table(
+    print_table(
         ("order", "symbol", "side", "type", "quantity", "status", "created UTC", "reason"),
         [
             (
@@ -350,7 +345,9 @@ def _percent(value: float | None) -> str:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_figure(each)}" for name, each in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _counts(counts: dict[str, int]) -> str:

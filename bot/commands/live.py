@@ -6,15 +6,15 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import msgspec
 import structlog
 
 from bot import app, history, logs
-from bot.assembly import build_trader, load_strategy
-from bot.commands.data_files import read_data
+from bot.assembly import build_trader, load_strategy, opening_of
+from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
 from bot.commands.summary import Tally, print_summary
 from bot.config import Config, Mode
@@ -23,11 +23,12 @@ from bot.exchange.config import HOSTS
 from bot.exchange.demo import DemoExchange
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
-from bot.market import INTERVAL_MS, Bar, plain
+from bot.market import INTERVAL_MS, Bar, Instrument, plain
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity, utc_text
 from bot.store.queries import AccountState, load_account
-from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
+from bot.store.recording import Header, Observed, Recorder, made_with, record, strategy_path
+from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
 from bot.strategy import Strategy
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Trader
@@ -42,6 +43,8 @@ _FUNDING_AGAIN_MS = 3 * 86_400_000
 _AFTER_THE_END_SECONDS = 3.0
 """How long a finite market is waited for after its last bar, for what is still on its way."""
 
+_GOOD_NEWS = {"connected", "backfill"}
+
 _log = structlog.get_logger()
 
 
@@ -51,12 +54,13 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     strategy = load_strategy(config, strategies)
     if args.data and mode != "demo":
         raise ConfigError("--data goes with --demo or backtest; live modes bring their own data")
-    files = read_data(args.data, args.symbol, args.interval) if args.data else None
+    files = check_data(args.data, args.symbol, args.interval) if args.data else None
     if files is not None:
         config = files.applied_to(config)
     path = config.database_path(mode)
     identity = Identity(mode=mode, category=config.run.category, starting_cash=config.broker.starting_cash)
     stop = _Stop()
+    tally: Tally | None = None
     with stop.on_signals():
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(Database.open(path, identity))
@@ -64,7 +68,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
             _check_cash(account, config)
             if mode == "demo":
                 exchange = await stack.enter_async_context(
-                    await _demo(config, database, None if files is None else files.bars)
+                    await _demo(config, database, None if files is None else files.bars())
                 )
                 hosts = exchange.rest_url, exchange.ws_url
                 stop.soon_after(exchange.exhausted)
@@ -72,12 +76,6 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
                 hosts = (
                     config.exchange.rest_url or HOSTS[mode][0],
                     config.exchange.ws_url or HOSTS[mode][1],
-                )
-            if mode == "testnet":
-                _log.warning(
-                    "testnet_prices",
-                    note="testnet is a market of its own; its prices are not the market's",
-                    for_real_prices="python run_bot.py --mainnet",
                 )
             rest = await stack.enter_async_context(
                 BybitRest(hosts[0], config.run.category, lambda text: _log.error("banned", error=text))
@@ -107,7 +105,8 @@ class _Stop:
     def on_signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM end the session cleanly; a second one does so at once."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
             loop.add_signal_handler(number, self.now, signal.Signals(number).name)
         try:
             yield
@@ -116,8 +115,9 @@ class _Stop:
                 raise
             print(f"{self.reason}: stopped before going live", file=sys.stderr)
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number, handler in before.items():
                 loop.remove_signal_handler(number)
+                signal.signal(number, handler)
             for helper in self._helpers:
                 helper.cancel()
 
@@ -171,41 +171,38 @@ class _Session:
         config, database = self._config, self._database
         run = config.run
         instruments = await history.persist(lambda: self._rest.instruments(run.symbols), "instruments")
-        trader = build_trader(config, strategy, instruments, account, quotes=True)
+        opening = opening_of(account)
+        trader = build_trader(config, strategy, instruments, opening, quotes=True)
         await save_instruments(database, instruments.values())
-        self.id = await begin_session(
-            database, self._mode, msgspec.json.encode(config).decode(), time.time_ns() // 1_000_000
+        started_ms, config_json = time.time_ns() // 1_000_000, msgspec.json.encode(config).decode()
+        self.id = await begin_session(database, self._mode, config_json, started_ms)
+        if self._mode == "testnet":
+            _log.warning(
+                "testnet_prices",
+                note="testnet is a market of its own; its prices are not the market's",
+                for_real_prices="python run_bot.py --mainnet",
+            )
+        equity = account.equity.equity if account.equity is not None else account.starting_cash
+        header = Header(
+            session_id=self.id,
+            started_ms=started_ms,
+            mode=self._mode,
+            category=run.category,
+            config_json=config_json,
+            checkpoint_sha256=None,
+            strategy=strategy_path(strategy),
+            made_with=made_with(strategy),
+            instruments=tuple(instruments[symbol] for symbol in run.symbols),
+            opening=opening,
+            equity=equity,
         )
-        steps = StepWriter(database, self.id)
+        tally = Tally(account.positions, float(equity))
         reason = "failed"
         try:
-            last_starts = await self._warm_up(trader, steps)
-            self._tell_resumed(account, last_starts)
-            equity = account.equity.equity if account.equity is not None else account.starting_cash
-            tally = Tally(account.positions, float(equity))
-            stream = MarketStream(
-                config.exchange,
-                self._ws_url,
-                self._rest,
-                category=run.category,
-                interval=run.interval,
-                instruments=instruments,
-                last_starts=last_starts,
-                funding_since=self._funding_since(account, last_starts),
-                waits=trader.waits,
-            )
-
-            def report(step: Step) -> None:
-                tally.count(step)
-                _tell(step)
-                if max_bars is not None and self._reached(step, max_bars):
-                    self._stop.now(f"{max_bars} bars")
-
-            async with stream:
-                self._stop.live(stream)
-                if seconds is not None:
-                    self._stop.after(seconds)
-                await app.run(stream, trader, steps, report)
+            async with self._recorded(header) as recorder:
+                await self._live(
+                    trader, recorder, account, instruments, tally, max_bars=max_bars, seconds=seconds
+                )
             reason = self._stop.reason
         except asyncio.CancelledError:
             reason = self._stop.reason
@@ -214,24 +211,91 @@ class _Session:
             await end_session(database, self.id, time.time_ns() // 1_000_000, reason)
         return tally
 
-    async def _warm_up(self, trader: Trader, steps: StepWriter) -> dict[str, int | None]:
+    @asynccontextmanager
+    async def _recorded(self, header: Header) -> AsyncIterator[Recorder | None]:
+        """The session's recording, its path in the database; None where nothing is recorded."""
+        folder = self._config.recordings_path(self._mode)
+        if folder is None:
+            yield None
+            return
+        async with record(folder, header) as recorder:
+            await name_recording(self._database, self.id, str(recorder.path))
+            yield recorder
+
+    async def _live(
+        self,
+        trader: Trader,
+        recorder: Recorder | None,
+        account: AccountState,
+        instruments: dict[str, Instrument],
+        tally: Tally,
+        *,
+        max_bars: int | None,
+        seconds: float | None,
+    ) -> None:
+        """Warm up, then hand on what the exchange says until stopped."""
+        config, run = self._config, self._config.run
+        steps = StepWriter(
+            self._database, self.id, before_commit=None if recorder is None else recorder.commit
+        )
+
+        def observe(bar: Bar) -> None:
+            if recorder is not None:
+                recorder.note(Observed(bar))
+            trader.observe(bar)
+
+        last_starts = await self._warm_up(observe, steps)
+        self._tell_resumed(account, last_starts)
+        stream = MarketStream(
+            config.exchange,
+            self._ws_url,
+            self._rest,
+            category=run.category,
+            interval=run.interval,
+            instruments=instruments,
+            last_starts=last_starts,
+            funding_since=self._funding_since(account, last_starts),
+            waits=trader.waits,
+        )
+
+        def report(step: Step) -> None:
+            tally.count(step)
+            _tell(step)
+            if max_bars is not None and self._reached(step, max_bars):
+                self._stop.now(f"{max_bars} bars")
+
+        async with stream:
+            self._stop.live(stream)
+            if seconds is not None:
+                self._stop.after(seconds)
+            events: AsyncIterable[app.Event] = stream if recorder is None else recorder.tap(stream)
+            await app.run(events, trader, steps, report)
+
+    async def _warm_up(self, observe: Callable[[Bar], None], steps: StepWriter) -> dict[str, int | None]:
         run, memory = self._config.run, self._config.memory
-        wanted = history.Wanted(symbols=run.symbols, interval=run.interval, bars=memory.warmup_bars)
+        wanted = history.Wanted(
+            symbols=run.symbols,
+            interval=run.interval,
+            bars=memory.warmup_bars,
+            memory_size=memory.size,
+            horizon_bars=self._config.strategy.horizon_bars,
+        )
         with Progress() as progress:
             last_starts = await history.download(self._rest, self._database, steps, wanted, progress)
-            observed = await history.observe(trader, self._database, wanted, memory.size, progress)
+            observed = await history.observe(observe, self._database, wanted, progress)
         _log.info("warmed_up", bars=observed, seconds=round(time.monotonic() - self.began, 1))
         return last_starts
 
     def _funding_since(self, account: AccountState, last_starts: Mapping[str, int | None]) -> dict[str, int]:
         """Where to take up funding: after the last paid, or a while before the last bar of an old account."""
         step = INTERVAL_MS[self._config.run.interval]
+        again = max(_FUNDING_AGAIN_MS, 2 * step)
         since: dict[str, int] = {}
         for symbol, start in last_starts.items():
             closed = 0 if start is None else start + step
             paid = max((one.time_ms for one in account.funding if one.symbol == symbol), default=0)
             traded = any(fill.symbol == symbol for fill in account.fills)
-            since[symbol] = max(paid, closed - _FUNDING_AGAIN_MS if traded else closed)
+            since[symbol] = max(paid, closed - again if traded else closed)
         return since
 
     def _reached(self, step: Step, max_bars: int) -> bool:
@@ -310,7 +374,8 @@ def _tell(step: Step) -> None:
     for rejection in step.rejections:
         _log.warning("rejected", symbol=rejection.order.symbol, rule=rejection.rule, reason=rejection.reason)
     for notice in step.notices:
-        _log.warning(notice.kind, symbol=notice.symbol, detail=notice.detail)
+        level = "info" if notice.kind in _GOOD_NEWS else "warning"
+        getattr(_log, level)(notice.kind, symbol=notice.symbol, detail=notice.detail)
     bar, decision = step.bar, step.signal
     if bar is not None and decision is not None:
         _log.info(

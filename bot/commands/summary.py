@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.trading.events import Fill, FundingPayment, Position, Step
-from bot.trading.performance import round_trips
+from bot.trading.performance import RoundTrips
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -36,13 +36,13 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """Counts what Steps bring, in constant memory but for the fills."""
+    """Counts what Steps bring, in constant memory."""
 
     def __init__(self, held: Iterable[Position], start_equity: float) -> None:
-        self._held = tuple(held)
-        self._fills: list[Fill] = []
-        self._funding: list[FundingPayment] = []
-        self._positions = {position.symbol: position for position in self._held}
+        self._positions = {position.symbol: position for position in held}
+        self._trips = RoundTrips(self._positions.values())
+        self._fills = self._ended = self._won = 0
+        self._fees = self._funding = 0.0
         self._start = self._peak = self._last = start_equity
         self._drawdown = 0.0
         self.bars = 0
@@ -61,17 +61,24 @@ class Tally:
             self._peak = max(self._peak, self._last)
             if self._peak > 0:
                 self._drawdown = max(self._drawdown, 1 - self._last / self._peak)
-        self._fills += step.fills
-        self._funding += step.funding
-        self._positions.update((position.symbol, position) for position in step.positions)
-        self.events.update(notice.kind for notice in step.notices)
-        self.events.update("rejection" for _ in step.rejections)
+        events: tuple[Fill | FundingPayment, ...] = (*step.funding, *step.fills)
+        for event in events:
+            trip = self._trips.add(event)
+            if trip is not None:
+                self._ended += 1
+                self._won += trip.result > 0
+        self._fills += len(step.fills)
+        self._fees += sum(float(fill.fee) for fill in step.fills)
+        self._funding += sum(float(payment.payment) for payment in step.funding)
+        for position in step.positions:
+            self._positions[position.symbol] = position
+        for notice in step.notices:
+            self.events[notice.kind] += 1
+        if step.rejections:
+            self.events["rejection"] += len(step.rejections)
 
     def summary(self, mode: str, database: str, session_id: int, exit_reason: str, seconds: float) -> Summary:
         """The figures so far."""
-        closed = [
-            trip for trip in round_trips(self._fills, self._funding, self._held) if trip.closed_ms is not None
-        ]
         return Summary(
             mode=mode,
             database=database,
@@ -80,11 +87,11 @@ class Tally:
             bars=self.bars,
             late=self.late,
             actions=dict(self.actions),
-            fills=len(self._fills),
-            round_trips=len(closed),
-            hit_rate=sum(trip.result > 0 for trip in closed) / len(closed) if closed else None,
-            fees=sum(float(fill.fee) for fill in self._fills),
-            funding=sum(float(payment.payment) for payment in self._funding),
+            fills=self._fills,
+            round_trips=self._ended,
+            hit_rate=self._won / self._ended if self._ended else None,
+            fees=self._fees,
+            funding=self._funding,
             start_equity=self._start,
             end_equity=self._last,
             total_return=self._last / self._start - 1 if self._start > 0 else None,

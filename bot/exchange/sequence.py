@@ -40,6 +40,11 @@ class BarSequence:
         """Start of the newest bar known to have closed, released or not."""
         return self._newest_closed
 
+    @property
+    def all_released(self) -> bool:
+        """Whether no bar that is known to have closed is still to come."""
+        return self._last == self._newest_closed
+
     def running(self, start_ms: int) -> None:
         """The bar of ``start_ms`` is open, so its predecessor has closed."""
         closed = start_ms - self._step

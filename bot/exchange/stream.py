@@ -48,6 +48,8 @@ class _Symbol:
         """Local time of the last new bar."""
         self.suspect = True
         """Whether to ask over REST at once: at the start, and after a confirmation that was refused."""
+        self.caught_up = False
+        """Whether all that closed before this session has been handed on."""
         self.hole: int | None = None
         """Start of the first bar that is missing."""
         self.hole_since = now
@@ -309,6 +311,11 @@ class MarketStream:
         self._paced = True
 
     def _on_quote(self, state: _Symbol, quote: Quote) -> None:
+        if not state.caught_up:
+            # What closed while nobody watched enters first, and settles what was resting.
+            state.caught_up = not (state.suspect or state.repairing) and state.sequence.all_released
+            if not state.caught_up:
+                return
         if quote.time_ms < state.quoted_ms:
             return
         if quote.time_ms - state.quoted_ms >= _QUOTE_EVERY_MS or self._waits(quote.symbol):

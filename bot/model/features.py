@@ -26,6 +26,9 @@ VOLATILITY_BARS = 256
 RECEPTIVE_BARS = KEY_BARS + VOLATILITY_BARS + 1
 """Unbroken bars that a key, a feature row and a regime depend on, at most."""
 
+WINDOW_BARS = 1024
+"""Bars at hand of each symbol, for strategies that look further back than a key does."""
+
 FEATURES = (
     "return", "trend_6", "trend_25", "volatility_ratio", "magnitude", "volume",
     "hour_sine", "hour_cosine",
@@ -77,7 +80,7 @@ class FeatureWindow:
     for, so that a strategy that needs closes only pays for closes only.
     """
 
-    def __init__(self, capacity: int = 1024) -> None:
+    def __init__(self, capacity: int = WINDOW_BARS) -> None:
         if capacity < RECEPTIVE_BARS:
             raise ValueError(f"a window holds at least {RECEPTIVE_BARS} bars, not {capacity}")
         self.capacity = capacity

@@ -16,6 +16,7 @@ MOOD_BARS = 24
 """Bars whose mean move is compared with all others of the window."""
 
 _MOVES = 256
+_MOOD = np.ones(MOOD_BARS)
 _TREND_T = 1.0
 
 
@@ -30,12 +31,12 @@ def regime_of(window: FeatureWindow) -> str | None:
         return None
     returns = window.returns(_MOVES)
     recent = returns[-TREND_BARS:]
-    mean = float(recent.mean())
-    error = float(recent.std()) / math.sqrt(TREND_BARS)
+    # As mean() and std() do, without their general overhead, which is most of their time here.
+    mean = float(np.add.reduce(recent)) / TREND_BARS
+    spread = recent - mean
+    error = math.sqrt(np.dot(spread, spread)) / TREND_BARS
     trend = "sideways" if abs(mean) <= _TREND_T * error else "up" if mean > 0 else "down"
 
-    # Sums of 24 moves, from running totals.
-    totals = np.concatenate(([0.0], np.cumsum(np.abs(returns))))
-    moves = totals[MOOD_BARS:] - totals[:-MOOD_BARS]
+    moves = np.convolve(np.abs(returns), _MOOD, "valid")
     calmer = int(np.count_nonzero(moves < moves[-1]))
     return f"{trend}/{'turbulent' if 2 * calmer > len(moves) else 'calm'}"

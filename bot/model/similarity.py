@@ -3,11 +3,17 @@
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar
-from bot.model.features import Encoder, FeatureWindow, Key, PlainEncoder
+from bot.model.features import WINDOW_BARS, Encoder, FeatureWindow, Key, PlainEncoder
 from bot.model.forecast import Forecast, forecast_from
 from bot.model.memory import MemoryBank, MemoryConfig, Neighbor
 from bot.model.outcomes import PendingOutcomes
 from bot.model.regime import regime_of
+
+
+class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[model]`` of the configuration. Without a checkpoint, keys are plain windows of returns."""
+
+    checkpoint: str = ""
 
 
 class Recollection(Struct, frozen=True, kw_only=True, gc=False):
@@ -57,7 +63,7 @@ class SimilarityModel:
         """The symbol's last closed bars; empty before its first."""
         window = self._windows.get(symbol)
         if window is None:
-            window = self._windows[symbol] = FeatureWindow(max(1024, self._encoder.receptive_bars))
+            window = self._windows[symbol] = FeatureWindow(max(WINDOW_BARS, self._encoder.receptive_bars))
         return window
 
     def observe(self, bar: Bar, *, recall: bool = True) -> Recollection | None:

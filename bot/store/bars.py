@@ -117,6 +117,24 @@ async def last_start(database: Database, symbol: str, interval: str) -> int | No
     return await _edge(database, "max", symbol, interval)
 
 
+async def missing_ranges(
+    database: Database, symbol: str, interval: str, first_ms: int, last_ms: int
+) -> list[tuple[int, int]]:
+    """The holes among the starts in [first_ms, last_ms], both on the grid, as first and last missing start."""
+    step = INTERVAL_MS[interval]
+    stored = "FROM bars WHERE symbol = ?1 AND interval = ?2 AND start_ms BETWEEN ?3 AND ?4"
+    return [
+        (before + step, after - step)
+        for before, after in await database.fetch(
+            f"""SELECT before, after FROM (
+                SELECT start_ms AS after, lag(start_ms, 1, ?3 - ?5) OVER (ORDER BY start_ms) AS before
+                FROM (SELECT start_ms {stored} UNION ALL SELECT ?4 + ?5)
+            ) WHERE after - before > ?5""",
+            (symbol, interval, first_ms, last_ms, step),
+        )
+    ]
+
+
 async def count(database: Database, symbol: str, interval: str) -> int:
     """How many bars are stored."""
     found: int = await database.value(
@@ -125,12 +143,12 @@ async def count(database: Database, symbol: str, interval: str) -> int:
     return found
 
 
-async def has_signals(database: Database, symbol: str, interval: str) -> bool:
-    """Whether any bar of this symbol and interval has ever been decided on."""
-    found = await database.value(
-        "SELECT 1 FROM signals WHERE symbol = ? AND interval = ? LIMIT 1", (symbol, interval)
+async def last_decided(database: Database, symbol: str, interval: str) -> int | None:
+    """Start of the newest bar that has been decided on, or None."""
+    found: int | None = await database.value(
+        "SELECT max(bar_start_ms) FROM signals WHERE symbol = ? AND interval = ?", (symbol, interval)
     )
-    return found is not None
+    return found
 
 
 async def _edge(database: Database, edge: str, symbol: str, interval: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Bars from CSV files, also gzipped: a file is read whole and checked, or refused with its bad rows named."""
+"""Bars from CSV files, also gzipped: a file is checked to its end, or refused with its bad rows named."""
 
 import csv
 import gzip
@@ -8,6 +8,8 @@ from decimal import Decimal, InvalidOperation
 from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, interval_from_name
@@ -21,8 +23,29 @@ _LAST_MS = 253_402_300_799_999
 _NAMED_ROWS = 3
 
 
-def read_bars(path: Path | str, symbol: str | None = None, interval: str | None = None) -> list[Bar]:
-    """All bars of a file, ascending, with the file's digits.
+class BarFile(Struct, frozen=True, kw_only=True):
+    """A file of bars that was found sound; iterating reads them, ascending, a few at a time.
+
+    ``count`` is how many there are. Raises InputError while reading where the file has changed since.
+    """
+
+    path: Path
+    symbol: str
+    interval: str
+    count: int
+
+    def __iter__(self) -> Iterator[Bar]:
+        problems: list[str] = []
+        found = 0
+        for bar in _read(self.path, self.symbol, self.interval, problems):
+            found += 1
+            yield bar
+        if problems or found != self.count:
+            raise InputError(f"{self.path} has changed since it was checked; let it be and start again")
+
+
+def check_bars(path: Path | str, symbol: str | None = None, interval: str | None = None) -> BarFile:
+    """Read a file to its end, keeping nothing, so that a later reader meets no bad row half-way.
 
     ``symbol`` and ``interval`` (Bybit's notation or ``1h``) stand before what the file's name says.
     Gaps are valid; a row off the grid, out of order or contradicting itself is not. Raises InputError,
@@ -31,26 +54,17 @@ def read_bars(path: Path | str, symbol: str | None = None, interval: str | None 
     path = Path(path)
     symbol, interval = name_parts(path, symbol, interval)
     problems: list[str] = []
-    bars: list[Bar] = []
-    try:
-        with path.open("rb") as raw, _decompressed(raw) as text:
-            bars.extend(_bars(text, path, symbol, interval, problems))
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not a text file; expected CSV with the header {','.join(HEADER)}"
-        ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except csv.Error as error:
-        raise InputError(f"{path} is not CSV: {error}") from error
-    if problems:
-        named = "; ".join(problems[:_NAMED_ROWS])
-        more = f"; and {len(problems) - _NAMED_ROWS} more" if len(problems) > _NAMED_ROWS else ""
-        raise InputError(f"{path}: {len(problems)} bad row(s), nothing was read: {named}{more}")
-    if not bars:
-        raise InputError(f"{path} holds no bars, only a header")
+    count = sum(1 for _ in _read(path, symbol, interval, problems))
+    _require_sound(path, problems, count)
+    return BarFile(path=path, symbol=symbol, interval=interval, count=count)
+
+
+def read_bars(path: Path | str, symbol: str | None = None, interval: str | None = None) -> list[Bar]:
+    """All bars of a file at once, ascending, with the file's digits; raises as :func:`check_bars` does."""
+    path = Path(path)
+    problems: list[str] = []
+    bars = list(_read(path, *name_parts(path, symbol, interval), problems))
+    _require_sound(path, problems, len(bars))
     return bars
 
 
@@ -80,6 +94,32 @@ def _decompressed(raw: BinaryIO) -> TextIOWrapper:
     raw.seek(0)
     stream = gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw
     return TextIOWrapper(stream, encoding="utf-8-sig", newline="")
+
+
+def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterator[Bar]:
+    """The sound rows of a file as bars; what is wrong with the others is added to ``problems``."""
+    try:
+        with path.open("rb") as raw, _decompressed(raw) as text:
+            yield from _bars(text, path, symbol, interval, problems)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not a text file; expected CSV with the header {','.join(HEADER)}"
+        ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except csv.Error as error:
+        raise InputError(f"{path} is not CSV: {error}") from error
+
+
+def _require_sound(path: Path, problems: list[str], count: int) -> None:
+    if problems:
+        named = "; ".join(problems[:_NAMED_ROWS])
+        more = f"; and {len(problems) - _NAMED_ROWS} more" if len(problems) > _NAMED_ROWS else ""
+        raise InputError(f"{path}: {len(problems)} bad row(s), nothing was read: {named}{more}")
+    if not count:
+        raise InputError(f"{path} holds no bars, only a header")
 
 
 def _bars(text: TextIOWrapper, path: Path, symbol: str, interval: str, problems: list[str]) -> Iterator[Bar]:

@@ -6,8 +6,8 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +27,8 @@ BUSY_MS = 5_000
 
 # Tells this bot's files from any other SQLite file.
 _APPLICATION_ID = 0x50_41_50_42
+
+_STREAMED_ROWS = 500
 
 # A reader may hold the lock file for an instant while it looks whether anybody runs.
 _LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.1
@@ -256,6 +258,23 @@ def holder(path: Path | str) -> Holder | None:
             return None if _flock(file, fcntl.LOCK_SH) else _read_holder(file)
 
 
+async def discard(path: Path | str, mode: Mode) -> None:
+    """Delete a database of this mode, if one stands there. InputError where it is another, or in use."""
+    path = Path(path)
+    if not _has_content(path):
+        return
+    lock = await _lock(path)
+    try:
+        stored = _stored_mode(path)
+        if stored != mode:
+            raise InputError(f"{path} holds {stored}, no {mode}, and will not be replaced; use another --db")
+        with _disk_failures(path):
+            for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+                name.unlink(missing_ok=True)
+    finally:
+        _release(path, lock)
+
+
 class Database:
     """An open database: rows in, rows out, every failure as one line for a person.
 
@@ -358,15 +377,40 @@ class Database:
         with self._translated():
             return (await self._connection.executemany(sql, rows)).rowcount
 
-    async def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    async def fetch(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
         """All rows of a query, as tuples."""
         with self._translated():
             return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
 
-    async def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+    async def stream(self, sql: str, parameters: Sequence[Any] = ()) -> AsyncIterator[tuple[Any, ...]]:
+        """The rows of a query as of one moment, a few hundred in memory at a time."""
+        with self._translated():
+            cursor = await self._connection.execute(sql, parameters)
+        # No clean-up here: one who stops reading may have closed the database before this is told.
+        while True:
+            with self._translated():
+                rows = await cursor.fetchmany(_STREAMED_ROWS)
+            if not rows:
+                return
+            for row in rows:
+                yield tuple(row)
+
+    async def columns(self, table: str) -> tuple[str, ...]:
+        """The names of a table's or view's columns, in order."""
+        rows = await self.fetch("SELECT name FROM pragma_table_info(?) ORDER BY cid", (table,))
+        return tuple(name for (name,) in rows)
+
+    async def value(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
         """The first column of a query's first row; None without rows."""
         rows = await self.fetch(sql, parameters)
         return rows[0][0] if rows else None
+
+    async def attach(self, path: Path, name: str) -> None:
+        """Make the tables of another database readable here as ``name.table``."""
+        with self._translated():
+            await self._connection.execute(f"ATTACH ? AS {name}", (_uri(path, readonly=True),))
 
     async def _prepare(self, identity: Identity | None, *, new: bool, durable: bool) -> None:
         application = await self.value("PRAGMA application_id")
@@ -429,6 +473,18 @@ class Database:
 
     def _translated(self) -> AbstractContextManager[None]:
         return _translated(self.path, opening=self._opening)
+
+
+def _stored_mode(path: Path) -> str:
+    """Whose books a file keeps, of any schema version, in words."""
+    with (
+        _translated(path, opening=True),
+        closing(sqlite3.connect(_uri(path, readonly=True), uri=True)) as file,
+    ):
+        if file.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+            return "no database of this bot"
+        mode: str = file.execute("SELECT value FROM meta WHERE key = 'mode'").fetchone()[0]
+        return mode
 
 
 def _uri(path: Path, *, readonly: bool) -> str:

@@ -1,6 +1,6 @@
 """What people ask of a database, and what a restart needs from it; reads only."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from bot.errors import InputError
 from bot.market import INTERVAL_MS, Category, Instrument
 from bot.store.database import Database, Holder, Mode, holder
 from bot.trading.events import Action, Equity, Fill, FundingPayment, Order, Position, Side, Transfer
+from bot.trading.reliability import Claim
 
 T = TypeVar("T", bound=Struct)
 
@@ -161,23 +162,62 @@ class Explanation(Struct, frozen=True, kw_only=True):
     fills: tuple[Fill, ...]
 
 
+class RunSettings(Struct, frozen=True, kw_only=True):
+    """``[run]`` of a session's configuration, as far as reports need it."""
+
+    symbols: tuple[str, ...]
+    interval: str
+
+
+class BrokerSettings(Struct, frozen=True, kw_only=True):
+    """``[broker]`` of a session's configuration, as far as reports need it."""
+
+    taker_fee: Decimal
+
+
+class SessionSettings(Struct, frozen=True, kw_only=True):
+    """What a session ran with, as far as reports need it."""
+
+    run: RunSettings
+    broker: BrokerSettings
+
+
+class Stretch(Struct, frozen=True, kw_only=True):
+    """One session's part of the account's life, or all of it.
+
+    ``opening`` is what the account was worth before: the last row of the sessions before, or the
+    starting cash at the start of the first bar. ``last_ms`` is the latest time of the stretch's rows;
+    its fills and bars lie between the two. ``settings`` are the last session's.
+    """
+
+    sessions: tuple[Session, ...]
+    settings: SessionSettings
+    opening: Equity
+    last_ms: int
+
+
 async def load_account(database: Database) -> AccountState:
     """The account and how far its bars have come, as of one commit."""
     async with database.transaction():
-        return AccountState(
-            starting_cash=database.identity.starting_cash,
-            fills=await _structs(database, Fill, "FROM fills ORDER BY id"),
-            funding=await _structs(database, FundingPayment, "FROM funding ORDER BY time_ms, symbol"),
-            transfers=await _structs(database, Transfer, "FROM transfers ORDER BY id"),
-            open_orders=await _open_orders(database),
-            positions=await _positions(database),
-            equity=await _last_equity(database),
-            progress=await _progress(database),
-            next_signal_id=await _next_id(database, "signals"),
-            next_order_id=await _next_id(database, "orders"),
-            next_fill_id=await _next_id(database, "fills"),
-            next_transfer_id=await _next_id(database, "transfers"),
-        )
+        return await read_account(database)
+
+
+async def read_account(database: Database) -> AccountState:
+    """As :func:`load_account`, inside the caller's transaction."""
+    return AccountState(
+        starting_cash=database.identity.starting_cash,
+        fills=await _structs(database, Fill, "FROM fills ORDER BY id"),
+        funding=await _structs(database, FundingPayment, "FROM funding ORDER BY time_ms, symbol"),
+        transfers=await _structs(database, Transfer, "FROM transfers ORDER BY id"),
+        open_orders=await _open_orders(database),
+        positions=await _positions(database),
+        equity=await _last_equity(database),
+        progress=await _progress(database),
+        next_signal_id=await _next_id(database, "signals"),
+        next_order_id=await _next_id(database, "orders"),
+        next_fill_id=await _next_id(database, "fills"),
+        next_transfer_id=await _next_id(database, "transfers"),
+    )
 
 
 async def load_instruments(database: Database) -> dict[str, Instrument]:
@@ -240,6 +280,116 @@ async def load_explanation(database: Database, signal_id: int | None = None) -> 
                 (signal.id,),
             ),
         )
+
+
+async def load_stretch(database: Database, session_id: int | None, *, whole: bool = False) -> Stretch:
+    """The stretch of one session, by default the last that has any equity, or of the ``whole`` account.
+
+    Raises InputError where there is no such session, or nothing has happened in it.
+    """
+    sessions = await _structs(database, Session, "FROM sessions ORDER BY id")
+    if not whole and session_id is None:
+        session_id = await database.value("SELECT session_id FROM equity ORDER BY id DESC LIMIT 1")
+    elif session_id is not None and session_id not in {session.id for session in sessions}:
+        last = f"the last is {sessions[-1].id}" if sessions else "it holds none yet"
+        raise InputError(f"--session: {database.path} holds no session {session_id}; {last}")
+    # Ids of equity and of sessions ascend together.
+    first_id, last_id, last_ms = (
+        await database.fetch(
+            "SELECT min(id), max(id), max(time_ms) FROM equity WHERE ?1 IS NULL OR session_id = ?1",
+            (session_id,),
+        )
+    )[0]
+    if first_id is None:
+        which = f"session {session_id} of {database.path}" if session_id else str(database.path)
+        raise InputError(f"{which} has no closed bar to report on yet; let the bot run until a bar closes")
+    covered = tuple(session for session in sessions if session_id in (None, session.id))
+    last_session = await database.value("SELECT session_id FROM equity WHERE id = ?", (last_id,))
+    settings = msgspec.json.decode(
+        await database.value("SELECT config_json FROM sessions WHERE id = ?", (last_session,)),
+        type=SessionSettings,
+    )
+    return Stretch(
+        sessions=covered,
+        settings=settings,
+        opening=await _opening(database, first_id, INTERVAL_MS[settings.run.interval]),
+        last_ms=last_ms,
+    )
+
+
+async def stream_equity(database: Database, session_id: int | None) -> AsyncIterator[tuple[int, float]]:
+    """Time and equity of one session's rows, or of all, in the order in which they were written."""
+    async for time_ms, equity in database.stream(
+        "SELECT time_ms, CAST(equity AS REAL) FROM equity WHERE ?1 IS NULL OR session_id = ?1 ORDER BY id",
+        (session_id,),
+    ):
+        yield time_ms, equity
+
+
+async def stream_closes(
+    database: Database, run: RunSettings, after_ms: int, until_ms: int
+) -> AsyncIterator[tuple[int, str, float]]:
+    """Close time, symbol and close of the bars that closed in (after_ms, until_ms], by close and symbol."""
+    step = INTERVAL_MS[run.interval]
+    marks = ", ".join("?" * len(run.symbols))
+    async for start_ms, symbol, close in database.stream(
+        f"SELECT start_ms, symbol, CAST(close AS REAL) FROM bars WHERE interval = ? AND symbol IN ({marks}) "
+        "AND start_ms > ? AND start_ms <= ? ORDER BY start_ms, symbol",
+        (run.interval, *run.symbols, after_ms - step, until_ms - step),
+    ):
+        yield start_ms + step, symbol, close
+
+
+async def stream_claims(
+    database: Database, run: RunSettings, after_ms: int, until_ms: int, *, acted_on: bool
+) -> AsyncIterator[Claim]:
+    """The directions called at closes in (after_ms, until_ms] whose horizon's close is stored, by time.
+
+    A long calls a rise and a short a fall; with ``acted_on`` these are all. Otherwise a hold counts
+    too: it leans to the side that its moments end on more often than the memory as a whole does.
+    """
+    step = INTERVAL_MS[run.interval]
+    marks = ", ".join("?" * len(run.symbols))
+    actions = (
+        "action IN ('long', 'short')" if acted_on else "(action <> 'hold' OR positive_ratio IS NOT NULL)"
+    )
+    async for symbol, start_ms, end_ms, confidence, rises, rose, fell in database.stream(
+        f"""SELECT signals.symbol, bar_start_ms + ?1, after.start_ms + ?1, confidence,
+            CASE action WHEN 'long' THEN 1 WHEN 'short' THEN 0 ELSE positive_ratio >
+                coalesce(json_extract(detail_json, '$.recollection.forecast.base_ratio'), 0.5) END,
+            CAST(after.close AS REAL) > CAST(before.close AS REAL),
+            CAST(after.close AS REAL) < CAST(before.close AS REAL)
+        FROM signals
+        JOIN bars AS before ON before.symbol = signals.symbol AND before.interval = signals.interval
+            AND before.start_ms = bar_start_ms
+        JOIN bars AS after ON after.symbol = signals.symbol AND after.interval = signals.interval
+            AND after.start_ms = bar_start_ms + horizon_bars * ?1
+        WHERE signals.interval = ?2 AND bar_start_ms > ?3 AND bar_start_ms <= ?4
+            AND signals.symbol IN ({marks}) AND horizon_bars IS NOT NULL AND confidence > 0 AND {actions}
+        ORDER BY bar_start_ms, signals.symbol""",
+        (step, run.interval, after_ms - step, until_ms - step, *run.symbols),
+    ):
+        yield Claim(
+            symbol=symbol,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            confidence=confidence,
+            right=bool(rose if rises else fell),
+        )
+
+
+async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:
+    """What the account was worth before this row of equity."""
+    before = await _structs(
+        database, Equity, "FROM equity WHERE id < ? ORDER BY id DESC LIMIT 1", (first_id,)
+    )
+    if before:
+        # What became known late may carry an earlier time than what was written before it.
+        latest = await database.value("SELECT max(time_ms) FROM equity WHERE id < ?", (first_id,))
+        return msgspec.structs.replace(before[0], time_ms=latest)
+    cash = database.identity.starting_cash
+    first_ms = await database.value("SELECT time_ms FROM equity WHERE id = ?", (first_id,))
+    return Equity(time_ms=first_ms - step_ms, cash=cash, unrealized_pnl=Decimal(0), equity=cash)
 
 
 async def _structs(

@@ -1,13 +1,13 @@
 """Steps, written whole or not at all; and the sessions and instruments that they belong to."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from bot.errors import BrokenInvariant
+from bot.errors import BrokenInvariant, InputError
 from bot.market import Bar, Instrument, plain
 from bot.model.similarity import Recollection
 from bot.store.bars import BarRow, Inserted, bar_row, insert_bar_rows
@@ -41,6 +41,9 @@ _RUN_TABLES = (
     *("funding", "transfers", "positions", "equity", "events"),
 )
 
+_EXITS = ("close_position", "stop_distance", "target_distance", "time_stop_bars")
+_NO_EXITS = (False, None, None, None)
+
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
@@ -52,13 +55,22 @@ async def begin_session(
     *,
     checkpoint_sha256: str | None = None,
     recording: str | None = None,
+    session_id: int | None = None,
 ) -> int:
-    """Write down that a session begins; its id, one more than the last one's."""
+    """Write down that a session begins; its id, one more than the last one's where none is given."""
     async with database.transaction():
-        session_id: int = await database.value("SELECT coalesce(max(id), 0) + 1 FROM sessions")
+        if session_id is None:
+            session_id = await database.value("SELECT coalesce(max(id), 0) + 1 FROM sessions")
+            assert session_id is not None
         row = (session_id, started_ms, None, mode, config_json, checkpoint_sha256, recording, None)
         await database.write("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [row])
     return session_id
+
+
+async def name_recording(database: Database, session_id: int, path: str) -> None:
+    """Write down where a session is being recorded."""
+    async with database.transaction():
+        await database.write("UPDATE sessions SET recording = ? WHERE id = ?", [(path, session_id)])
 
 
 async def end_session(database: Database, session_id: int, ended_ms: int, reason: str) -> None:
@@ -96,11 +108,20 @@ class StepWriter:
     With ``batch_bars`` 1 each Step is a transaction of its own, committed when :meth:`append` returns.
     With more, whole Steps are gathered and committed together; what is gathered when the process dies
     is lost as a whole, so call :meth:`flush` at the end. After an error nothing gathered is kept, and
-    the session must not go on.
+    the session must not go on. ``before_commit`` is awaited before anything is committed: a recording
+    leads, the database follows.
     """
 
-    def __init__(self, database: Database, session_id: int, *, batch_bars: int = 1) -> None:
+    def __init__(
+        self,
+        database: Database,
+        session_id: int,
+        *,
+        batch_bars: int = 1,
+        before_commit: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._database = database
+        self._before_commit = before_commit
         self._session_id = session_id
         self._batch = batch_bars
         self._gathered = 0
@@ -145,6 +166,8 @@ class StepWriter:
         if not self._gathered:
             return
         try:
+            if self._before_commit is not None:
+                await self._before_commit()
             async with self._database.transaction():
                 if self._bars:
                     await insert_bar_rows(self._database, self._bars, self._session_id)
@@ -229,27 +252,24 @@ def _signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step:
 
 def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
     """The strategy's own detail, its exits, and under ``recollection`` what the memory said."""
-    exits = (
-        signal.close_position,
-        signal.stop_distance,
-        signal.target_distance,
-        signal.time_stop_bars,
-    )
-    if recollection is None and not signal.detail and exits == (False, None, None, None):
-        return "{}"
-    detail = dict(signal.detail)
-    names = ("close_position", "stop_distance", "target_distance", "time_stop_bars")
-    detail.update(
-        {name: value for name, value in zip(names, exits, strict=True) if value not in (None, False)}
-    )
+    detail = signal.detail
+    exits = (signal.close_position, signal.stop_distance, signal.target_distance, signal.time_stop_bars)
+    if exits != _NO_EXITS:
+        given = zip(_EXITS, exits, _NO_EXITS, strict=True)
+        detail = detail | {name: value for name, value, absent in given if value != absent}
     if recollection is not None:
-        detail["recollection"] = {
+        told = {
             "moments": recollection.moments,
             "missing": recollection.missing,
             "regime_votes": recollection.regime_votes,
             "forecast": recollection.forecast,
         }
-    return _encode(detail).decode()
+        detail = detail | {"recollection": told}
+    try:
+        return _encode(detail).decode()
+    except TypeError as error:
+        # Strategies are anybody's, and NumPy's numbers, say, are no JSON.
+        raise InputError(f"the strategy's Signal.detail holds what is no JSON: {error}") from error
 
 
 def _neighbor_rows(signal_id: int, recollection: Recollection) -> list[_Row]:

@@ -1,7 +1,8 @@
 """What the bot decides and what comes of it: signals, orders, fills, equity, and the Step that holds them."""
 
+import math
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
@@ -11,6 +12,8 @@ Action = Literal["long", "short", "hold"]
 Side = Literal["buy", "sell"]
 OrderType = Literal["market"]
 OrderStatus = Literal["open", "filled", "rejected", "cancelled"]
+
+_ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
 class Signal(Struct, frozen=True, kw_only=True, gc=False):
@@ -35,6 +38,22 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     target_distance: float | None = None
     time_stop_bars: int | None = None
     detail: dict[str, Any] = {}
+
+    def contradiction(self) -> str | None:
+        """Why this cannot be a signal, in a few words, or None when it can: strategies are anybody's."""
+        if self.action not in _ACTIONS:
+            return f"action is {self.action!r}, none of {', '.join(_ACTIONS)}"
+        if not isinstance(self.reason, str) or not self.reason:
+            return f"reason is {self.reason!r}, not a sentence"
+        if not isinstance(self.confidence, int | float) or not 0.0 <= self.confidence <= 1.0:
+            return f"confidence is {self.confidence!r}, not a number from 0 to 1"
+        for name in ("expected_return", "return_std", "positive_ratio"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+                return f"{name} is {value!r}, not a finite number"
+        if self.horizon_bars is not None and not isinstance(self.horizon_bars, int):
+            return f"horizon_bars is {self.horizon_bars!r}, not a whole number"
+        return None
 
 
 class Order(Struct, frozen=True, kw_only=True, gc=False):
@@ -157,5 +176,11 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return self.bar is None and not (
-            self.orders or self.fills or self.funding or self.transfers or self.notices or self.equity
+            self.orders
+            or self.fills
+            or self.funding
+            or self.transfers
+            or self.positions
+            or self.notices
+            or self.equity
         )

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from decimal import ROUND_05UP, ROUND_HALF_EVEN, Context, Decimal, Inexact
 from typing import Self
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant
@@ -92,15 +93,46 @@ def book(position: Position, fill: Fill) -> tuple[Position, Decimal]:
     return after, realized
 
 
+class Settled(Struct, frozen=True, kw_only=True):
+    """A symbol's position as its last settled funding saw it, and each (time, change of quantity) since."""
+
+    settled_ms: int
+    quantity: Decimal
+    changes: tuple[tuple[int, Decimal], ...]
+
+
+class LedgerState(Struct, frozen=True, kw_only=True):
+    """All that a :class:`Ledger` knows, however many fills led there. Amounts in quote currency.
+
+    ``positions`` are in the order of first trade. ``realized``, ``fees``, ``funding``, ``transferred``
+    and ``spent`` are sums over the whole account, ``traded`` the sum of each symbol's signed fills.
+    """
+
+    starting_cash: Decimal
+    cash: Decimal
+    transferred: Decimal
+    realized: Decimal
+    fees: Decimal
+    funding: Decimal
+    spent: Decimal
+    positions: tuple[Position, ...]
+    traded: dict[str, Decimal]
+    settled: dict[str, Settled]
+    marks: dict[str, Decimal]
+
+
 class _Changes:
     """What one symbol's position was at its last settled funding, and the fills since."""
 
     __slots__ = ("changes", "quantity", "settled_ms")
 
-    def __init__(self) -> None:
-        self.settled_ms = _BEFORE_ALL
-        self.quantity = ZERO
-        self.changes: list[tuple[int, Decimal]] = []
+    def __init__(self, state: Settled | None = None) -> None:
+        self.settled_ms = _BEFORE_ALL if state is None else state.settled_ms
+        self.quantity = ZERO if state is None else state.quantity
+        self.changes: list[tuple[int, Decimal]] = [] if state is None else list(state.changes)
+
+    def snapshot(self) -> Settled:
+        return Settled(settled_ms=self.settled_ms, quantity=self.quantity, changes=tuple(self.changes))
 
     def record(self, time_ms: int, change: Decimal) -> None:
         self.changes.append((time_ms, change))
@@ -173,6 +205,40 @@ class Ledger:
             ledger.transfer(transfer)
         ledger.check()
         return ledger
+
+    @classmethod
+    def from_state(cls, state: LedgerState) -> Self:
+        """The very ledger that :meth:`snapshot` was taken of. BrokenInvariant if its books do not balance."""
+        ledger = cls(state.starting_cash)
+        ledger._cash = state.cash
+        ledger._positions = {position.symbol: position for position in state.positions}
+        ledger._open = {position.symbol: position for position in state.positions if position.quantity}
+        ledger._marks = dict(state.marks)
+        ledger._changes = {symbol: _Changes(settled) for symbol, settled in state.settled.items()}
+        ledger._transferred = state.transferred
+        ledger._realized = state.realized
+        ledger._fees = state.fees
+        ledger._funding = state.funding
+        ledger._spent = state.spent
+        ledger._traded = dict(state.traded)
+        ledger.check()
+        return ledger
+
+    def snapshot(self) -> LedgerState:
+        """Everything that the ledger goes on from, as a value."""
+        return LedgerState(
+            starting_cash=self._starting_cash,
+            cash=self._cash,
+            transferred=self._transferred,
+            realized=self._realized,
+            fees=self._fees,
+            funding=self._funding,
+            spent=self._spent,
+            positions=self.positions,
+            traded=dict(self._traded),
+            settled={symbol: changes.snapshot() for symbol, changes in self._changes.items()},
+            marks=dict(self._marks),
+        )
 
     @property
     def cash(self) -> Decimal:

@@ -1,10 +1,11 @@
 import argparse
 import asyncio
+import io
 import json
-import pty
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,19 +106,48 @@ def test_without_trades_people_get_a_hint_and_machines_an_empty_list(tmp_path: P
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_on_a_terminal_the_table_is_drawn_with_all_its_cells(tmp_path: Path, monkeypatch) -> None:
+class Screen(io.StringIO):
+    """A terminal that keeps what it is shown."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def on_a_screen(monkeypatch: pytest.MonkeyPatch, columns: int, show: Coroutine[Any, Any, int]) -> list[str]:
+    """What a terminal so wide is shown, line by line."""
+    screen = Screen()
+    with monkeypatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        patch.setattr("sys.stdout", screen)
+        asyncio.run(show)
+    return screen.getvalue().splitlines()
+
+
+def test_on_a_narrow_screen_what_led_to_a_fill_stands_below_its_figures(tmp_path: Path, monkeypatch) -> None:
+    lines = on_a_screen(monkeypatch, 60, inspect.trades(a_database(tmp_path, [a_round()])))
+    assert lines == [
+        "\x1b[1mfill  time UTC          symbol   side  quantity  price  pnl\x1b[0m",
+        "   1  2023-11-15 00:00  BTCUSDT  buy          1  100.5    0",
+        "\x1b[2m    fee 0.0276375, confidence 0.71, expected +0.40%, signal",
+        "      1\x1b[0m",
+        "\x1b[2m    expected return beats the costs\x1b[0m",
+        "\x1b[2m    closest: 2023-11-14 21:45 BTCUSDT 0.83 +3.0%\x1b[0m",
+        "",
+        "1 fills: realized +0.00, fees 0.03",
+    ]
+
+
+def test_a_narrow_screen_is_spared_the_columns_that_matter_least(tmp_path: Path, monkeypatch) -> None:
     path = a_database(tmp_path, [a_round()])
-    monkeypatch.setenv("COLUMNS", "240")
-    monkeypatch.setenv("TERM", "xterm")
-    ours, theirs = pty.openpty()
-    with open(theirs, "w") as terminal, open(ours, "rb", buffering=0) as screen:
-        monkeypatch.setattr("sys.stdout", terminal)
-        asyncio.run(inspect.trades(path))
-        terminal.flush()
-        shown = screen.read(65536).decode()
-    assert "\x1b[1m" in shown
-    assert "100.5" in shown
-    assert "+3.0%" in shown
+    for columns, expected in (
+        (120, ["similarity", "weight", "regime"]),
+        (80, ["similarity", "weight"]),
+        (70, ["similarity"]),
+    ):
+        lines = on_a_screen(monkeypatch, columns, inspect.explain(path))
+        (header,) = [line for line in lines if "moment UTC" in line]
+        assert [name for name in ("similarity", "weight", "regime") if name in header] == expected
+        assert len(header) <= columns + len("\x1b[1m\x1b[0m")
 
 
 def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Path, capsys) -> None:
@@ -169,11 +199,11 @@ def test_status_tells_session_account_and_feed(tmp_path: Path, capsys) -> None:
         f"{path}: demo linear, session 1 of 2023-11-15 00:00:00 UTC ended 2023-11-15 00:01:00 UTC: "
         "stopped by the user"
     )
-    assert equity.startswith("equity 9999.4723625 (-0.5276375 since the start), cash 9999.9723625")
+    assert equity.startswith("equity 9999.4723625 (-0.5276375, -0.01%, since the start), cash 9999.9723625")
     assert counts == "decisions: long 1; events: none"
-    (position,) = [line for line in told.splitlines() if line.startswith("BTCUSDT  0.5")]
+    (position,) = [line for line in told.splitlines() if line.split()[:2] == ["BTCUSDT", "0.5"]]
     assert position.split()[:3] == ["BTCUSDT", "0.5", "100.5"]
-    (feed,) = [line for line in told.splitlines() if line.startswith("BTCUSDT  15")]
+    (feed,) = [line for line in told.splitlines() if line.split()[:2] == ["BTCUSDT", "15"]]
     assert feed.split()[:4] == ["BTCUSDT", "15", "11", "0"]
 
 

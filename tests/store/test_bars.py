@@ -2,6 +2,7 @@ import asyncio
 import tempfile
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,32 @@ def test_first_last_count_and_signals_of_a_symbol(tmp_path: Path) -> None:
                 *known,
                 await store.last_start(*unknown),
                 await store.count(*unknown),
-                await store.has_signals(*key),
+                await store.last_decided(*key),
             ]
 
-    expected = [START_MS + 2 * BAR_MS, START_MS + 5 * BAR_MS, 3, None, 0, False]
+    expected = [START_MS + 2 * BAR_MS, START_MS + 5 * BAR_MS, 3, None, 0, None]
     assert asyncio.run(main()) == expected
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sets(st.integers(0, 20)), st.integers(0, 20), st.integers(0, 20))
+def test_missing_ranges_are_the_runs_of_starts_that_are_not_stored(
+    stored: set[int], one: int, other: int
+) -> None:
+    first, last = min(one, other), max(one, other)
+
+    async def main(path: Path) -> list[tuple[int, int]]:
+        async with Database.open(path, DEMO, durable=False) as database:
+            async with database.transaction():
+                bars = [*map(a_bar, stored), *(a_bar(n, symbol="ETHUSDT") for n in range(20))]
+                await store.insert_bar_rows(database, [store.bar_row(bar) for bar in bars])
+            bounds = START_MS + first * BAR_MS, START_MS + last * BAR_MS
+            return await store.missing_ranges(database, "BTCUSDT", "15", *bounds)
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(main(Path(folder) / "a.db"))
+    places = [((begin - START_MS) // BAR_MS, (end - START_MS) // BAR_MS) for begin, end in found]
+    assert [n for begin, end in places for n in range(begin, end + 1)] == sorted(
+        set(range(first, last + 1)) - stored
+    )
+    assert all(after[0] > before[1] + 1 for before, after in pairwise(places))

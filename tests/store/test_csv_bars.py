@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import InputError
-from bot.store.csv_bars import name_parts, read_bars
+from bot.store.csv_bars import check_bars, name_parts, read_bars
 
 HEADER = "start_ms,open,high,low,close,volume,turnover\n"
 ROWS = (
@@ -133,3 +133,23 @@ def test_a_name_that_tells_nothing_asks_for_the_option(tmp_path: Path) -> None:
         name_parts(Path("prices.csv"), "BTCUSDT")
     with pytest.raises(InputError, match="unknown interval 7; one of 1, 3, 5"):
         name_parts(Path("prices.csv"), "BTCUSDT", "7")
+
+
+def test_a_checked_file_is_read_again_each_time_it_is_iterated(tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER + "".join(ROWS))
+    file = check_bars(path)
+    assert (file.symbol, file.interval, file.count) == ("BTCUSDT", "15", 3)
+    assert list(file) == list(file) == read_bars(path)
+
+
+def test_a_bad_last_row_is_found_before_the_first_bar_is_handed_on(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing was read: line 5: 3 columns"):
+        check_bars(written(tmp_path, HEADER + "".join(ROWS) + "1704071700000,100,101\n"))
+
+
+@pytest.mark.parametrize("rows", [ROWS[:2], (*ROWS, "1704071700000,100,99,100,100,1,\n")])
+def test_a_file_that_changed_since_it_was_checked_is_refused(tmp_path: Path, rows: tuple[str, ...]) -> None:
+    file = check_bars(written(tmp_path, HEADER + "".join(ROWS)))
+    written(tmp_path, HEADER + "".join(rows))
+    with pytest.raises(InputError, match="has changed since it was checked"):
+        list(file)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from bot.errors import BrokenInvariant
 from bot.market import Funding
 from bot.trading.events import Fill, FundingPayment, Transfer
 from bot.trading.exact import EXACT
-from bot.trading.ledger import Ledger, entry_price
+from bot.trading.ledger import Ledger, LedgerState, entry_price
 from tests.factories import START_MS, a_fill, an_order
 
 SYMBOLS = ("BTCUSDT", "PEPEUSDT")
@@ -28,6 +29,15 @@ def a_funding(
     *, rate: str = "0.0001", mark: str = "100", time_ms: int = START_MS, symbol: str = "BTCUSDT"
 ) -> Funding:
     return Funding(symbol=symbol, time_ms=time_ms, rate=Decimal(rate), mark_price=Decimal(mark))
+
+
+def through_text(ledger: Ledger) -> Ledger:
+    """The ledger after its state has been to the disk and back."""
+    state = ledger.snapshot()
+    written = msgspec.msgpack.encode(state)
+    resumed = Ledger.from_state(msgspec.msgpack.decode(written, type=LedgerState))
+    assert resumed.snapshot() == state
+    return resumed
 
 
 def a_transfer(id: int = 1, amount: str = "500") -> Transfer:
@@ -378,6 +388,7 @@ events = st.one_of(
     ),
     st.tuples(st.just("transfer"), st.decimals("-1000", "1000", places=2)),
     st.tuples(st.just("restore")),
+    st.tuples(st.just("resume")),
 )
 
 
@@ -427,6 +438,8 @@ def test_the_ledger_agrees_with_fractions_to_the_last_digit(story, shuffler: ran
             transfers.append(Transfer(id=len(transfers) + 1, time_ms=now_ms, amount=details[0], reason=""))
             ledger.transfer(transfers[-1])
             oracle.cash += Fraction(details[0])
+        elif kind == "resume":
+            ledger = through_text(ledger)
         else:
             marks = ledger._marks
             for rows in (stored := (fills[:], payments[:], transfers[:])):
@@ -464,3 +477,38 @@ def test_equity_moves_only_by_price_fees_and_funding(trades, last):
     payment = ledger.settle(a_funding(rate="0.003", mark="7", time_ms=time_ms))
     if payment is not None:
         assert ledger.equity(0).equity == EXACT.add(equity, payment.payment)
+
+
+def test_a_snapshot_knows_what_late_funding_needs():
+    ledger = a_ledger()
+    ledger.post([a_fill(1, quantity="2", time_ms=START_MS), a_fill(2, quantity="3", time_ms=START_MS + 10)])
+    ledger.mark("BTCUSDT", Decimal("101.5"))
+    resumed = through_text(ledger)
+    late = a_funding(time_ms=START_MS + 5)
+    assert resumed.settle(late) == ledger.settle(late)
+    assert resumed.settle(late) is None
+    assert through_text(resumed).settle(late) is None
+    assert resumed.equity(START_MS) == ledger.equity(START_MS)
+
+
+def test_a_snapshot_does_not_grow_with_the_fills():
+    ledger = a_ledger()
+    sizes = []
+    for day in range(4):
+        for index in range(50):
+            id = 50 * day + index + 1
+            side = "buy" if index % 2 else "sell"
+            ledger.post([a_fill(id, side=side, time_ms=START_MS + day * 86_400_000 + index)])
+        ledger.settle(a_funding(time_ms=START_MS + day * 86_400_000 + 1_000))
+        sizes.append(len(msgspec.msgpack.encode(ledger.snapshot())))
+    assert sizes == [sizes[0]] * 4
+
+
+def test_books_that_do_not_balance_are_not_resumed():
+    ledger = a_ledger()
+    ledger.post([a_fill(1, fee="0.1")])
+    state = ledger.snapshot()
+    with pytest.raises(BrokenInvariant, match="cash is"):
+        Ledger.from_state(replace(state, cash=Decimal("9999.8")))
+    with pytest.raises(BrokenInvariant, match="fills sum to"):
+        Ledger.from_state(replace(state, traded={"BTCUSDT": Decimal(2)}))

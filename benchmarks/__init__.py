@@ -1,0 +1,1 @@
+"""How fast the bot is, beside plain yardsticks that run in the same minutes on the same machine."""

@@ -1,0 +1,150 @@
+"""The whole core: bars a second with and without a memory, beside a bare loop, and where the time goes."""
+
+import asyncio
+import cProfile
+import pstats
+from collections.abc import AsyncIterator, Iterator, Sequence
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from msgspec.structs import replace
+
+from benchmarks.measure import ROOT, Result, in_turns, rate, seconds, shares_by_room
+from benchmarks.yardsticks import bare_loop
+from bot import app
+from bot.assembly import build_trader, load_strategy
+from bot.commands.summary import Tally
+from bot.config import Config
+from bot.market import Bar, Instrument
+from bot.store.csv_bars import check_bars
+from bot.store.database import Database, Identity
+from bot.store.steps import StepWriter, begin_session
+from bot.synthetic import PRESETS, SyntheticMarket
+from bot.trader import Opening, Trader
+from bot.trading.ledger import Ledger
+from strategies import STRATEGIES
+
+REAL_BARS = "../shared/data/BTCUSDT_binance-perp_1h_20190908_20240229.csv.gz"
+_SYMBOL, _INTERVAL = "BTCUSDT", "60"
+_CASH = Decimal(10_000)
+_IDENTITY = Identity(mode="backtest", category="linear", starting_cash=_CASH)
+_BATCH_BARS = 500
+_KEPT = "bar, signal and equity rows of every bar"
+
+
+def run() -> Iterator[Result]:
+    """Every figure of the core, on generated bars and, where they are at hand, on real ones."""
+    market = SyntheticMarket(PRESETS["base"], 1, _INTERVAL)
+    rules = market.instrument(_SYMBOL)
+    bars = market.bars(_SYMBOL, 0, 60_000)
+    yield from _without_memory(bars, rules)
+    yield from _with_memory(market, rules)
+    yield from _rooms(bars[:20_000], rules, "moving_average_cross")
+    yield from _rooms(bars[:10_000], rules, "historical_similarity")
+
+
+def _without_memory(bars: Sequence[Bar], rules: Instrument) -> Iterator[Result]:
+    name = "moving_average_cross"
+
+    def in_memory() -> None:
+        trader = _trader(name, rules)
+        for bar in bars:
+            trader.advance(bar)
+
+    def into_sqlite() -> None:
+        with TemporaryDirectory() as folder:
+            asyncio.run(_kept(bars, name, rules, Path(folder) / "backtest.db"))
+
+    def bare() -> None:
+        with TemporaryDirectory() as folder:
+            asyncio.run(_bare(bars, Path(folder) / "bare.db"))
+
+    memory, sqlite, loop = (len(bars) / taken for taken in in_turns((in_memory, into_sqlite, bare), rounds=5))
+    yield rate("core: moving average cross, in memory", memory, unit="bars/s", note="asked for: 60,000")
+    yield rate(
+        "core: moving average cross, into SQLite",
+        sqlite,
+        loop,
+        unit="bars/s",
+        note=f"asked for: 25,000; {_KEPT}; beside: a bare loop writing the same rows",
+    )
+
+
+def _with_memory(market: SyntheticMarket, rules: Instrument) -> Iterator[Result]:
+    name = "historical_similarity"
+    real = ROOT / REAL_BARS
+    if real.exists():
+        listed = list(islice(check_bars(real), 20_000))
+        taken = median(seconds(lambda: _advance(_trader(name, rules), listed)) for _ in range(3))
+        note = "the first 20,000 bars, the memory growing from nothing"
+        yield rate("core: with memory, BTCUSDT 1h", len(listed) / taken, unit="bars/s", note=note)
+    trader = _trader(name, rules)
+    observed = market.bars(_SYMBOL, 0, 100_500)
+    taken = seconds(lambda: _observe(trader, observed))
+    note = "100,500 bars, until 100,000 moments are remembered"
+    yield rate("core: warm-up, bars observed", len(observed) / taken, unit="bars/s", note=note)
+    coming = market.bars(_SYMBOL, len(observed), 2_000)
+    rounds = [coming[i : i + 400] for i in range(0, len(coming), 400)]
+    each = [len(some) / seconds(lambda some=some: _advance(trader, some)) for some in rounds]  # type: ignore[misc]
+    note = "generated market, every search exact, one thread"
+    yield rate("core: with memory, 100,000 moments", median(each), unit="bars/s", note=note)
+
+
+def _rooms(bars: Sequence[Bar], rules: Instrument, name: str) -> Iterator[Result]:
+    """The shares of the rooms in a profiled run into SQLite; profiling slows small calls most."""
+    profile = cProfile.Profile()
+    with TemporaryDirectory() as folder:
+        profile.enable()
+        asyncio.run(_kept(bars, name, rules, Path(folder) / "backtest.db"))
+        profile.disable()
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    for room, share in shares_by_room(stats, ROOT).items():
+        if share >= 0.01:
+            yield Result(name=f"time: {name}, {room}", value=100 * share, unit="%")
+
+
+def _advance(trader: Trader, bars: Sequence[Bar]) -> None:
+    for bar in bars:
+        trader.advance(bar)
+
+
+def _observe(trader: Trader, bars: Sequence[Bar]) -> None:
+    for bar in bars:
+        trader.observe(bar)
+
+
+async def _kept(bars: Sequence[Bar], name: str, rules: Instrument, path: Path) -> None:
+    """What the backtest command does, its reading of the file aside."""
+    async with Database.open(path, _IDENTITY, durable=False) as database:
+        trader = _trader(name, rules)
+        session_id = await begin_session(database, "backtest", "{}", 0)
+        steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS)
+        await app.run(_events(bars), trader, steps, Tally((), float(_CASH)).count)
+        await steps.flush()
+
+
+async def _bare(bars: Sequence[Bar], path: Path) -> None:
+    async with Database.open(path, _IDENTITY, durable=False):
+        pass
+    await bare_loop(bars, path, _BATCH_BARS)
+
+
+async def _events(bars: Sequence[Bar]) -> AsyncIterator[Bar]:
+    for bar in bars:
+        yield bar
+
+
+def _trader(name: str, rules: Instrument) -> Trader:
+    defaults = Config()
+    config = replace(
+        defaults,
+        run=replace(defaults.run, symbols=(_SYMBOL,), interval=_INTERVAL),
+        strategy=replace(defaults.strategy, name=name),
+    )
+    opening = Opening(
+        ledger=Ledger(_CASH).snapshot(), open_orders=(), next_signal_id=1, next_order_id=1, next_fill_id=1
+    )
+    return build_trader(config, load_strategy(config, STRATEGIES), {_SYMBOL: rules}, opening, quotes=False)

@@ -1,0 +1,220 @@
+"""``fetch``: history from the exchange into the backtest's store."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from bot import history, logs
+from bot.commands.progress import Progress
+from bot.commands.tables import minute_text
+from bot.config import Config
+from bot.errors import ConfigError, InputError
+from bot.exchange.config import HOSTS
+from bot.exchange.rest import BybitRest
+from bot.market import INTERVAL_MS, grid_start_ms
+from bot.store import bars as bar_store
+from bot.store.database import Database, Identity
+from bot.store.steps import save_instruments
+
+OK = 0
+
+_GAPS_SHOWN = 10
+
+_log = structlog.get_logger()
+
+
+class Gap(Struct, frozen=True, kw_only=True):
+    """So many bars that the exchange does not have, by the starts of the first and the last."""
+
+    first_start_ms: int
+    last_start_ms: int
+    bars: int
+
+
+class Fetched(Struct, frozen=True, kw_only=True):
+    """What is stored of one symbol within the range asked for, once all that was missing was asked for.
+
+    ``since_ms`` and ``until_ms`` bound the starts (the end is excluded). ``first_start_ms`` and
+    ``last_start_ms`` are None where the exchange has no bar in it. ``gaps`` lie between those two.
+    """
+
+    symbol: str
+    interval: str
+    database: str
+    since_ms: int
+    until_ms: int
+    stored: int
+    added: int
+    first_start_ms: int | None
+    last_start_ms: int | None
+    gaps: tuple[Gap, ...]
+
+
+async def run(args: argparse.Namespace, config: Config) -> int:
+    """``fetch``: what the backtest's store lacks of a time range, from the exchange's history."""
+    logs.configure(config.log)
+    mode = args.mode or "mainnet"
+    _check_venue(mode, config, named=args.db is not None)
+    run = config.run
+    identity = Identity(mode="backtest", category=run.category, starting_cash=config.broker.starting_cash)
+    path = config.database_path("backtest")
+    host = config.exchange.rest_url or HOSTS[mode][0]
+    done: list[Fetched] = []
+    with _stop_signals() as stopped:
+        try:
+            async with BybitRest(host, run.category, lambda text: _log.error("banned", error=text)) as rest:
+                # The exchange is asked first, so that a typing error leaves no database behind.
+                rules = await history.persist(lambda: rest.instruments(run.symbols), "instruments")
+                async with Database.open(path, identity) as database:
+                    await save_instruments(database, rules.values())
+                    with Progress() as progress:
+                        for symbol in run.symbols:
+                            span = await _span(rest, symbol, run.interval, args.since, args.until)
+                            done.append(await _complete(rest, database, symbol, run.interval, span, progress))
+        except asyncio.CancelledError:
+            if not stopped:
+                raise
+            print(
+                f"{stopped[0]}: what was fetched is kept in {path}; the same command goes on from there",
+                file=sys.stderr,
+            )
+    if args.json:
+        print(msgspec.json.encode(done).decode())
+    else:
+        for one in done:
+            print(_fetched_text(one))
+    return OK
+
+
+def _check_venue(mode: str, config: Config, *, named: bool) -> None:
+    if mode == "demo":
+        raise ConfigError("fetch: the demo brings its own market; ask --mainnet (the default) or --testnet")
+    if mode == "testnet" and not named and "{mode}" in config.run.database:
+        raise ConfigError(
+            "fetch --testnet: testnet's prices are not the market's, so they need a store of their own; "
+            "name one, as in --db var/testnet-bars.db"
+        )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[str]]:
+    """SIGINT and SIGTERM cancel this task and leave their name in the list."""
+    loop, task, stopped = asyncio.get_running_loop(), asyncio.current_task(), list[str]()
+    assert task is not None
+
+    def stop(name: str) -> None:
+        stopped.append(name)
+        task.cancel()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, stop, number.name)
+    try:
+        yield stopped
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+async def _span(
+    rest: BybitRest, symbol: str, interval: str, since_ms: int, until_ms: int | None
+) -> tuple[int, int]:
+    """First and last start of the closed bars that are asked for."""
+    step = INTERVAL_MS[interval]
+    first = grid_start_ms(since_ms + step - 1, interval)
+    last = await history.newest_start(rest, symbol, interval)
+    if until_ms is not None:
+        last = min(last, grid_start_ms(until_ms - 1, interval))
+    if first > last:
+        raise InputError(
+            f"--since {minute_text(since_ms)}: no closed bar of {symbol} {interval} starts there or later"
+            + ("" if until_ms is None else f", before --until {minute_text(until_ms)}")
+        )
+    return first, last
+
+
+async def _complete(
+    rest: BybitRest,
+    database: Database,
+    symbol: str,
+    interval: str,
+    span: tuple[int, int],
+    progress: Progress,
+) -> Fetched:
+    """Ask for what is missing, page by page, each of them kept at once."""
+    step = INTERVAL_MS[interval]
+    holes = await bar_store.missing_ranges(database, symbol, interval, *span)
+    total = sum((last - first) // step + 1 for first, last in holes)
+    covered = added = 0
+    for first, last in holes:
+        async for page in history.pages(rest, symbol, interval, first, last):
+            async with database.transaction():
+                added += (
+                    await bar_store.insert_bar_rows(database, [bar_store.bar_row(bar) for bar in page.bars])
+                ).added
+            covered += page.covered
+            progress(f"{symbol} {interval}", covered, total)
+    return await _outcome(database, symbol, interval, span, added)
+
+
+async def _outcome(
+    database: Database, symbol: str, interval: str, span: tuple[int, int], added: int
+) -> Fetched:
+    step = INTERVAL_MS[interval]
+    holes = await bar_store.missing_ranges(database, symbol, interval, *span)
+    missing = sum((last - first) // step + 1 for first, last in holes)
+    begin, end = span
+    # What is missing at either end is no gap: the exchange's bars begin later or end earlier.
+    if holes and holes[0][0] == begin:
+        begin = holes.pop(0)[1] + step
+    if holes and holes[-1][1] == end:
+        end = holes.pop()[0] - step
+    any_bar = begin <= end
+    return Fetched(
+        symbol=symbol,
+        interval=interval,
+        database=str(database.path),
+        since_ms=span[0],
+        until_ms=span[1] + step,
+        stored=(span[1] - span[0]) // step + 1 - missing,
+        added=added,
+        first_start_ms=begin if any_bar else None,
+        last_start_ms=end if any_bar else None,
+        gaps=tuple(
+            Gap(first_start_ms=first, last_start_ms=last, bars=(last - first) // step + 1)
+            for first, last in holes
+        ),
+    )
+
+
+def _fetched_text(one: Fetched) -> str:
+    if one.first_start_ms is None or one.last_start_ms is None:
+        return (
+            f"{one.symbol} {one.interval}: the exchange has no bar between {minute_text(one.since_ms)} and "
+            f"{minute_text(one.until_ms)} UTC"
+        )
+    lines = [
+        f"{one.symbol} {one.interval}: {one.added} new bars, {one.stored} in all in {one.database} "
+        f"({minute_text(one.first_start_ms)} to {minute_text(one.last_start_ms)} UTC)"
+    ]
+    if one.first_start_ms > one.since_ms:
+        lines.append(f"  the exchange's bars begin at {minute_text(one.first_start_ms)}")
+    if one.last_start_ms + INTERVAL_MS[one.interval] < one.until_ms:
+        lines.append(f"  the exchange shows none after {minute_text(one.last_start_ms)}")
+    if one.gaps:
+        bars = sum(gap.bars for gap in one.gaps)
+        lines.append(f"  {bars} bars in {len(one.gaps)} gaps are not on the exchange:")
+        lines += [
+            f"    {minute_text(gap.first_start_ms)} to {minute_text(gap.last_start_ms)}: {gap.bars}"
+            for gap in one.gaps[:_GAPS_SHOWN]
+        ]
+        if len(one.gaps) > _GAPS_SHOWN:
+            lines.append(f"    and {len(one.gaps) - _GAPS_SHOWN} more; --json lists them all")
+    return "\n".join(lines)

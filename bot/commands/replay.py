@@ -1,0 +1,186 @@
+"""``replay``: a recorded session once more, with no network; and whether a database tells the same."""
+
+import argparse
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from bot import app, logs
+from bot.assembly import build_trader, load_strategy
+from bot.commands.progress import Progress
+from bot.commands.summary import Summary, Tally, print_summary
+from bot.config import Config, from_json
+from bot.market import Bar
+from bot.store.comparison import Difference, StoredSession
+from bot.store.database import Database, Identity, discard, utc_text
+from bot.store.recording import Observed, Recording, made_with
+from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
+from bot.strategy import Strategy
+from bot.trader import Trader
+from bot.trading.events import Step
+
+EQUAL, DIFFERENT = 0, 1
+
+_BATCH_BARS = 500
+
+_log = structlog.get_logger()
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Whether a database's session equals its replay; ``rows`` counts the replayed ones, by table.
+
+    ``cause`` says what the first difference likely comes from, in words.
+    """
+
+    database: str
+    equal: bool
+    rows: dict[str, int]
+    difference: Difference | None
+    cause: str | None
+
+
+async def run(args: argparse.Namespace, config: Config) -> int:
+    """Replay into a new database, say what it came to, and with ``--verify`` compare it with another."""
+    logs.configure(config.log)
+    path = config.database_path("replay")
+    if args.verify is None:
+        _tell(await _replay(Recording.read(args.recording), path, None), None, as_json=args.json)
+        return EQUAL
+    async with Database.open(args.verify, readonly=True) as database, _snapshot(database):
+        # A running session's recording is ahead of its database, so it is read after it.
+        recording = Recording.read(args.recording)
+        original = await StoredSession.find(database, recording.header)
+        summary = await _replay(recording, path, original)
+        await database.attach(path, "replayed")
+        difference, rows = await original.compare()
+        verdict = Verdict(
+            database=args.verify,
+            equal=difference is None,
+            rows=rows,
+            difference=difference,
+            cause=None if difference is None else _cause(recording, original),
+        )
+    _tell(summary, verdict, as_json=args.json)
+    return EQUAL if verdict.equal else DIFFERENT
+
+
+@asynccontextmanager
+async def _snapshot(database: Database) -> AsyncIterator[None]:
+    async with database.transaction():
+        await database.value("SELECT max(id) FROM sessions")
+        yield
+
+
+async def _replay(recording: Recording, path: Path, original: StoredSession | None) -> Summary:
+    """Run a recording into a new database at ``path``, no further than ``original`` has come."""
+    began = time.monotonic()
+    header = recording.header
+    config, strategy = _as_recorded(recording)
+    trader = build_trader(config, strategy, recording.instruments, header.opening, quotes=True)
+    await discard(path, "replay")
+    # What the account did before this session is not told here, so its books open with what it left.
+    identity = Identity(mode="replay", category=header.category, starting_cash=header.opening.ledger.cash)
+    ledger = header.opening.ledger
+    tally = Tally(ledger.positions, float(header.equity))
+    reason = "end of recording"
+    if recording.cut_bytes:
+        reason += ", which was cut off"
+    async with Database.open(path, identity, durable=False) as database:
+        await save_instruments(database, header.instruments)
+        await begin_session(
+            database,
+            "replay",
+            header.config_json,
+            time.time_ns() // 1_000_000,
+            checkpoint_sha256=header.checkpoint_sha256,
+            recording=str(recording.path),
+            session_id=header.session_id,
+        )
+        steps = StepWriter(database, header.session_id, batch_bars=_BATCH_BARS)
+        opened = Step(
+            time_ms=header.started_ms, orders=header.opening.open_orders, positions=ledger.positions
+        )
+        await steps.append(opened)
+        with Progress() as progress:
+            async for step in _steps(recording, trader, steps, progress):
+                if original is not None and not await original.reaches(step):
+                    break
+                await steps.append(step)
+                tally.count(step)
+        await steps.flush()
+        await end_session(database, header.session_id, time.time_ns() // 1_000_000, reason)
+    return tally.summary("replay", str(path), header.session_id, reason, time.monotonic() - began)
+
+
+async def _steps(
+    recording: Recording, trader: Trader, steps: StepWriter, progress: Progress
+) -> AsyncIterator[Step]:
+    """What the recording's entries cause; its warm-up is observed, and stored for who looks back at it."""
+    observed: list[Bar] = []
+    for number, entry in enumerate(recording, start=1):
+        if isinstance(entry, Observed):
+            trader.observe(entry.bar)
+            observed.append(entry.bar)
+        else:
+            yield app.advance(trader, entry)
+        if number % _BATCH_BARS == 0 or number == recording.entries:
+            await steps.insert_history(observed)
+            observed.clear()
+            progress("replay", number, recording.entries)
+
+
+def _as_recorded(recording: Recording) -> tuple[Config, Strategy]:
+    header = recording.header
+    config = from_json(header.config_json, {}, f"the configuration recorded in {recording.path}")
+    return config, load_strategy(config, {config.strategy.name: header.strategy})
+
+
+def _cause(recording: Recording, original: StoredSession) -> str:
+    header = recording.header
+    _, strategy = _as_recorded(recording)
+    now = made_with(strategy)
+    changed = [
+        f"{name} {was}, here {now.get(name)}"
+        for name, was in header.made_with.items()
+        if now.get(name) != was
+    ]
+    if changed:
+        return f"recorded with {'; '.join(changed)}"
+    if original.config_json != header.config_json:
+        return "the database's session ran under another configuration"
+    return "versions and configuration are the same, so the database's rows were probably changed afterwards"
+
+
+def _tell(summary: Summary, verdict: Verdict | None, *, as_json: bool) -> None:
+    if as_json:
+        told = msgspec.to_builtins(summary)
+        if verdict is not None:
+            told["verify"] = verdict
+        print(msgspec.json.encode(told).decode())
+        return
+    print_summary(summary, as_json=False)
+    if verdict is not None:
+        print(f"\n{_verdict_text(verdict)}")
+
+
+def _verdict_text(verdict: Verdict) -> str:
+    one = verdict.difference
+    if one is None:
+        counts = ", ".join(f"{count} {table}" for table, count in verdict.rows.items() if count)
+        return f"equal to {verdict.database} up to its last commit: {counts or 'nothing was written yet'}"
+    key = " ".join(f"{name} {value}" for name, value in one.key.items())
+    where = f"{utc_text(one.time_ms)} UTC"
+    if one.bar_start_ms is not None:
+        where += f", decided on the {one.symbol} bar of {utc_text(one.bar_start_ms)} UTC"
+    what = f"{one.table} {key}" + (f", {one.column}" if one.column else "")
+    values = f"{_shown(one.in_database)} in the database, {_shown(one.in_replay)} in the replay"
+    return f"different from {verdict.database}: {what}: {values} ({where}); likely cause: {verdict.cause}"
+
+
+def _shown(value: object) -> str:
+    return "nothing" if value is None else str(value)

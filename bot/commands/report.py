@@ -1,0 +1,281 @@
+"""``report``: what the trading came to, beside buy and hold, and how far its confidence can be believed."""
+
+import argparse
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from bot.commands.inspect import database_path
+from bot.commands.tables import minute_text, print_table, print_text, print_title
+from bot.config import Config
+from bot.market import INTERVAL_MS, Category
+from bot.store import queries
+from bot.store.database import Database, Mode
+from bot.store.queries import AccountState, Stretch
+from bot.trading.events import Fill
+from bot.trading.ledger import Ledger
+from bot.trading.performance import (
+    DAY_MS,
+    EquityCurve,
+    Estimate,
+    HeldEqually,
+    Performance,
+    performance_of,
+    return_period_ms,
+    sharpe,
+    sortino,
+)
+from bot.trading.reliability import Claim, Reliability, ReliabilityCount, wilson
+
+OK = 0
+
+_FEW_DAYS = 30
+
+
+class Risk(Struct, frozen=True, kw_only=True):
+    """Annualised ratios of simple returns, ``periods`` of them, each ``period_ms`` long."""
+
+    periods: int
+    period_ms: int
+    sharpe: Estimate | None
+    sortino: Estimate | None
+
+
+class BuyAndHold(Struct, frozen=True, kw_only=True):
+    """The same start in all symbols equally, bought at their first close with the same fee and kept."""
+
+    end_equity: float
+    total_return: float | None
+    max_drawdown: float
+    risk: Risk
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """A stretch of trading in figures: amounts in quote currency, shares and returns as fractions.
+
+    ``confidence`` judges every stated leaning, holds' too, ``confidence_acted_on`` only longs and shorts.
+    """
+
+    database: str
+    mode: Mode
+    category: Category
+    sessions: tuple[int, ...]
+    symbols: tuple[str, ...]
+    interval: str
+    start_ms: int
+    end_ms: int
+    bars: int
+    performance: Performance
+    risk: Risk
+    buy_and_hold: BuyAndHold
+    confidence: Reliability
+    confidence_acted_on: Reliability
+
+
+async def run(args: argparse.Namespace, config: Config) -> int:
+    """``report``, of the last session, one session or the whole account."""
+    path = database_path(args, config)
+    return await report(path, args.session, whole=args.all, json=args.json)
+
+
+async def report(
+    db_path: Path | str, session_id: int | None = None, *, whole: bool = False, json: bool = False
+) -> int:
+    """Print the report. Reads only, as of one commit, in memory that does not grow with the bars."""
+    async with Database.open(db_path, readonly=True) as database, database.transaction():
+        found = await _load(database, session_id, whole=whole)
+    if json:
+        print(msgspec.json.encode(found).decode())
+    else:
+        _print_report(found)
+    return OK
+
+
+async def _load(database: Database, session_id: int | None, *, whole: bool) -> Report:
+    stretch = await queries.load_stretch(database, session_id, whole=whole)
+    run, opening = stretch.settings.run, stretch.opening
+    account = await queries.read_account(database)
+    period_ms = return_period_ms(stretch.last_ms - opening.time_ms, INTERVAL_MS[run.interval])
+
+    start = float(opening.equity)
+    curve = EquityCurve(opening.time_ms, start, account.transfers, period_ms=period_ms)
+    only = None if whole else stretch.sessions[0].id
+    async for time_ms, equity in queries.stream_equity(database, only):
+        curve.add(time_ms, equity)
+
+    held = HeldEqually(run.symbols, start, float(stretch.settings.broker.taker_fee))
+    holding = EquityCurve(opening.time_ms, start, period_ms=period_ms)
+    bars = 0
+    async for time_ms, symbol, close in queries.stream_closes(
+        database, run, opening.time_ms, stretch.last_ms
+    ):
+        holding.add(time_ms, held.value(symbol, close))
+        bars += 1
+
+    def claims(*, acted_on: bool) -> AsyncIterator[Claim]:
+        return queries.stream_claims(database, run, opening.time_ms, stretch.last_ms, acted_on=acted_on)
+
+    return Report(
+        database=str(database.path),
+        mode=database.identity.mode,
+        category=database.identity.category,
+        sessions=tuple(session.id for session in stretch.sessions),
+        symbols=run.symbols,
+        interval=run.interval,
+        start_ms=opening.time_ms,
+        end_ms=stretch.last_ms,
+        bars=bars,
+        performance=_performance(curve, account, stretch),
+        risk=_risk(curve, period_ms),
+        buy_and_hold=BuyAndHold(
+            end_equity=holding.end_equity,
+            total_return=holding.total_return,
+            max_drawdown=holding.max_drawdown,
+            risk=_risk(holding, period_ms),
+        ),
+        confidence=await _reliability(claims(acted_on=False)),
+        confidence_acted_on=await _reliability(claims(acted_on=True)),
+    )
+
+
+def _performance(curve: EquityCurve, account: AccountState, stretch: Stretch) -> Performance:
+    """Fills and funding have no session of their own: their time tells."""
+    begin, end = stretch.opening.time_ms, stretch.last_ms
+
+    def before(fill: Fill, edge_ms: int) -> bool:
+        # A late fill has the time of the open that it met, at which the session before may have ended.
+        return fill.time_ms < edge_ms or (fill.time_ms == edge_ms and not fill.late)
+
+    earlier = [fill for fill in account.fills if before(fill, begin)]
+    fills = [fill for fill in account.fills if before(fill, end) and not before(fill, begin)]
+    funding = [payment for payment in account.funding if begin < payment.time_ms <= end]
+    ledger = Ledger.restore(account.starting_cash, earlier, (), ())
+    held = [ledger.position(symbol) for symbol in sorted({fill.symbol for fill in earlier})]
+    return performance_of(curve, fills, funding, held=held)
+
+
+def _risk(curve: EquityCurve, period_ms: int) -> Risk:
+    returns = curve.returns()
+    return Risk(
+        periods=len(returns),
+        period_ms=period_ms,
+        sharpe=sharpe(returns, period_ms),
+        sortino=sortino(returns, period_ms),
+    )
+
+
+async def _reliability(claims: AsyncIterator[Claim]) -> Reliability:
+    count = ReliabilityCount()
+    async for claim in claims:
+        count.add(claim)
+    return count.result()
+
+
+def _print_report(found: Report) -> None:
+    sessions = ", ".join(map(str, found.sessions))
+    which = f"session {sessions}" if len(found.sessions) == 1 else f"sessions {sessions}"
+    print_text(f"{found.database}: {found.mode} {found.category}, {which}")
+    print_text(
+        f"{found.bars} closed bars of {', '.join(found.symbols)} {found.interval}, "
+        f"{minute_text(found.start_ms)} to {minute_text(found.end_ms)} UTC"
+    )
+    own, other = found.performance, found.buy_and_hold
+    print_title("performance")
+    print_table(
+        ("", "bot", "buy and hold"),
+        [
+            ("start equity", f"{own.start_equity:,.2f}", f"{own.start_equity:,.2f}"),
+            ("end equity", f"{own.end_equity:,.2f}", f"{other.end_equity:,.2f}"),
+            ("total return", _signed(own.total_return), _signed(other.total_return)),
+            ("deepest fall", f"{own.max_drawdown:.2%}", f"{other.max_drawdown:.2%}"),
+            ("Sharpe, a year", _estimate(found.risk.sharpe), _estimate(other.risk.sharpe)),
+            ("Sortino, a year", _estimate(found.risk.sortino), _estimate(other.risk.sortino)),
+        ],
+    )
+    if own.transferred:
+        print_text(f"deposits and withdrawals: {own.transferred:+,.2f}, counted in neither return nor fall")
+    print_text(f"ratios: {_risk_text(found)}")
+    print_text(
+        "buy and hold: all symbols equally at their first close, the same taker fee, no funding, not sold"
+    )
+    _print_trades(own)
+    _print_confidence("confidence of every leaning, holds too", found.confidence)
+    _print_confidence("confidence of longs and shorts", found.confidence_acted_on)
+
+
+def _risk_text(found: Report) -> str:
+    risk = found.risk
+    length = "UTC day" if risk.period_ms == DAY_MS else "bar"
+    text = (
+        f"{risk.periods} simple returns, one a {length}, no riskless rate, a year of 365.25 days; "
+        "± one standard error (delta method, returns taken as independent)"
+    )
+    days = (found.end_ms - found.start_ms) / DAY_MS
+    if days < _FEW_DAYS:
+        text += f"; {days:.1f} days scaled up to a year say little"
+    return text
+
+
+def _print_trades(own: Performance) -> None:
+    print_title("trades")
+    if own.hit_rate is None:
+        won = "none closed yet"
+    else:
+        low, high = wilson(round(own.hit_rate * own.round_trips), own.round_trips)
+        won = f"{own.hit_rate:.0%} won (95%: {low:.0%} to {high:.0%})"
+    if own.profit_factor is None:
+        factor = "- (nothing lost yet)" if own.round_trips else "-"
+    else:
+        factor = f"{own.profit_factor:.2f}"
+    turnover = "-" if own.turnover is None else f"{own.turnover:.1f} times the mean equity"
+    print_table(
+        ("", ""),
+        [
+            ("round trips", f"{own.round_trips}, {won}, of {own.fills} fills"),
+            ("profit factor", factor),
+            ("exposure", f"{own.exposure:.0%} of the time"),
+            ("turnover", turnover),
+            ("realized, gross", f"{own.realized_pnl:+,.2f}"),
+            ("fees", f"{-own.fees:+,.2f}"),
+            ("funding", f"{own.funding:+,.2f}"),
+        ],
+    )
+
+
+def _print_confidence(title: str, found: Reliability) -> None:
+    print_title(title)
+    if found.share_right is None or found.brier is None or found.brier_base is None:
+        print("nothing to judge yet: no such decision is over its horizon")
+        return
+    print_table(
+        ("stated", "decisions", "mean stated", "were right", "95% interval"),
+        [
+            (
+                f"{each.low:.0%} to {each.high:.0%}",
+                str(each.claims),
+                f"{each.mean_confidence:.0%}",
+                f"{each.share_right:.0%}",
+                f"{each.share_low:.0%} to {each.share_high:.0%}",
+            )
+            for each in found.bins
+        ],
+    )
+    print_text(
+        f"{found.claims} decisions that do not overlap, of {found.matured} over their horizon; "
+        f"stated {found.mean_confidence:.0%}, right {found.share_right:.0%}, ECE {found.ece:.1%}"
+    )
+    verdict = "better" if found.brier < found.brier_base else "no better"
+    print_text(
+        f"Brier score {found.brier:.4f}, {verdict} than always stating the {found.share_right:.0%} "
+        f"that were right ({found.brier_base:.4f})"
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2%}"
+
+
+def _estimate(value: Estimate | None) -> str:
+    return "-" if value is None else f"{value.value:+.2f} ± {value.standard_error:.2f}"

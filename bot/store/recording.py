@@ -1,0 +1,380 @@
+"""A session's recording: all that the core saw, in order, so that the session runs again from this file alone.
+
+After a magic and the format's version come records: the body's length, a checksum of that, a checksum
+of the body, the body. The bodies are blocks of one zstandard stream, flushed after each record, so
+that what repeats costs little. The first holds the :class:`Header`, every other a list of entries, in
+msgpack. A record is on the disk before the commit that it leads to.
+"""
+
+import asyncio
+import errno
+import hashlib
+import inspect
+import os
+import platform
+import struct
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cached_property
+from importlib.metadata import version
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar
+
+import msgspec
+import zstandard
+from msgspec import Struct
+
+from bot import __version__
+from bot.errors import InputError, StoreError
+from bot.market import Bar, Category, Funding, Instrument, Notice, Quote
+from bot.store.database import Mode
+from bot.strategy import Strategy
+from bot.trader import Opening
+
+FORMAT_VERSION = 1
+
+_MAGIC = b"\x93BOTREC"
+_PREAMBLE = _MAGIC + bytes([FORMAT_VERSION])
+_HEAD = struct.Struct(">I4s4s")
+_MAX_BODY = 1 << 26
+_GATHERED = 1_000
+"""Entries of one record: what comes without a commit for long must not fill the memory."""
+_LEVEL = 3
+
+
+class Observed(Struct, frozen=True):
+    """A bar of the warm-up: observed, not decided on."""
+
+    bar: Bar
+
+
+Entry = Observed | Bar | Quote | Funding | Notice
+"""What the core saw. Notices move nothing in it, but belong to the session's rows."""
+
+EventT = TypeVar("EventT", bound=Bar | Quote | Funding | Notice)
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """All that a session began with.
+
+    ``strategy`` is its ``module:Class``; ``made_with`` names the versions and the machine that the
+    digits of model figures depend on; ``equity`` is what the account was worth, in quote currency.
+    """
+
+    session_id: int
+    started_ms: int
+    mode: Mode
+    category: Category
+    config_json: str
+    checkpoint_sha256: str | None
+    strategy: str
+    made_with: dict[str, str]
+    instruments: tuple[Instrument, ...]
+    opening: Opening
+    equity: Decimal
+
+
+# The same values, tagged and without field names. Fields may be added at their end, with defaults.
+class _Observed(Bar, frozen=True, kw_only=True, gc=False, tag="o", array_like=True):
+    pass
+
+
+class _Bar(Bar, frozen=True, kw_only=True, gc=False, tag="b", array_like=True):
+    pass
+
+
+class _Quote(Quote, frozen=True, kw_only=True, gc=False, tag="q", array_like=True):
+    pass
+
+
+class _Funding(Funding, frozen=True, kw_only=True, gc=False, tag="f", array_like=True):
+    pass
+
+
+class _Notice(Notice, frozen=True, kw_only=True, gc=False, tag="n", array_like=True):
+    pass
+
+
+_Written = _Observed | _Bar | _Quote | _Funding | _Notice
+_WRITTEN: dict[type, Callable[..., _Written]] = {Bar: _Bar, Quote: _Quote, Funding: _Funding, Notice: _Notice}
+_READ: dict[type, Callable[..., Entry]] = {_Bar: Bar, _Quote: Quote, _Funding: Funding, _Notice: Notice}
+
+
+def _written(entry: Entry) -> _Written:
+    if isinstance(entry, Observed):
+        return _Observed(**msgspec.structs.asdict(entry.bar))
+    return _WRITTEN[type(entry)](**msgspec.structs.asdict(entry))
+
+
+def _read(written: _Written) -> Entry:
+    fields = msgspec.structs.asdict(written)
+    return Observed(Bar(**fields)) if isinstance(written, _Observed) else _READ[type(written)](**fields)
+
+
+def strategy_path(strategy: Strategy) -> str:
+    """``module:Class``, by which a replay finds the same strategy again."""
+    return f"{type(strategy).__module__}:{type(strategy).__qualname__}"
+
+
+def made_with(strategy: Strategy) -> dict[str, str]:
+    """Versions, sources and machine on which the digits of a session's rows depend."""
+    return {
+        "bot": __version__,
+        "bot's source": _digest(*sorted(Path(__file__).parents[1].rglob("*.py"))),
+        "strategy's source": _digest(Path(inspect.getfile(type(strategy)))),
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "faiss": version("faiss-cpu"),
+        "machine": platform.machine(),
+    }
+
+
+def _digest(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+
+
+class _Framer:
+    """Makes records of contents; each may only be understood after those before it."""
+
+    def __init__(self) -> None:
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def record(self, content: Header | list[_Written]) -> bytes:
+        body = self._compressor.compress(self._encode(content))
+        body += self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        return _HEAD.pack(len(body), _checksum(struct.pack(">I", len(body))), _checksum(body)) + body
+
+
+class Recorder:
+    """Writes one session's recording. Made by :func:`record` alone."""
+
+    def __init__(self, path: Path, file: FileIO, framer: _Framer) -> None:
+        self.path = path
+        self._file = file
+        self._framer = framer
+        self._entries: list[_Written] = []
+        self._sealed: list[bytes] = []
+        # One thread: what it is given is written in that order, whatever is cancelled meanwhile.
+        self._thread = ThreadPoolExecutor(1, "recorder")
+        self._broken = False
+
+    def note(self, entry: Entry) -> None:
+        """Take down what the core is about to see."""
+        self._entries.append(_written(entry))
+        if len(self._entries) >= _GATHERED:
+            self._seal()
+
+    async def tap(self, events: AsyncIterable[EventT]) -> AsyncIterator[EventT]:
+        """Hand events on, each noted before anybody has seen it."""
+        async for event in events:
+            self.note(event)
+            yield event
+
+    async def commit(self) -> None:
+        """Bring everything noted onto the disk. StoreError where that fails."""
+        self._seal()
+        if self._sealed:
+            block = b"".join(self._sealed)
+            self._sealed.clear()
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, block)
+
+    async def close(self) -> None:
+        """Commit what is left, unless the disk has failed before: after half a record comes nothing more."""
+        try:
+            if not self._broken:
+                await self.commit()
+        finally:
+            self._thread.submit(self._file.close)
+            self._thread.shutdown()
+
+    def _seal(self) -> None:
+        if self._entries:
+            self._sealed.append(self._framer.record(self._entries))
+            self._entries.clear()
+
+    def _write(self, block: bytes) -> None:
+        try:
+            _write_through(self._file, block)
+        except OSError as error:
+            self._broken = True
+            raise StoreError(
+                f"cannot write {self.path}: {error.strerror}; the session cannot be recorded"
+            ) from error
+
+
+@asynccontextmanager
+async def record(folder: Path, header: Header) -> AsyncIterator[Recorder]:
+    """A new recording in ``folder``, its header on the disk, for the length of a ``with`` block.
+
+    Raises InputError where no file can be made there, StoreError where the disk fails.
+    """
+    framer = _Framer()
+    path, file = _new_file(folder, header, _PREAMBLE + framer.record(header))
+    recorder = Recorder(path, file, framer)
+    try:
+        yield recorder
+    finally:
+        await recorder.close()
+
+
+def _new_file(folder: Path, header: Header, content: bytes) -> tuple[Path, FileIO]:
+    started = header.started_ms // 1000
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            stamp = datetime.fromtimestamp(started, UTC).strftime("%Y%m%dT%H%M%SZ")
+            path = folder / f"{stamp}-{header.session_id}.rec.zst"
+            try:
+                file = FileIO(path, "xb")
+            except FileExistsError:
+                # Another account's session of this number began in the same second.
+                started += 1
+                continue
+            _write_through(file, content)
+            # A new name is safe only once its folder has been written too.
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            return path, file
+    except OSError as error:
+        kind = StoreError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else InputError
+        raise kind(
+            f'cannot record into {folder}: {error.strerror}; name another run.recordings, or "" to record nothing'
+        ) from error
+
+
+def _write_through(file: FileIO, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
+    os.fsync(file.fileno())
+
+
+class Recording:
+    """A recorded session, known to be sound up to its last whole record. Iterate for what the core saw.
+
+    ``entries`` counts that; ``cut_bytes`` is the length of what was left off at the end, behind the
+    last whole record. Made by :meth:`read`; iterating holds one record in memory at a time.
+    """
+
+    def __init__(self, path: Path, header: Header, end: int) -> None:
+        self.path = path
+        self.header = header
+        self.entries = 0
+        self.cut_bytes = 0
+        self._end = end
+
+    @classmethod
+    def read(cls, path: Path | str) -> Self:
+        """Check a recording from end to end.
+
+        Raises InputError for a file that is missing, no recording, of a newer format, cut within its
+        header, or damaged anywhere.
+        """
+        path = Path(path)
+        with _readable(path) as file:
+            records = _Records(path, file, os.fstat(file.fileno()).st_size)
+            recording = cls(path, records.header, 0)
+            for entries in records:
+                recording.entries += len(entries)
+            recording._end = records.position
+            recording.cut_bytes = records.end - records.position
+        return recording
+
+    def __iter__(self) -> Iterator[Entry]:
+        with _readable(self.path) as file:
+            for entries in _Records(self.path, file, self._end):
+                for written in entries:
+                    yield _read(written)
+
+    @cached_property
+    def instruments(self) -> dict[str, Instrument]:
+        """The trading rules that were in force, by symbol."""
+        return {rules.symbol: rules for rules in self.header.instruments}
+
+
+class _Records:
+    """Whole records up to ``end``, read once; ``position`` is behind the last one read."""
+
+    def __init__(self, path: Path, file: BinaryIO, end: int) -> None:
+        self.end = end
+        self.position = len(_PREAMBLE)
+        self._path = path
+        self._file = file
+        self._decompress = zstandard.ZstdDecompressor().decompressobj().decompress
+        self._decoder = msgspec.msgpack.Decoder(list[_Written])
+        self._check_preamble()
+        payload = self._payload()
+        if payload is None:
+            raise InputError(f"{path} is cut off within its header, so nothing can be replayed")
+        try:
+            self.header = msgspec.msgpack.decode(payload, type=Header)
+        except msgspec.MsgspecError as error:
+            raise self._damaged(f"its header does not hold what one holds ({error})") from error
+
+    def __iter__(self) -> Iterator[list[_Written]]:
+        while (payload := self._payload()) is not None:
+            try:
+                entries = self._decoder.decode(payload)
+            except msgspec.MsgspecError as error:
+                raise self._damaged(f"a record does not hold what one holds ({error})") from error
+            yield entries
+
+    def _check_preamble(self) -> None:
+        preamble = self._file.read(len(_PREAMBLE))
+        if preamble[: len(_MAGIC)] != _MAGIC[: len(preamble)] or not preamble:
+            raise InputError(f"{self._path} is not a recording of this bot; they are named *.rec.zst")
+        if len(preamble) < len(_PREAMBLE):
+            raise InputError(f"{self._path} is cut off within its header, so nothing can be replayed")
+        if preamble[-1] != FORMAT_VERSION:
+            raise InputError(
+                f"{self._path} has format version {preamble[-1]}, this bot reads version {FORMAT_VERSION}; "
+                "replay it with the bot that recorded it"
+            )
+
+    def _payload(self) -> bytes | None:
+        """The next record's content; None where no whole record is left."""
+        left = self.end - self.position
+        head = self._file.read(min(left, _HEAD.size))
+        if len(head) >= 8 and head[4:8] != _checksum(head[:4]):
+            raise self._damaged("a length does not match its checksum")
+        if len(head) < _HEAD.size:
+            return None
+        length, _, checksum = _HEAD.unpack(head)
+        if length > _MAX_BODY:
+            raise self._damaged(f"a record of {length} bytes is longer than any")
+        if length > left - _HEAD.size:
+            return None
+        body = self._file.read(length)
+        if _checksum(body) != checksum:
+            raise self._damaged("a record does not match its checksum")
+        try:
+            payload: bytes = self._decompress(body)
+        except zstandard.ZstdError as error:
+            raise self._damaged(f"a record cannot be unpacked ({error})") from error
+        self.position += _HEAD.size + length
+        return payload
+
+    def _damaged(self, what: str) -> InputError:
+        return InputError(f"{self._path} is damaged at byte {self.position}: {what}; use another copy of it")
+
+
+def _checksum(data: bytes) -> bytes:
+    return struct.pack(">I", zlib.crc32(data))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"cannot read the recording {path}: {error.strerror}; check the path") from error

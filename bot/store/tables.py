@@ -1,0 +1,7 @@
+"""The names of what a database holds for people to read."""
+
+TABLES = (
+    *("sessions", "instruments", "bars", "signals", "neighbors", "orders", "fills"),
+    *("funding", "transfers", "positions", "equity", "events", "trade_log"),
+)
+"""Every table of the schema but its bookkeeping, and the view ``trade_log``."""

@@ -1,0 +1,85 @@
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from bot.assembly import build_trader, load_strategy, opening_of, restore_ledger
+from bot.config import Config
+from bot.errors import BrokenInvariant, ConfigError
+from bot.store.queries import AccountState
+from bot.strategy import StrategyConfig
+from strategies import STRATEGIES
+from strategies.buy_and_hold import BuyAndHoldStrategy
+from tests.core import a_config, run
+from tests.eager import Eager
+from tests.factories import START_MS, a_bar, a_fill, a_position, an_equity, an_instrument, an_order
+
+
+def strategy(name, **options):
+    return load_strategy(Config(strategy=StrategyConfig(name=name, options=options)), STRATEGIES)
+
+
+def an_account(**fields):
+    nothing = dict.fromkeys(("fills", "funding", "transfers", "open_orders", "positions", "progress"), ())
+    numbers = {f"next_{name}_id": 1 for name in ("signal", "order", "fill", "transfer")}
+    known = {"starting_cash": Decimal(10_000), "equity": None, **nothing, **numbers}
+    return AccountState(**(known | fields))
+
+
+def test_a_strategy_is_found_by_its_short_name_or_by_its_path():
+    assert isinstance(strategy("buy_and_hold"), BuyAndHoldStrategy)
+    assert isinstance(strategy("strategies.buy_and_hold:BuyAndHoldStrategy"), BuyAndHoldStrategy)
+    assert isinstance(strategy("tests.eager:Eager"), Eager)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("clairvoyance", "'clairvoyance' is none of buy_and_hold, historical_similarity"),
+        ("no.such:Thing", "no module 'no'"),
+        ("strategies.buy_and_hold:Nothing", "has no class 'Nothing'"),
+        ("bot.strategy:StrategyConfig", "StrategyConfig"),
+    ],
+)
+def test_what_is_no_strategy_is_told_with_the_key_that_named_it(name, told):
+    with pytest.raises(ConfigError, match=r"^strategy") as error:
+        strategy(name)
+    assert told in str(error.value)
+
+
+def test_options_that_a_strategy_does_not_take_are_told():
+    with pytest.raises(ConfigError, match=r"strategy\.options"):
+        strategy("buy_and_hold", speed=3)
+
+
+def test_a_trader_goes_on_with_the_numbers_the_position_and_the_orders_of_the_account():
+    bought = a_fill(3, side="buy", quantity="2", price="100", order_id=7, time_ms=START_MS)
+    resting = an_order(id=8, side="sell", quantity="2", created_ms=START_MS, signal_id=41)
+    account = an_account(
+        fills=(bought,), open_orders=(resting,), next_signal_id=42, next_order_id=9, next_fill_id=4,
+        positions=(a_position("2", "200"),), equity=an_equity("10000"),
+    )  # fmt: skip
+    config = a_config("BTCUSDT", strategy={"name": "buy_and_hold"})
+    instruments = {"BTCUSDT": an_instrument()}
+    trader = build_trader(
+        config, load_strategy(config, STRATEGIES), instruments, opening_of(account), quotes=False
+    )
+    assert trader.waits("BTCUSDT")
+    sold, again = run(trader, [a_bar(0), a_bar(1)])
+    assert [(fill.id, fill.order_id, fill.side) for fill in sold.fills] == [(4, 8, "sell")]
+    assert sold.positions[0].quantity == 0
+    assert [step.signal_id for step in (sold, again)] == [42, 43]
+
+
+def test_books_that_contradict_themselves_are_not_gone_on_with():
+    bought = a_fill(1, side="buy", quantity="2", price="100", fee="0.11")
+    account = an_account(fills=(bought,), positions=(a_position("2", "200"),), equity=an_equity("9999.89"))
+    assert restore_ledger(account).cash == Decimal("9999.89")
+    for wrong, told in (
+        (replace(account, positions=(a_position("3", "200"),)), "position of BTCUSDT is stored as 3"),
+        (replace(account, positions=(a_position("2", "201"),)), "at cost 201"),
+        (replace(account, equity=an_equity("9999.90")), "the last equity row says cash 9999.90"),
+        (replace(account, fills=(replace(bought, realized_pnl=Decimal(5)),)), "realized PnL 5"),
+    ):
+        with pytest.raises(BrokenInvariant, match=told):
+            opening_of(wrong)

@@ -1,0 +1,215 @@
+import asyncio
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from bot import app, history
+from bot.assembly import load_strategy, opening_of
+from bot.config import Config
+from bot.market import INTERVAL_MS, Bar, Funding, Quote
+from bot.store.database import Database, Identity
+from bot.store.queries import load_account
+from bot.store.steps import StepWriter, begin_session
+from bot.synthetic import PRESETS, SyntheticMarket
+from strategies import STRATEGIES
+from tests.books import audit, rows
+from tests.core import a_config, a_trader, merged
+from tests.eager import Eager
+
+MARKET = SyntheticMarket(PRESETS["demo"], 11, "15")
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+STEP = INTERVAL_MS["15"]
+FUNDING_MS = 8 * 3_600_000
+TABLES = {
+    "signals": "id", "neighbors": "signal_id, rank", "orders": "id", "fills": "id", "equity": "id",
+    "funding": "symbol, time_ms", "positions": "symbol", "bars": "symbol, start_ms",
+}  # fmt: skip
+
+
+def feed(first: int, count: int) -> list[Bar | Quote | Funding]:
+    """Bars as they close, and after each a quote that fills what was ordered, and funding when it is due."""
+    events: list[Bar | Quote | Funding] = []
+    for bar in merged(*(MARKET.bars(symbol, first, count) for symbol in SYMBOLS)):
+        events.append(bar)
+        if bar.symbol == SYMBOLS[-1]:
+            for symbol in SYMBOLS:
+                index = MARKET.index_of(bar.start_ms)
+                close = MARKET.bars(symbol, index, 1)[0].close
+                bid, ask, size = close, close + Decimal("0.5"), Decimal(9)
+                at = bar.close_ms + 2_000
+                events.append(
+                    Quote(symbol=symbol, time_ms=at, bid=bid, bid_size=size, ask=ask, ask_size=size)
+                )
+                if bar.close_ms % FUNDING_MS == 0:
+                    rate = Decimal("0.000125")
+                    events.append(Funding(symbol=symbol, time_ms=bar.close_ms, rate=rate, mark_price=close))
+    return events
+
+
+def settings(strategy: str, memory_size: int = 100_000) -> Config:
+    # Which quote came last before a restart is not known after it, so its age may not matter here.
+    config = a_config(memory={"size": memory_size}, risk={"max_quote_age_bars": 0})
+    return replace(config, strategy=replace(config.strategy, name=strategy))
+
+
+async def session(path: Path, config: Config, events: Sequence[Bar | Quote | Funding]) -> None:
+    """A session as the live command runs one, but for the exchange."""
+    identity = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
+    async with Database.open(path, identity) as database:
+        account = await load_account(database)
+        strategy = (
+            Eager(config.strategy) if config.strategy.name == "eager" else load_strategy(config, STRATEGIES)
+        )
+        trader = a_trader(config, strategy, quotes=True, opening=opening_of(account))
+        id = await begin_session(database, "demo", msgspec.json.encode(config).decode(), 1)
+        steps = StepWriter(database, id)
+        wanted = history.Wanted(
+            symbols=SYMBOLS,
+            interval="15",
+            bars=config.memory.warmup_bars,
+            memory_size=config.memory.size,
+            horizon_bars=config.strategy.horizon_bars,
+        )
+        if not account.progress:
+            first = min(event.start_ms for event in events if isinstance(event, Bar))
+            index = MARKET.index_of(first)
+            for symbol in SYMBOLS:
+                bars = MARKET.bars(symbol, index - config.memory.warmup_bars, config.memory.warmup_bars)
+                await steps.insert_history([replace(bar, source="history") for bar in bars])
+        await history.observe(trader.observe, database, wanted, lambda *_: None)
+
+        async def source():
+            for event in events:
+                yield event
+
+        await app.run(source(), trader, steps, lambda _: None)
+
+
+def table(path: Path, name: str) -> list[dict]:
+    found = rows(path, f"SELECT * FROM {name} ORDER BY {TABLES[name]}")
+    return [{key: value for key, value in row.items() if key != "session_id"} for row in found]
+
+
+def after_a_bar(events: Sequence[Bar | Quote | Funding], bars: int) -> int:
+    """Where to cut: right after the decisions of the ``bars``-th close, before any quote."""
+    return 2 + next(
+        index
+        for index, event in enumerate(events)
+        if isinstance(event, Bar) and event.start_ms >= events[0].start_ms + (bars - 1) * STEP
+    )
+
+
+@pytest.mark.parametrize("strategy", ["eager", "historical_similarity", "moving_average_cross"])
+@pytest.mark.parametrize("memory_size", [60, 100_000])
+def test_a_session_cut_in_two_writes_the_same_rows_as_one_that_was_not(tmp_path, strategy, memory_size):
+    config = settings(strategy, memory_size)
+    events = feed(3_000, 120)
+    asyncio.run(session(tmp_path / "whole.db", config, events))
+    if strategy == "eager":
+        assert len(table(tmp_path / "whole.db", "fills")) > 50
+        assert len(table(tmp_path / "whole.db", "funding")) > 2
+    for bars in (40, 41, 42):
+        for cut in (after_a_bar(events, bars), after_a_bar(events, bars) + 2):
+            path = tmp_path / f"{cut}.db"
+            asyncio.run(session(path, config, events[:cut]))
+            asyncio.run(session(path, config, events[cut:]))
+            for name in TABLES:
+                assert table(path, name) == table(tmp_path / "whole.db", name), (name, cut)
+            audit(path)
+
+
+def test_the_cuts_meet_waiting_orders_and_open_positions(tmp_path):
+    """What the test above is about does happen in it."""
+    events, config = feed(3_000, 120), settings("eager")
+    waiting = held = 0
+    for bars in (40, 41, 42):
+        path = tmp_path / f"{bars}.db"
+        asyncio.run(session(path, config, events[: after_a_bar(events, bars)]))
+        waiting += len(rows(path, "SELECT 1 FROM orders WHERE status = 'open'"))
+        held += len(rows(path, "SELECT 1 FROM positions WHERE quantity != '0'"))
+    assert waiting > 0
+    assert held > 0
+
+
+def test_a_strategy_that_looks_a_thousand_bars_back_still_does_after_a_restart(tmp_path):
+    config = settings("moving_average_cross", 60)
+    config = replace(config, strategy=replace(config.strategy, options={"fast": 10, "slow": 900}))
+    config = replace(config, memory=replace(config.memory, warmup_bars=1_000))
+    events = feed(3_000, 120)
+    asyncio.run(session(tmp_path / "whole.db", config, events))
+    # Less warm-up than before: what is stored counts, not what would be fetched.
+    shorter = replace(config, memory=replace(config.memory, warmup_bars=100))
+    cut = after_a_bar(events, 60)
+    asyncio.run(session(tmp_path / "cut.db", config, events[:cut]))
+    asyncio.run(session(tmp_path / "cut.db", shorter, events[cut:]))
+    assert table(tmp_path / "cut.db", "signals") == table(tmp_path / "whole.db", "signals")
+    assert {row["action"] for row in table(tmp_path / "whole.db", "signals")} <= {"long", "short"}
+
+
+def test_missed_bars_fill_what_was_resting_at_the_next_open_and_open_nothing(tmp_path):
+    path, config, events = tmp_path / "demo.db", settings("eager"), feed(3_000, 120)
+    cut = after_a_bar(events, 41)
+    asyncio.run(session(path, config, events[:cut]))
+    resting = {row["id"]: row for row in table(path, "orders") if row["status"] == "open"}
+    assert resting
+    missed = [
+        replace(event, late=True, source="backfill") for event in events[cut:] if isinstance(event, Bar)
+    ][:10]
+    asyncio.run(session(path, config, missed))
+    found = audit(path)
+    assert found.late == 10
+    assert found.late_fills == len(resting)
+    late = [row for row in table(path, "fills") if row["late"]]
+    opens = {(bar.symbol, bar.start_ms): format(bar.open, "f") for bar in missed}
+    assert [(row["order_id"], row["rule"], row["reference_price"]) for row in late] == [
+        (id, "next_open", opens[order["symbol"], order["created_ms"]]) for id, order in resting.items()
+    ]
+    assert not rows(path, "SELECT 1 FROM orders WHERE status = 'open'")
+    assert {row["action"] for row in table(path, "signals")[-10:]} == {"hold"}
+    assert max(row["id"] for row in table(path, "orders")) == max(resting)
+
+
+def test_bars_that_an_import_stored_after_the_last_decision_are_still_to_be_decided_on(tmp_path):
+    config, events = settings("eager"), feed(3_000, 60)
+    cut = after_a_bar(events, 30) + 2
+    asyncio.run(session(tmp_path / "whole.db", config, events))
+    path = tmp_path / "demo.db"
+    asyncio.run(session(path, config, events[:cut]))
+
+    async def store_the_rest() -> None:
+        async with Database.open(path) as database:
+            bars = [event for event in events[cut:] if isinstance(event, Bar)]
+            await StepWriter(database, 1).insert_history(bars)
+
+    asyncio.run(store_the_rest())
+    asyncio.run(session(path, config, events[cut:]))
+    for name in ("signals", "neighbors", "fills", "bars"):
+        assert table(path, name) == table(tmp_path / "whole.db", name)
+
+
+def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_fewer_bars(tmp_path):
+    """A memory that is full of two symbols' moments has more of the one that is listed longer."""
+
+    async def main() -> list[Bar]:
+        identity = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
+        seen: list[Bar] = []
+        async with Database.open(tmp_path / "demo.db", identity) as database:
+            steps = StepWriter(database, 1)
+            await steps.insert_history(MARKET.bars("BTCUSDT", 0, 6_000))
+            await steps.insert_history(MARKET.bars("ETHUSDT", 5_500, 500))
+            wanted = history.Wanted(
+                symbols=SYMBOLS, interval="15", bars=100, memory_size=3_000, horizon_bars=7
+            )
+            await history.observe(seen.append, database, wanted, lambda *_: None)
+        return seen
+
+    seen = asyncio.run(main())
+    # 500 bars of one, so 2,500 moments of the other: with the horizon and the window behind them.
+    assert next(bar.start_ms for bar in seen if bar.symbol == "BTCUSDT") <= MARKET.start_ms(6_000 - 2_812)
+    assert sum(bar.symbol == "BTCUSDT" for bar in seen) < 3_000
+    assert sum(bar.symbol == "ETHUSDT" for bar in seen) == 500
+    assert seen == merged(seen)

@@ -1,0 +1,261 @@
+from decimal import Decimal
+
+import pytest
+from msgspec.structs import replace
+
+from bot.errors import InputError
+from bot.market import Funding
+from bot.strategy import Situation
+from bot.trading.events import Position, Signal
+from tests.core import a_config, a_trader, run
+from tests.factories import START_MS, a_bar, a_quote, a_signal
+
+MINUTE = 60_000
+BAR = 15 * MINUTE
+HOLD = a_signal("hold")
+
+
+class Scripted:
+    """Answers with the given signals, bar by bar, then holds; remembers what it was asked."""
+
+    needs_memory = False
+
+    def __init__(self, *signals) -> None:
+        self._signals = list(signals)
+        self.asked: list[Situation] = []
+
+    def decide(self, situation: Situation) -> Signal:
+        self.asked.append(situation)
+        return self._signals.pop(0) if self._signals else HOLD
+
+
+def scripted(*signals, quotes=False, **sections):
+    sections["risk"] = {"require_contiguous_bars": 0, **sections.get("risk", {})}
+    config = a_config("BTCUSDT", "ETHUSDT", **sections)
+    return a_trader(config, Scripted(*signals), quotes=quotes)
+
+
+def quote_at(time_ms, **fields):
+    return a_quote(time_ms=time_ms, **fields)
+
+
+def at_close(index):
+    """The close of the ``index``-th bar."""
+    return START_MS + (index + 1) * BAR
+
+
+def test_one_event_gives_one_step_with_its_time():
+    trader = scripted(a_signal("long"), quotes=True)
+    funding = Funding(symbol="BTCUSDT", time_ms=at_close(0), rate=Decimal("0.0001"), mark_price=Decimal(100))
+    quoted, decided, settled = run(trader, [quote_at(START_MS + MINUTE), a_bar(0), funding])
+    assert (quoted.time_ms, quoted.is_empty) == (START_MS + MINUTE, True)
+    assert (decided.time_ms, decided.signal.action) == (at_close(0), "long")
+    assert (settled.time_ms, settled.is_empty) == (at_close(0), True)
+
+
+def test_each_bar_has_a_signal_with_the_next_number_and_a_row_of_equity():
+    steps = run(scripted(), [a_bar(0), a_bar(0, symbol="ETHUSDT"), a_bar(1)])
+    assert [step.signal_id for step in steps] == [1, 2, 3]
+    assert [[row.time_ms for row in step.equity] for step in steps] == [
+        [at_close(0)], [at_close(0)], [at_close(1)],
+    ]  # fmt: skip
+
+
+def test_an_order_waits_for_the_first_quote_at_or_after_its_decision_plus_the_latency():
+    trader = scripted(a_signal("long"), quotes=True, broker={"latency_ms": 250})
+    trader.advance(quote_at(START_MS + MINUTE))
+    (order,) = trader.advance(a_bar(0)).orders
+    assert (order.status, order.due_ms) == ("open", at_close(0) + 250)
+    assert trader.waits("BTCUSDT")
+    assert trader.advance(quote_at(at_close(0) + 249)).is_empty
+    assert trader.advance(quote_at(at_close(0) + 300, symbol="ETHUSDT")).is_empty
+    filled = trader.advance(quote_at(at_close(0) + 250, ask="101"))
+    assert [(fill.rule, fill.reference_price, fill.time_ms) for fill in filled.fills] == [
+        ("quote", Decimal(101), at_close(0) + 250)
+    ]
+    assert [order.status for order in filled.orders] == ["filled"]
+    assert filled.positions[0].quantity == order.quantity
+    assert not trader.waits("BTCUSDT")
+
+
+def test_where_quotes_come_the_next_bar_fills_nothing():
+    trader = scripted(a_signal("long"), quotes=True)
+    steps = run(trader, [quote_at(START_MS), a_bar(0), a_bar(1)])
+    assert steps[1].orders
+    assert not steps[2].fills
+    assert trader.waits("BTCUSDT")
+
+
+def test_without_quotes_orders_meet_the_open_of_the_next_bar_before_anyone_sees_its_close():
+    trader = scripted(a_signal("long"))
+    placed, filled = run(trader, [a_bar(0), a_bar(1, open="103", close="150")])
+    assert not placed.fills
+    (fill,) = filled.fills
+    assert (fill.rule, fill.reference_price, fill.time_ms) == ("next_open", Decimal(103), at_close(0))
+    assert fill.late is False
+    assert fill.quantity == placed.orders[0].quantity
+    # The row after the fill still values at the close before it, the bar's own row at its close.
+    after_fill, after_bar = filled.equity
+    assert after_fill.unrealized_pnl == fill.quantity * (100 - fill.price)
+    assert after_bar.unrealized_pnl == fill.quantity * (150 - fill.price)
+
+
+def test_an_order_waits_for_its_own_symbol():
+    trader = scripted(a_signal("long"))
+    steps = run(trader, [a_bar(0), a_bar(0, symbol="ETHUSDT"), a_bar(1, symbol="ETHUSDT")])
+    assert not any(step.fills for step in steps)
+
+
+def test_a_late_bar_opens_nothing_but_settles_what_was_resting_at_its_open():
+    trader = scripted(a_signal("long"), a_signal("short"), quotes=True)
+    run(trader, [quote_at(START_MS), a_bar(0)])
+    late = trader.advance(a_bar(1, open="104", close="90", late=True))
+    assert [(fill.rule, fill.reference_price, fill.late) for fill in late.fills] == [
+        ("next_open", Decimal(104), True)
+    ]
+    assert (late.signal.action, late.signal.close_position) == ("hold", False)
+    assert "late" in late.signal.reason
+    assert [order.status for order in late.orders] == ["filled"]
+    # The strategy was not asked, so its second answer is still to come.
+    trader.advance(quote_at(at_close(1) + 1))
+    assert trader.advance(a_bar(2, close="90")).signal.action == "short"
+
+
+def test_a_late_bar_does_not_fill_an_order_that_was_decided_after_its_open():
+    trader = scripted(HOLD, a_signal("long"), quotes=True)
+    run(trader, [quote_at(START_MS), a_bar(0), quote_at(at_close(1)), a_bar(2)])
+    assert trader.waits("BTCUSDT")
+    assert not trader.advance(a_bar(1, late=True)).fills
+
+
+def test_a_newer_decision_replaces_the_order_that_still_waits():
+    trader = scripted(a_signal("long"), a_signal("short"), quotes=True, risk={"max_quote_age_bars": 0})
+    (long,) = trader.advance(a_bar(0)).orders
+    replaced = trader.advance(a_bar(1)).orders
+    assert [(order.id, order.side, order.status) for order in replaced] == [
+        (long.id, "buy", "cancelled"), (long.id + 1, "sell", "open"),
+    ]  # fmt: skip
+    assert "newer decision" in replaced[0].reason
+    fills = trader.advance(quote_at(at_close(1) + MINUTE)).fills
+    assert [(fill.order_id, fill.side) for fill in fills] == [(long.id + 1, "sell")]
+
+
+def test_a_hold_leaves_the_waiting_order_alone_and_a_close_withdraws_it():
+    trader = scripted(a_signal("long"), HOLD, a_signal("hold", close_position=True), quotes=True)
+    trader.advance(quote_at(START_MS))
+    trader.advance(a_bar(0))
+    assert trader.advance(a_bar(1)).orders == ()
+    assert [order.status for order in trader.advance(a_bar(2)).orders] == ["cancelled"]
+    assert not trader.waits("BTCUSDT")
+
+
+def test_funding_is_charged_on_the_position_held_just_before_its_time_however_late_it_is_known():
+    trader = scripted(a_signal("long"), a_signal("hold", close_position=True))
+    steps = run(trader, [a_bar(0), a_bar(1), a_bar(2)])
+    bought, sold = steps[1].fills[0], steps[2].fills[0]
+    assert sold.quantity == bought.quantity
+
+    def funded(time_ms):
+        rate, mark = Decimal("0.0001"), Decimal(110)
+        funding = Funding(symbol="BTCUSDT", time_ms=time_ms, rate=rate, mark_price=mark)
+        return trader.advance(funding)
+
+    # At the very time of the purchase nothing was held yet.
+    assert funded(bought.time_ms).is_empty
+    step = funded(sold.time_ms)
+    (paid,) = step.funding
+    assert (paid.quantity, paid.payment) == (bought.quantity, -bought.quantity * 110 * Decimal("0.0001"))
+    assert [row.cash for row in step.equity] == [steps[2].equity[-1].cash + paid.payment]
+    # Asked twice, paid once; and flat again afterwards.
+    assert funded(sold.time_ms).is_empty
+    assert funded(sold.time_ms + 1).is_empty
+
+
+def test_the_strategy_is_told_the_last_settled_rate():
+    trader = scripted()
+    strategy = trader._strategy
+    funding = Funding(symbol="BTCUSDT", time_ms=at_close(0), rate=Decimal("0.0003"), mark_price=Decimal(100))
+    run(trader, [a_bar(0), funding, a_bar(1), a_bar(1, symbol="ETHUSDT")])
+    assert [situation.costs.funding_rate for situation in strategy.asked] == [0.0, 0.0003, 0.0]
+
+
+def test_the_strategy_sees_the_position_as_it_is_after_the_open_and_how_long_it_has_been_held():
+    trader = scripted(a_signal("long"))
+    run(trader, [a_bar(0), a_bar(1), a_bar(2), a_bar(2, symbol="ETHUSDT")])
+    asked = trader._strategy.asked
+    assert [bool(situation.position.quantity) for situation in asked] == [False, True, True, False]
+    assert [situation.bars_held for situation in asked] == [0, 1, 2, 0]
+    assert asked[3].position == Position(symbol="ETHUSDT")
+    assert asked[2].recent.closes(10).tolist() == [100.0, 100.0, 100.0]
+
+
+def test_a_position_is_valued_at_the_close_until_the_exchange_tells_a_mark_price_and_then_at_that():
+    trader = scripted(a_signal("long"), quotes=True)
+    run(trader, [quote_at(START_MS), a_bar(0)])
+    (fill,) = trader.advance(quote_at(at_close(0) + MINUTE)).fills
+    (at_bar,) = trader.advance(a_bar(1, close="120")).equity
+    assert at_bar.unrealized_pnl == fill.quantity * (120 - fill.price)
+    trader.advance(quote_at(at_close(1) + MINUTE, mark="130"))
+    (at_mark,) = trader.advance(a_bar(2, close="120")).equity
+    assert at_mark.unrealized_pnl == fill.quantity * (130 - fill.price)
+
+
+def test_what_may_not_be_ordered_is_a_rejection_kept_beside_its_order():
+    trader = scripted(a_signal("long"), quotes=True)
+    step = trader.advance(a_bar(0))
+    (rejection,) = step.rejections
+    assert (rejection.rule, rejection.order.status) == ("stale_quote", "rejected")
+    assert step.orders == (rejection.order,)
+    assert not trader.waits("BTCUSDT")
+
+
+def test_observed_history_decides_nothing_and_counts_no_signal():
+    trader = scripted(a_signal("long"))
+    trader.observe(a_bar(0))
+    assert trader._strategy.asked == []
+    assert trader.advance(a_bar(1)).signal_id == 1
+
+
+def test_the_same_events_give_the_same_steps():
+    bars = [a_bar(i, close=100 + (i * 7919) % 13) for i in range(900)]
+    events = [
+        event
+        for bar in bars
+        for event in (bar, quote_at(bar.close_ms + MINUTE, bid=bar.close, ask=bar.close + 1))
+    ]
+    config = a_config("BTCUSDT")
+    steps = run(a_trader(config, quotes=True), events)
+    assert steps == run(a_trader(config, quotes=True), events)
+    assert sum(len(step.fills) for step in steps) > 100
+    assert any(step.recollection and step.recollection.neighbors for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (None, "not a Signal"),
+        ("long", "not a Signal"),
+        (a_signal("buy"), "action"),
+        (a_signal("long", confidence=1.5), "confidence"),
+        (a_signal("long", confidence=float("nan")), "confidence"),
+        (a_signal("long", confidence="high"), "confidence"),
+        (a_signal("hold", expected_return=float("inf")), "expected_return"),
+        (a_signal("hold", return_std="wide"), "return_std"),
+        (a_signal("hold", horizon_bars=2.5), "horizon_bars"),
+        (a_signal("hold", reason=None), "reason"),
+    ],
+)
+def test_a_strategy_that_answers_nonsense_is_one_clear_error_and_nothing_is_ordered(answer, told):
+    trader = scripted(answer)
+    with pytest.raises(InputError, match=rf"^Scripted\.decide: .*{told}") as error:
+        trader.advance(a_bar(0))
+    assert "\n" not in str(error.value)
+    assert not trader.waits("BTCUSDT")
+
+
+def test_the_signal_of_a_bar_does_not_change_afterwards():
+    trader = scripted(a_signal("long", detail={"gate": "signal"}))
+    step = trader.advance(a_bar(0))
+    kept = replace(step)
+    run(trader, [a_bar(i) for i in range(1, 50)])
+    assert step == kept
