@@ -15,8 +15,10 @@ _ROOMS = ("memory", "core", "live", "footprint")
 def main() -> None:
     """Measure, print a table, and write ``build/bench.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast the bot is.")
-    parser.add_argument("rooms", nargs="*", choices=[*_ROOMS, []], metavar="ROOM", help=", ".join(_ROOMS))
+    parser.add_argument("rooms", nargs="*", metavar="ROOM", help=", ".join(_ROOMS))
     chosen = parser.parse_args().rooms or _ROOMS
+    if unknown := [room for room in chosen if room not in _ROOMS]:
+        parser.error(f"no room {unknown[0]!r}; choose from {', '.join(_ROOMS)}")
     results: list[Result] = []
     for room in chosen:
         for result in import_module(f"benchmarks.{room}").run():

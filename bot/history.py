@@ -72,7 +72,7 @@ async def download(
 
     Bars after the last one of a symbol that has been decided on are left to the stream, which hands
     them on as missed, even where an import has stored them. Before that, what is stored stays, and what
-    is missing at either end is fetched.
+    is missing is fetched.
     """
     # Several at a time: an exchange that has fewer bars is looked at patiently, which takes a while.
     turns = asyncio.Semaphore(_AT_ONCE)
@@ -89,24 +89,18 @@ async def _complete(
     rest: BybitRest, database: Database, steps: StepWriter, wanted: Wanted, symbol: str, progress: Progress
 ) -> int | None:
     step = INTERVAL_MS[wanted.interval]
-    first = await store.first_start(database, symbol, wanted.interval)
-    last = await store.last_start(database, symbol, wanted.interval)
     decided = await store.last_decided(database, symbol, wanted.interval)
     newest = decided if decided is not None else await newest_start(rest, symbol, wanted.interval)
     oldest = max(0, newest - (wanted.bars - 1) * step)
-    if first is None or last is None or oldest < first:
-        oldest = await _listed_since(rest, symbol, wanted.interval, oldest)
-    ranges = []
-    if last is None or first is None or last < oldest:
-        ranges.append((oldest, newest))
-    else:
-        ranges.append((oldest, min(first, newest + step) - step))
-        if decided is None:
-            ranges.append((max(oldest, last + step), newest))
-    total = sum(max(0, end - begin + step) // step for begin, end in ranges)
+    # Also inside what is stored: a warm-up that was cut off leaves holes behind.
+    ranges = await store.missing_ranges(database, symbol, wanted.interval, oldest, newest)
+    if ranges and ranges[0][0] == oldest:
+        begin = await _listed_since(rest, symbol, wanted.interval, oldest)
+        ranges = [(max(first, begin), last) for first, last in ranges if last >= begin]
+    total = sum((last - first) // step + 1 for first, last in ranges)
     done = 0
-    for begin, end in ranges:
-        async for page in pages(rest, symbol, wanted.interval, begin, end):
+    for first, last in ranges:
+        async for page in pages(rest, symbol, wanted.interval, first, last):
             await steps.insert_history(page.bars)
             done += page.covered
             progress(f"history {symbol}", done, total)

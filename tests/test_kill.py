@@ -30,6 +30,14 @@ def bars_equal_the_market(database: Path, found: Audit) -> None:
         ]
 
 
+def until_an_order_waits(database: Path) -> None:
+    """Orders wait some milliseconds here; a few hundred bars always have one."""
+    deadline = time.monotonic() + 10
+    while not rows(database, "SELECT 1 FROM orders WHERE status = 'open'"):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_a_bot_killed_at_twenty_random_moments_loses_nothing_and_does_nothing_twice(tmp_path):
     (tmp_path / "config.toml").write_text(QUICK)
     database, log = tmp_path / "demo.db", tmp_path / "log"
@@ -43,6 +51,8 @@ def test_a_bot_killed_at_twenty_random_moments_loses_nothing_and_does_nothing_tw
             else:
                 wait_for(log, '"bar_decided"', moments.randrange(1, 60))
                 time.sleep(moments.uniform(0.0, 0.05))
+            if round % 4 == 2:
+                until_an_order_waits(database)
             assert process.poll() is None, log.read_text()[-2000:]
             process.kill()
         if not database.exists() or not rows(database, "SELECT 1 FROM sqlite_master WHERE name = 'signals'"):

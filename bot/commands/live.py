@@ -92,7 +92,7 @@ class _Stop:
     """Why and when to end: a signal, a limit, or the end of a finite market.
 
     While the session is still coming up, ending cancels it; once it is live, the loop finishes the
-    event that it is at.
+    event that it is at. A second signal cancels that too: what was not committed comes again.
     """
 
     def __init__(self) -> None:
@@ -107,13 +107,13 @@ class _Stop:
         loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in before:
-            loop.add_signal_handler(number, self.now, signal.Signals(number).name)
+            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
         try:
             yield
         except asyncio.CancelledError:
             if self.reason == "stopped":
                 raise
-            print(f"{self.reason}: stopped before going live", file=sys.stderr)
+            print(f"{self.reason}: stopped at once", file=sys.stderr)
         finally:
             for number, handler in before.items():
                 loop.remove_signal_handler(number)
@@ -123,9 +123,17 @@ class _Stop:
 
     def now(self, reason: str) -> None:
         """End: cleanly if live, by cancelling what is being set up if not."""
+        if self.reason != "stopped":
+            return
         self.reason = reason
         if self._stream is not None:
             self._stream.stop()
+        elif self._task is not None:
+            self._task.cancel()
+
+    def _on_signal(self, name: str) -> None:
+        if self.reason == "stopped":
+            self.now(name)
         elif self._task is not None:
             self._task.cancel()
 

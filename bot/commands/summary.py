@@ -1,5 +1,6 @@
 """What a session came to: counted while it runs, told at its end."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -112,6 +113,10 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         print(msgspec.json.encode(summary).decode())
         return
     database = f" --db {summary.database}"
+    # As it was called, so that the lines can be pasted: a .venv need not be activated.
+    python = os.path.relpath(sys.executable)
+    if python.startswith(".."):
+        python = "python"
     lines = [
         "",
         f"Session {summary.session_id} ({summary.mode}) ended: {summary.exit_reason}",
@@ -130,8 +135,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         f"  written to     {summary.database}",
         "",
         "Try next:",
-        f"  python run_bot.py explain{database}    why the last decision was made",
-        f"  python run_bot.py trades{database}     every fill, with the moments it looked like",
+        f"  {python} run_bot.py explain{database}    why the last decision was made",
+        f"  {python} run_bot.py trades{database}     every fill, with the moments it looked like",
         f"  sqlite3 {summary.database} 'SELECT * FROM trade_log'",
     ]
     print("\n".join(lines), file=sys.stdout)
