@@ -91,7 +91,8 @@ async def _complete(
     step = INTERVAL_MS[wanted.interval]
     decided = await store.last_decided(database, symbol, wanted.interval)
     newest = decided if decided is not None else await newest_start(rest, symbol, wanted.interval)
-    oldest = max(0, newest - (wanted.bars - 1) * step)
+    # No earlier than 1970, on the interval's grid.
+    oldest = max(newest % step, newest - (wanted.bars - 1) * step)
     # Also inside what is stored: a warm-up that was cut off leaves holes behind.
     ranges = await store.missing_ranges(database, symbol, wanted.interval, oldest, newest)
     if ranges and ranges[0][0] == oldest:

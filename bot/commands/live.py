@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from decimal import Decimal
 
 import msgspec
 import structlog
@@ -43,6 +44,9 @@ _FUNDING_AGAIN_MS = 3 * 86_400_000
 _AFTER_THE_END_SECONDS = 3.0
 """How long a finite market is waited for after its last bar, for what is still on its way."""
 
+_SPOT_FEE = Decimal("0.001")
+"""Taker and maker fee on spot without a VIP level; the defaults are those of linear contracts."""
+
 _GOOD_NEWS = {"connected", "backfill"}
 
 _log = structlog.get_logger()
@@ -57,6 +61,8 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     files = check_data(args.data, args.symbol, args.interval) if args.data else None
     if files is not None:
         config = files.applied_to(config)
+    if config.run.category == "spot" and config.broker.taker_fee < _SPOT_FEE:
+        _log.warning("spot_fees", note=f"Bybit takes {_SPOT_FEE} on spot; set broker.taker_fee and maker_fee")
     path = config.database_path(mode)
     identity = Identity(mode=mode, category=config.run.category, starting_cash=config.broker.starting_cash)
     stop = _Stop()

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import empyrical
 import numpy as np
 import pytest
 
@@ -248,3 +249,18 @@ def test_holding_buys_each_symbol_once_for_its_share_and_pays_the_fee():
     assert held.value("BTCUSDT", 50.0) == pytest.approx(500 / 1.01 + 500)
     assert held.value("ETHUSDT", 20.0) == pytest.approx(1000 / 1.01)
     assert held.value("BTCUSDT", 100.0) == pytest.approx(1500 / 1.01)
+
+
+def test_sharpe_sortino_and_drawdown_are_those_of_a_maintained_library():
+    returns = np.random.default_rng(5).standard_t(4, 500) * 0.01 + 0.0005
+    values = 10_000.0 * np.cumprod(1.0 + returns)
+    curve = EquityCurve(0, 10_000.0)
+    for day, value in enumerate(values.tolist(), start=1):
+        curve.add(day * DAY_MS, value)
+    ours_sharpe, ours_sortino = sharpe(curve.returns(), DAY_MS), sortino(curve.returns(), DAY_MS)
+    assert ours_sharpe is not None
+    assert ours_sortino is not None
+    year = {"annualization": 365.25}
+    assert ours_sharpe.value == pytest.approx(empyrical.sharpe_ratio(returns, **year), rel=1e-9)
+    assert ours_sortino.value == pytest.approx(empyrical.sortino_ratio(returns, **year), rel=1e-9)
+    assert curve.max_drawdown == pytest.approx(-empyrical.max_drawdown(returns), rel=1e-9)
