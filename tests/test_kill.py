@@ -116,6 +116,7 @@ def test_a_signal_ends_a_session_that_is_still_starting(tmp_path, number):
             process.communicate(timeout=10)
         assert process.returncode == 0, (seconds, log.read_text())
         assert "Traceback" not in log.read_text()
-    assert {row["exit_reason"] for row in rows(tmp_path / "demo.db", "SELECT * FROM sessions")} <= {
-        number.name
-    }
+    # On a slow machine none of them came as far as a database.
+    database = tmp_path / "demo.db"
+    sessions = rows(database, "SELECT * FROM sessions") if database.exists() else []
+    assert {row["exit_reason"] for row in sessions} <= {number.name}

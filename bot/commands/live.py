@@ -61,8 +61,6 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     files = check_data(args.data, args.symbol, args.interval) if args.data else None
     if files is not None:
         config = files.applied_to(config)
-    if config.run.category == "spot" and config.broker.taker_fee < _SPOT_FEE:
-        _log.warning("spot_fees", note=f"Bybit takes {_SPOT_FEE} on spot; set broker.taker_fee and maker_fee")
     path = config.database_path(mode)
     identity = Identity(mode=mode, category=config.run.category, starting_cash=config.broker.starting_cash)
     stop = _Stop()
@@ -195,6 +193,10 @@ class _Session:
                 "testnet_prices",
                 note="testnet is a market of its own; its prices are not the market's",
                 for_real_prices="python run_bot.py --mainnet",
+            )
+        if run.category == "spot" and config.broker.taker_fee < _SPOT_FEE:
+            _log.warning(
+                "spot_fees", note=f"Bybit takes {_SPOT_FEE} on spot; set broker.taker_fee, maker_fee"
             )
         equity = account.equity.equity if account.equity is not None else account.starting_cash
         header = Header(
