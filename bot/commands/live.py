@@ -303,15 +303,16 @@ class _Session:
         return last_starts
 
     def _funding_since(self, account: AccountState, last_starts: Mapping[str, int | None]) -> dict[str, int]:
-        """Where to take up funding: after the last paid, or a while before the last bar of an old account."""
+        """Where to take up funding: after the last paid, or a while before the last bar.
+
+        Even a flat account wants the last rate, which is part of what a trade costs.
+        """
         step = INTERVAL_MS[self._config.run.interval]
-        again = max(_FUNDING_AGAIN_MS, 2 * step)
         since: dict[str, int] = {}
         for symbol, start in last_starts.items():
             closed = 0 if start is None else start + step
             paid = max((one.time_ms for one in account.funding if one.symbol == symbol), default=0)
-            traded = any(fill.symbol == symbol for fill in account.fills)
-            since[symbol] = max(paid, closed - again if traded else closed)
+            since[symbol] = max(0, paid, closed - max(_FUNDING_AGAIN_MS, 2 * step))
         return since
 
     def _reached(self, step: Step, max_bars: int) -> bool:
