@@ -195,7 +195,7 @@ class MarketStream:
                 socket.send(wire.subscribe(topic))
             for state in self._symbols.values():
                 # A missing field of a delta is unchanged since a snapshot of this connection only.
-                state.ticker = wire.TickerState(state.sequence.symbol)
+                state.ticker, state.quoted_ms = wire.TickerState(state.sequence.symbol), 0
             self._notice("connected", self._url)
             last = opened
             while True:
