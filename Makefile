@@ -1,6 +1,9 @@
 # Everything runs in .venv, which `make setup` builds from requirements.lock; the other targets call it.
+# torch comes with its GPU libraries unless a package index of CPU builds is named:
+#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+TORCH_INDEX ?=
 
 .PHONY: setup demo test lint format bench clean
 
@@ -8,7 +11,8 @@ setup: .venv/ready
 
 .venv/ready: requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	touch .venv/ready
 
 # A look at the whole bot in a minute or two, offline. Goes on where the last demo stopped.

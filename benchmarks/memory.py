@@ -10,7 +10,7 @@ from benchmarks.yardsticks import PackedMemory, TextbookMemory, textbook_key
 from bot.market import INTERVAL_MS, Bar
 from bot.model.features import RECEPTIVE_BARS, FeatureWindow, Key, PlainEncoder
 from bot.model.memory import MemoryBank, MemoryConfig
-from bot.model.outcomes import Episode
+from bot.model.outcomes import Episode, Moment
 from bot.synthetic import PRESETS, SyntheticMarket
 
 _INTERVAL = "15"
@@ -45,7 +45,7 @@ def _keys(bars: Sequence[Bar]) -> list[tuple[Bar, Key]]:
 def _add_and_recall(keys: list[tuple[Bar, Key]], size: int) -> Iterator[Result]:
     """One bar's share of both: a moment more, and what is like it."""
     step = INTERVAL_MS[_INTERVAL]
-    config = MemoryConfig(size=size)
+    config = MemoryConfig(size=size, over_fetch=8)
     bank = MemoryBank(
         config, dimension=PlainEncoder.dimension, interval_ms=step, exclusion_bars=_HORIZON_BARS
     )
@@ -54,8 +54,7 @@ def _add_and_recall(keys: list[tuple[Bar, Key]], size: int) -> Iterator[Result]:
             symbol=bar.symbol,
             start_ms=bar.start_ms,
             matured_ms=bar.close_ms + _HORIZON_BARS * step,
-            key=key,
-            regime="sideways/calm",
+            moment=Moment(key=key, regime="sideways/calm", volatility=0.003),
             forward_return=0.01 * float(key[-1]),
         )
         for bar, key in keys[: size + _ROUNDS * _BARS_A_ROUND]
@@ -68,15 +67,15 @@ def _add_and_recall(keys: list[tuple[Bar, Key]], size: int) -> Iterator[Result]:
     def remember_and_recall() -> None:
         for episode in islice(ours, _BARS_A_ROUND):
             bank.remember([episode])
-            bank.recall(episode.key, episode.matured_ms)
+            bank.recall(episode.moment.key, episode.matured_ms)
 
     def refill_from_deque() -> None:
         for episode in islice(first, _BARS_A_ROUND):
-            deque_of_keys.add_and_recall(episode.key, config.neighbors)
+            deque_of_keys.add_and_recall(episode.moment.key, config.neighbors)
 
     def refill_from_array() -> None:
         for episode in islice(second, _BARS_A_ROUND):
-            packed.add_and_recall(episode.key, config.neighbors)
+            packed.add_and_recall(episode.moment.key, config.neighbors)
 
     works = (remember_and_recall, refill_from_deque, refill_from_array)
     mine, textbook, lean = (1e3 * taken / _BARS_A_ROUND for taken in in_turns(works, rounds=_ROUNDS))

@@ -2,11 +2,13 @@
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from bot.config import Config
-from bot.errors import BrokenInvariant, ConfigError
+from bot.errors import BrokenInvariant, ConfigError, InputError
 from bot.market import INTERVAL_MS, Instrument
 from bot.model.similarity import SimilarityModel
+from bot.store.checkpoints import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.queries import AccountState
 from bot.strategy import Costs, Strategy
 from bot.trader import Opening, Trader
@@ -46,6 +48,35 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
     return strategy  # type: ignore[no-any-return]
 
 
+def find_checkpoint(config: Config) -> Checkpoint | None:
+    """The configured checkpoint; None where keys are plain windows. Raises ConfigError that names the key."""
+    name = config.model.checkpoint
+    if not name:
+        return None
+    try:
+        return load_checkpoint(DEFAULT if name == "default" else Path(name))
+    except InputError as error:
+        raise ConfigError(f"model.checkpoint: {error}") from error
+
+
+def checkpoint_sha256(config: Config, strategy: Strategy) -> str | None:
+    """What names the weights that a session's recollections come from; None where no weights do."""
+    checkpoint = find_checkpoint(config) if strategy.needs_memory else None
+    return None if checkpoint is None else checkpoint.sha256
+
+
+def build_model(config: Config, *, remembers: bool = True) -> SimilarityModel:
+    """The configured model, without any bar observed yet. Raises ConfigError for an unusable checkpoint."""
+    checkpoint = find_checkpoint(config) if remembers else None
+    return SimilarityModel(
+        config.memory,
+        interval=config.run.interval,
+        horizon_bars=config.strategy.horizon_bars,
+        remembers=remembers,
+        encoder=None if checkpoint is None else checkpoint.encoder,
+    )
+
+
 def build_trader(
     config: Config,
     strategy: Strategy,
@@ -57,19 +88,14 @@ def build_trader(
     """A Trader that goes on from ``opening``.
 
     ``instruments`` must hold every configured symbol. Raises BrokenInvariant where the books contradict
-    themselves.
+    themselves, ConfigError where the checkpoint cannot be used.
     """
     broker = PaperBroker(
         config.broker, instruments, next_order_id=opening.next_order_id, next_fill_id=opening.next_fill_id
     )
     broker.restore(opening.open_orders)
     return Trader(
-        model=SimilarityModel(
-            config.memory,
-            interval=config.run.interval,
-            horizon_bars=config.strategy.horizon_bars,
-            remembers=strategy.needs_memory,
-        ),
+        model=build_model(config, remembers=strategy.needs_memory),
         strategy=strategy,
         sizer=Sizer(config.risk, instruments),
         risk=RiskReview(config.risk, instruments),

@@ -91,6 +91,14 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
         from bot.commands import export
 
         return asyncio.run(export.run(args, config))
+    if args.command == "train":
+        from bot.commands import train
+
+        return asyncio.run(train.run(args, config))
+    if args.command == "evaluate":
+        from bot.commands import evaluate
+
+        return asyncio.run(evaluate.run(args, config, strategies))
     if args.command in ("show-config", "doctor"):
         from bot.commands import doctor
 
@@ -187,6 +195,67 @@ def _parser() -> argparse.ArgumentParser:
         "--since", type=_when, required=True, metavar="TIME", help="from 2024-01-31[T12:00] on (UTC)"
     )
     fetch.add_argument("--until", type=_when, metavar="TIME", help="until before this time (default: now)")
+    train = command(
+        "train",
+        "an encoder from bars, as a checkpoint folder",
+        "train --data BTCUSDT_binance-spot_1h.csv.gz --data ETHUSDT_binance-spot_1h.csv.gz "
+        "--out var/checkpoint",
+        "Without --data, from the backtest's stored bars of --symbols and --interval. It learns which windows "
+        "of returns are two views of one shape; outcomes do not enter. The last 15 % of the time are kept "
+        "for validation. Two runs of one seed give the same weights. On a GPU where there is one.",
+    )
+    train.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
+    train.add_argument("--symbol", metavar="S", help="symbol of a single file")
+    train.add_argument("--from", dest="since", type=_when, metavar="TIME", help="only bars from TIME on")
+    train.add_argument("--to", dest="until", type=_when, metavar="TIME", help="only bars before TIME")
+    train.add_argument(
+        "--out", default="var/checkpoint", metavar="DIR", help="folder to write (default: var/checkpoint)"
+    )
+    train.add_argument("--steps", type=_count, default=6000, metavar="N", help="at most (default: 6000)")
+    train.add_argument("--seed", type=_count_or_zero, default=1, metavar="N", help="default: 1")
+    train.add_argument(
+        "--network", choices=("window", "transformer"), default="window", help="default: window"
+    )
+    train.add_argument(
+        "--simulated",
+        type=_share,
+        default=0.5,
+        metavar="SHARE",
+        help="of the shapes, the others are cut from bars; 1 needs none (default: 0.5)",
+    )
+    evaluate = command(
+        "evaluate",
+        "what model and bot are worth: walk-forward on bars beside baselines, or on generated markets",
+        "evaluate --data BTCUSDT_binance-spot_1h.csv.gz\n  run_bot.py evaluate --market hard --seeds 11-18",
+        "Without --data and --market, on the backtest's stored bars. Writes a Markdown report with charts, and "
+        "its figures as JSON. The last 60 % of the bars are forecast, with a memory that goes on learning.",
+    )
+    evaluate.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
+    evaluate.add_argument("--symbol", metavar="S", help="symbol of a single file")
+    evaluate.add_argument(
+        "--market", choices=("few", "hard", "none", "base"), help="generated markets, whose truth is known"
+    )
+    evaluate.add_argument("--seeds", metavar="A-B", help="with --market: which ones (default: 11-18)")
+    evaluate.add_argument(
+        "--market-bars", type=_market_bars, metavar="N", help="with --market: how long (default: 90000)"
+    )
+    evaluate.add_argument(
+        "--every", type=_count, metavar="N", help="score each N-th bar (default: some 12,000 in all)"
+    )
+    evaluate.add_argument(
+        "--quantile-trees", action="store_true", help="also LightGBM's quantiles: several minutes more"
+    )
+    evaluate.add_argument(
+        "--trials",
+        type=_count_or_zero,
+        default=0,
+        metavar="N",
+        help="configurations tried on these bars elsewhere, on top of those counted in --out",
+    )
+    evaluate.add_argument("--quick", action="store_true", help="a rough look in a fraction of the time")
+    evaluate.add_argument(
+        "--out", default="build/evaluation", metavar="DIR", help="folder to write (default: build/evaluation)"
+    )
     command("trades", "the trade log", "trades --json | jq .[0]")
     command("status", "the running or last session", "status --demo")
     explain = command("explain", "why one decision (or the last) was made", "explain 1234")
@@ -245,6 +314,23 @@ def _count_or_zero(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
+
+
+def _market_bars(text: str) -> int:
+    number = _count(text)
+    if number < 2_000:
+        raise argparse.ArgumentTypeError("must be at least 2000")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
+    return share
 
 
 def _duration(text: str) -> float:

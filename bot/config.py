@@ -181,10 +181,6 @@ def _check(config: Config, origins: dict[str, str], source: str) -> None:
             raise wrong("run.symbols", f"{symbol!r} is no symbol of Bybit's; they look like BTCUSDT")
     if len(set(run.symbols)) != len(run.symbols):
         raise wrong("run.symbols", "a symbol stands there twice")
-    if config.model.checkpoint:
-        raise wrong(
-            "model.checkpoint", "this version recalls by plain windows and loads no weights; leave it empty"
-        )
     for key, scheme in (("rest_url", "http"), ("ws_url", "ws")):
         url = getattr(config.exchange, key)
         if url and not url.startswith((f"{scheme}://", f"{scheme}s://")):

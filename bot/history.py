@@ -31,7 +31,8 @@ Progress = Callable[[str, int, int], None]
 class Wanted(Struct, frozen=True, kw_only=True):
     """What to load: the newest ``bars`` closed bars of each symbol.
 
-    ``memory_size`` and ``horizon_bars`` are the model's, which say how far back it remembers.
+    ``memory_size``, ``horizon_bars`` and ``calibration_bars`` are the model's, which say how far back it
+    remembers, and how far back what it said then is held against what happened.
     """
 
     symbols: tuple[str, ...]
@@ -39,6 +40,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     bars: int
     memory_size: int
     horizon_bars: int
+    calibration_bars: int = 0
 
 
 class Page(Struct, frozen=True):
@@ -126,6 +128,11 @@ async def observe(
     }
     stored = [await store.count(database, symbol, wanted.interval) for symbol in wanted.symbols]
     moments = _share(stored, wanted.memory_size) + wanted.horizon_bars
+    if wanted.calibration_bars:
+        # The oldest vote that counts was cast by a memory that was whole at that time.
+        since = wanted.calibration_bars + wanted.horizon_bars
+        before = [max(0, each - since) for each in stored]
+        moments = max(moments, _share(before, wanted.memory_size) + wanted.horizon_bars + since)
     limit = max(wanted.bars, moments, WINDOW_BARS) + RECEPTIVE_BARS
     total = sum(min(limit, each) for each in stored)
     observed = 0

@@ -50,7 +50,7 @@ class HistoricalSimilarityStrategy:
             why = recollection.missing if recollection is not None else "nothing was recalled"
             return self._answer(situation, None, "hold", 0.0, "memory", why)
 
-        rising = forecast.positive_ratio > forecast.base_ratio
+        rising = forecast.rising
         direction = 1 if rising else -1
         confidence = forecast.positive_ratio if rising else 1.0 - forecast.positive_ratio
         costs = situation.costs.round_trip(direction, self._horizon_bars)
@@ -76,12 +76,14 @@ class HistoricalSimilarityStrategy:
             )
         if forecast.chance > options.significance:
             return "evidence", f"{lean}, as chance alone does {forecast.chance:.1%} of the time"
-        if direction * forecast.expected_return <= 0.0:
-            return "direction", f"{lean}, yet {expected}"
+        if direction * forecast.mean_return <= 0.0:
+            return "direction", f"{lean}, yet {forecast.mean_return:+.2%} on average"
         if direction * forecast.expected_return <= costs:
             return "costs", f"{lean}, {expected} does not pay {costs:.2%} costs"
         if confidence < self._threshold:
-            return "confidence", f"{lean}, right in {confidence:.0%}, {self._threshold:.0%} is asked for"
+            return "confidence", (
+                f"{lean}, such votes come true in {confidence:.0%}, {self._threshold:.0%} is asked for"
+            )
         return "signal", f"{lean}, {expected} against {costs:.2%} costs, chance {forecast.chance:.2%}"
 
     def _answer(
@@ -108,11 +110,15 @@ class HistoricalSimilarityStrategy:
             neighbors=len(recollection.neighbors),
             effective=forecast.effective,
             chance=forecast.chance,
+            vote=forecast.vote,
+            mean_return=forecast.mean_return,
             base_return=forecast.base_return,
             base_ratio=forecast.base_ratio,
             best_similarity=forecast.best_similarity,
             regime_votes=recollection.regime_votes,
         )
+        if forecast.belief is not None:
+            detail["belief"] = msgspec.to_builtins(forecast.belief)
         return Signal(
             action=action,
             reason=f"{gate}: {why}",

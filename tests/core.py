@@ -27,8 +27,12 @@ NOTHING_YET = Opening(
 
 
 def a_config(*symbols: str, **sections: dict[str, Any]) -> Config:
-    """Short horizons and few neighbours, so that hundreds of bars are enough; sections override keys."""
+    """Short horizons, few neighbours and plain keys, so that hundreds of bars are enough and soon done.
+
+    Sections override keys.
+    """
     tree: dict[str, dict[str, Any]] = {
+        "model": {"checkpoint": ""},
         "run": {"symbols": symbols or ("BTCUSDT", "ETHUSDT")},
         "memory": {"neighbors": 8, "warmup_bars": 400},
         "strategy": {"horizon_bars": 4},

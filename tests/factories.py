@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from bot.market import INTERVAL_MS, Bar, Instrument, Quote
+from bot.model.calibration import Belief
 from bot.model.forecast import Forecast
 from bot.model.memory import Neighbor
 from bot.model.similarity import Recollection
@@ -122,7 +123,7 @@ def a_signal(action: str = "long", *, reason: str = "because the test says so", 
 
 def a_neighbor(**fields: Any) -> Neighbor:
     known: dict[str, Any] = {"symbol": "BTCUSDT", "bar_start_ms": START_MS, "similarity": 0.83, "weight": 1.0}
-    return Neighbor(**(known | {"forward_return": 0.012, "regime": "up calm"} | fields))
+    return Neighbor(**(known | {"forward_return": 0.012, "volatility": 0.01, "regime": "up calm"} | fields))
 
 
 def a_recollection(*neighbors: Neighbor, **fields: Any) -> Recollection:
@@ -131,11 +132,15 @@ def a_recollection(*neighbors: Neighbor, **fields: Any) -> Recollection:
         expected_return=0.004,
         return_std=0.011,
         positive_ratio=0.62,
+        vote=0.66,
+        mean_return=0.005,
         base_return=0.001,
         base_ratio=0.51,
+        moments=1_000,
         effective=7.2,
         chance=0.31,
         best_similarity=0.83,
+        belief=Belief(slope=0.4, curve=0.25, votes=412),
     )
     known: dict[str, Any] = {
         "regime": "up calm",

@@ -3,14 +3,23 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from bot.assembly import build_trader, load_strategy, opening_of, restore_ledger
+from bot.assembly import (
+    build_trader,
+    checkpoint_sha256,
+    find_checkpoint,
+    load_strategy,
+    opening_of,
+    restore_ledger,
+)
 from bot.config import Config
 from bot.errors import BrokenInvariant, ConfigError
+from bot.model.similarity import ModelConfig
 from bot.store.queries import AccountState
 from bot.strategy import StrategyConfig
+from bot.synthetic import PRESETS, SyntheticMarket
 from strategies import STRATEGIES
 from strategies.buy_and_hold import BuyAndHoldStrategy
-from tests.core import a_config, run
+from tests.core import NOTHING_YET, a_config, run
 from tests.eager import Eager
 from tests.factories import START_MS, a_bar, a_fill, a_position, an_equity, an_instrument, an_order
 
@@ -83,3 +92,29 @@ def test_books_that_contradict_themselves_are_not_gone_on_with():
     ):
         with pytest.raises(BrokenInvariant, match=told):
             opening_of(wrong)
+
+
+def test_keys_are_plain_without_a_checkpoint_and_the_shipped_ones_by_default():
+    assert find_checkpoint(Config(model=ModelConfig(checkpoint=""))) is None
+    shipped = find_checkpoint(Config())
+    assert checkpoint_sha256(Config(), strategy("historical_similarity")) == shipped.sha256
+    assert checkpoint_sha256(Config(), strategy("buy_and_hold")) is None
+    assert (shipped.encoder.dimension, shipped.card.summary()[:13]) == (64, "WindowNetwork")
+
+
+def test_a_checkpoint_that_cannot_be_used_is_told_with_its_key(tmp_path):
+    config = Config(model=ModelConfig(checkpoint=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"^model\.checkpoint: .* is no checkpoint"):
+        find_checkpoint(config)
+
+
+def test_the_shipped_encoder_decides_from_the_first_bar_that_is_not_warm_up():
+    config = replace(a_config("BTCUSDT"), model=ModelConfig())
+    instruments = {"BTCUSDT": an_instrument(tick_size="0.1")}
+    trader = build_trader(config, Eager(config.strategy), instruments, NOTHING_YET, quotes=False)
+    bars = SyntheticMarket(PRESETS["demo"], 3, "15").bars("BTCUSDT", 0, 420)
+    for bar in bars[:400]:
+        trader.observe(bar)
+    for step in run(trader, bars[400:]):
+        assert len(step.recollection.neighbors) > 0
+        assert step.recollection.forecast.belief.votes > 0

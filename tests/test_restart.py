@@ -73,6 +73,7 @@ async def session(path: Path, config: Config, events: Sequence[Bar | Quote | Fun
             bars=config.memory.warmup_bars,
             memory_size=config.memory.size,
             horizon_bars=config.strategy.horizon_bars,
+            calibration_bars=config.memory.calibration_bars,
         )
         if not account.progress:
             first = min(event.start_ms for event in events if isinstance(event, Bar))
@@ -191,8 +192,14 @@ def test_bars_that_an_import_stored_after_the_last_decision_are_still_to_be_deci
         assert table(path, name) == table(tmp_path / "whole.db", name)
 
 
-def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_fewer_bars(tmp_path):
-    """A memory that is full of two symbols' moments has more of the one that is listed longer."""
+@pytest.mark.parametrize(("calibration_bars", "needed"), [(0, 2_500), (1_000, 3_000 + 1_007)])
+def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_fewer_bars(
+    tmp_path, calibration_bars, needed
+):
+    """A memory that is full of two symbols' moments has more of the one that is listed longer.
+
+    Votes that still count were cast by the memory of their time: then it held the longer one's alone.
+    """
 
     async def main() -> list[Bar]:
         identity = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
@@ -202,14 +209,20 @@ def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_
             await steps.insert_history(MARKET.bars("BTCUSDT", 0, 6_000))
             await steps.insert_history(MARKET.bars("ETHUSDT", 5_500, 500))
             wanted = history.Wanted(
-                symbols=SYMBOLS, interval="15", bars=100, memory_size=3_000, horizon_bars=7
+                symbols=SYMBOLS,
+                interval="15",
+                bars=100,
+                memory_size=3_000,
+                horizon_bars=7,
+                calibration_bars=calibration_bars,
             )
             await history.observe(seen.append, database, wanted, lambda *_: None)
         return seen
 
     seen = asyncio.run(main())
     # 500 bars of one, so 2,500 moments of the other: with the horizon and the window behind them.
-    assert next(bar.start_ms for bar in seen if bar.symbol == "BTCUSDT") <= MARKET.start_ms(6_000 - 2_812)
-    assert sum(bar.symbol == "BTCUSDT" for bar in seen) < 3_000
+    first_ms = next(bar.start_ms for bar in seen if bar.symbol == "BTCUSDT")
+    assert first_ms <= MARKET.start_ms(6_000 - needed - 312)
+    assert sum(bar.symbol == "BTCUSDT" for bar in seen) < needed + 500
     assert sum(bar.symbol == "ETHUSDT" for bar in seen) == 500
     assert seen == merged(seen)

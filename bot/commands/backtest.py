@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from bot import app, logs
-from bot.assembly import build_trader, load_strategy, opening_of
+from bot.assembly import build_trader, checkpoint_sha256, load_strategy, opening_of
 from bot.commands.data_files import DataFiles, check_data
 from bot.commands.progress import Progress
 from bot.commands.summary import Tally, print_summary
@@ -43,7 +43,11 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         account = await load_account(database)
         trader = build_trader(config, strategy, instruments, opening_of(account), quotes=False)
         session_id = await begin_session(
-            database, "backtest", msgspec.json.encode(config).decode(), time.time_ns() // 1_000_000
+            database,
+            "backtest",
+            msgspec.json.encode(config).decode(),
+            time.time_ns() // 1_000_000,
+            checkpoint_sha256=checkpoint_sha256(config, strategy),
         )
         steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS)
         tally = Tally((), float(account.starting_cash))

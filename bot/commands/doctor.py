@@ -9,12 +9,12 @@ from typing import cast, get_args
 import msgspec
 from msgspec import Struct
 
-from bot.assembly import load_strategy, restore_ledger
+from bot.assembly import find_checkpoint, load_strategy, restore_ledger
 from bot.config import Config, Mode
 from bot.errors import BotError
 from bot.exchange.config import HOSTS
 from bot.exchange.rest import BybitRest
-from bot.model.features import RECEPTIVE_BARS, PlainEncoder
+from bot.model.features import KEY_BARS, RECEPTIVE_BARS
 from bot.store.database import Database, holder, utc_text
 from bot.store.queries import load_account
 from bot.strategy import Strategy
@@ -70,11 +70,14 @@ async def _strategy(config: Config, strategies: Mapping[str, str]) -> str:
 
 
 async def _model(config: Config) -> str:
-    encoder = PlainEncoder()
-    return (
-        f"plain windows of {encoder.window_bars} returns, no trained weights; first key after "
-        f"{RECEPTIVE_BARS} bars, memory of {config.memory.size} moments"
+    checkpoint = find_checkpoint(config)
+    key = (
+        f"plain windows of {KEY_BARS} returns, no trained weights"
+        if checkpoint is None
+        else checkpoint.card.summary()
     )
+    receptive = RECEPTIVE_BARS if checkpoint is None else checkpoint.encoder.receptive_bars
+    return f"{key}; first key after {receptive} bars, memory of {config.memory.size} moments"
 
 
 async def _database(path: Path) -> str:

@@ -281,6 +281,12 @@ def _print_forecast(signal: queries.StoredSignal, recollection: dict[str, Any]) 
             f"(mean {_percent(forecast['base_return'])}); {forecast['effective']:.1f} effective episodes, "
             f"{forecast['chance']:.0%} likely by chance alone"
         )
+        belief = forecast.get("belief")
+        if belief is not None:
+            print_text(
+                f"the vote itself was {forecast['vote']:.0%}; how far it is believed (slope {belief['slope']:.2f}, "
+                f"curve {belief['curve']:.2f}) is what {belief['votes']} earlier votes came to"
+            )
     elif signal.positive_ratio is not None:
         print_text(f"positive outcomes {signal.positive_ratio:.0%}")
     votes = sorted(recollection.get("regime_votes", {}).items(), key=lambda vote: -vote[1])

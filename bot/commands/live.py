@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from bot import app, history, logs
-from bot.assembly import build_trader, load_strategy, opening_of
+from bot.assembly import build_trader, checkpoint_sha256, load_strategy, opening_of
 from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
 from bot.commands.summary import Tally, print_summary
@@ -187,7 +187,8 @@ class _Session:
         trader = build_trader(config, strategy, instruments, opening, quotes=True)
         await save_instruments(database, instruments.values())
         started_ms, config_json = time.time_ns() // 1_000_000, msgspec.json.encode(config).decode()
-        self.id = await begin_session(database, self._mode, config_json, started_ms)
+        sha256 = checkpoint_sha256(config, strategy)
+        self.id = await begin_session(database, self._mode, config_json, started_ms, checkpoint_sha256=sha256)
         if self._mode == "testnet":
             _log.warning(
                 "testnet_prices",
@@ -205,7 +206,7 @@ class _Session:
             mode=self._mode,
             category=run.category,
             config_json=config_json,
-            checkpoint_sha256=None,
+            checkpoint_sha256=sha256,
             strategy=strategy_path(strategy),
             made_with=made_with(strategy),
             instruments=tuple(instruments[symbol] for symbol in run.symbols),
@@ -295,6 +296,7 @@ class _Session:
             bars=memory.warmup_bars,
             memory_size=memory.size,
             horizon_bars=self._config.strategy.horizon_bars,
+            calibration_bars=memory.calibration_bars,
         )
         with Progress() as progress:
             last_starts = await history.download(self._rest, self._database, steps, wanted, progress)

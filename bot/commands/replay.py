@@ -11,10 +11,11 @@ import structlog
 from msgspec import Struct
 
 from bot import app, logs
-from bot.assembly import build_trader, load_strategy
+from bot.assembly import build_trader, checkpoint_sha256, load_strategy
 from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, print_summary
 from bot.config import Config, from_json
+from bot.errors import InputError
 from bot.market import Bar
 from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard, utc_text
@@ -81,6 +82,11 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
     began = time.monotonic()
     header = recording.header
     config, strategy = _as_recorded(recording)
+    if checkpoint_sha256(config, strategy) != header.checkpoint_sha256:
+        raise InputError(
+            f"{recording.path}: model.checkpoint {config.model.checkpoint!r} does not hold the weights that it "
+            f"was recorded with (SHA-256 {header.checkpoint_sha256}); put those back"
+        )
     trader = build_trader(config, strategy, recording.instruments, header.opening, quotes=True)
     await discard(path, "replay")
     # What the account did before this session is not told here, so its books open with what it left.

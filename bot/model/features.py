@@ -89,6 +89,7 @@ class FeatureWindow:
         self._open, self._high, self._low, self._close, self._volume = self._columns[:5]
         self._return, self._square, self._scaled = self._columns[5:]
         self._next_start_ms = -1
+        self._interval_ms = 0
         self._end = 0
         self._derived = 0  # bars up to here have their return
         self._returns = 0  # unbroken returns up to there
@@ -102,11 +103,17 @@ class FeatureWindow:
         """When the bar after the newest one starts; -1 for an empty window."""
         return self._next_start_ms
 
+    @property
+    def interval_ms(self) -> int:
+        """The bars' length; 0 for an empty window."""
+        return self._interval_ms
+
     def push(self, bar: Bar) -> None:
         """Append the next closed bar."""
         if bar.start_ms != self._next_start_ms:
             self._end = self._derived = self._returns = self._scaled_returns = 0
-        self._next_start_ms = bar.start_ms + INTERVAL_MS[bar.interval]
+        self._interval_ms = INTERVAL_MS[bar.interval]
+        self._next_start_ms = bar.start_ms + self._interval_ms
         end = self._end
         if end == 2 * self.capacity:
             end = self._move_to_front()

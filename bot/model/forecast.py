@@ -5,46 +5,83 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from bot.model.calibration import Belief, Vote
 from bot.model.memory import BaseRate, Neighbor
 
 
 class Forecast(Struct, frozen=True, kw_only=True, gc=False):
     """What the neighbors say of the next ``horizon_bars``, shrunk to the memory's own base rate.
 
-    Returns are log returns. ``effective`` is Kish's number of distinct episodes behind the vote;
-    ``chance`` is the probability that moments without any edge would lean as far (two-sided).
+    Returns are log returns. ``vote`` is the neighbors' share of rises, and ``positive_ratio`` what is left
+    of it once the ``belief`` in such votes was asked for: the probability of a rise. ``expected_return``
+    is that probability's worth at the usual size of a move, ``mean_return`` the neighbors' own mean.
+    ``moments`` counts all that the memory knew.
+    ``effective`` is Kish's number of distinct episodes behind the vote; ``chance`` is the probability
+    that moments without any edge would lean as far (two-sided).
     """
 
     expected_return: float
     return_std: float
     positive_ratio: float
+    vote: float
+    mean_return: float
     base_return: float
     base_ratio: float
+    moments: int
     effective: float
     chance: float
     best_similarity: float
+    belief: Belief | None = None
+
+    @property
+    def cast(self) -> Vote:
+        """The vote as it is held against the outcome later."""
+        return Vote.of(self.vote, self.base_ratio, self.moments)
+
+    @property
+    def rising(self) -> bool:
+        """Whether moments like this one rise more often than others."""
+        return self.vote > self.base_ratio
 
 
-def forecast_from(neighbors: Sequence[Neighbor], base: BaseRate, prior_strength: float) -> Forecast:
+def forecast_from(
+    neighbors: Sequence[Neighbor],
+    base: BaseRate,
+    prior_strength: float,
+    volatility: float,
+    belief: Belief | None = None,
+) -> Forecast:
     """What one or more distinct episodes, whose weights sum to 1, say together.
 
-    Their weighted mean and share of rises (ties count half) are drawn toward the base rate, which
-    counts for ``prior_strength`` episodes against their effective number. The spread is their own.
+    What followed each is measured in the volatility of its own time and told in today's. The weighted
+    mean and share of rises (ties count half) are drawn toward the base rate, which counts for
+    ``prior_strength`` episodes against their effective number. The spread is their own.
+
+    What is expected comes from the share of rises and not from the mean: of a few dozen heavy-tailed
+    outcomes one wild one can outweigh all others, while each has one sign.
     """
     effective = 1.0 / sum(neighbor.weight * neighbor.weight for neighbor in neighbors)
-    mean = sum(neighbor.weight * neighbor.forward_return for neighbor in neighbors)
-    variance = sum(neighbor.weight * (neighbor.forward_return - mean) ** 2 for neighbor in neighbors)
-    rises = sum(neighbor.weight * _rise(neighbor.forward_return) for neighbor in neighbors)
+    moves = [(neighbor.weight, neighbor.forward_return / neighbor.volatility) for neighbor in neighbors]
+    mean = sum(weight * move for weight, move in moves)
+    variance = sum(weight * (move - mean) ** 2 for weight, move in moves)
+    rises = sum(weight * _rise(move) for weight, move in moves)
     trust = effective / (effective + prior_strength)
+    base_ratio = base.positive_ratio
+    vote = trust * rises + (1.0 - trust) * base_ratio
+    likely = vote if belief is None else belief.rise_probability(Vote.of(vote, base_ratio, base.moments))
     return Forecast(
-        expected_return=trust * mean + (1.0 - trust) * base.mean_return,
-        return_std=math.sqrt(variance),
-        positive_ratio=trust * rises + (1.0 - trust) * base.positive_ratio,
-        base_return=base.mean_return,
-        base_ratio=base.positive_ratio,
+        expected_return=volatility * (base.mean_move + 2.0 * (likely - base_ratio) * base.mean_size),
+        return_std=volatility * math.sqrt(variance),
+        positive_ratio=likely,
+        vote=vote,
+        mean_return=volatility * (trust * mean + (1.0 - trust) * base.mean_move),
+        base_return=volatility * base.mean_move,
+        base_ratio=base_ratio,
+        moments=base.moments,
         effective=effective,
-        chance=chance_of(rises * effective, effective, base.positive_ratio),
+        chance=chance_of(rises * effective, effective, base_ratio),
         best_similarity=neighbors[0].similarity,
+        belief=belief,
     )
 
 

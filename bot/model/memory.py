@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 from msgspec import Meta, Struct
-from numpy.typing import NDArray
 
 from bot.errors import BrokenInvariant
 from bot.model.features import Key
 from bot.model.outcomes import Episode
+from bot.model.rows import CertifiedRows, FaissRows, NumpyRows, Rows, Similarities, Slots, overwrites_in_place
+from bot.model.shape import SHAPE_BARS, Views
 
 # Returns are summed up as integers of this fraction, so that adding and evicting never leave a residue.
 _FRACTION = 2.0**62
@@ -21,26 +22,36 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``size`` counts moments of all symbols together; ``neighbors`` is how many distinct episodes vote;
     ``warmup_bars`` how much history a live start observes. Episodes less than ``exclusion_bars`` apart
-    count as one (None: half the key's window or the horizon, whichever is longer). A moment's weight
-    halves with every ``half_life_bars`` of age (0: never). ``temperature`` is the difference in
-    similarity that makes a weight e times another. ``over_fetch`` times ``neighbors`` rows are looked
-    at first. ``prior_strength`` is the number of episodes that the memory's own base rate counts for.
+    count as one (None: half the key's window or the horizon, whichever is longer).
+
+    The ``over_fetch`` times ``neighbors`` moments most similar by key are compared again by their raw
+    shapes at several speeds; similarity is ``key_share`` of the first and the rest of the second (None:
+    half of a trained key, nothing of a plain one).
+    ``temperature`` is the difference in similarity that makes a weight e times another. A moment's
+    weight halves with every ``half_life_bars`` of age (0: never), and is multiplied by
+    ``other_regime_weight`` where its regime was another. ``prior_strength`` is the number of episodes
+    that the memory's own base rate counts for. ``calibration_bars`` is how far back stated confidence is
+    held against what happened (0: the vote is believed as it stands).
     """
 
     size: Annotated[int, Meta(ge=1)] = 100_000
     neighbors: Annotated[int, Meta(ge=1)] = 32
     warmup_bars: Annotated[int, Meta(ge=0)] = 10_000
     exclusion_bars: Annotated[int, Meta(ge=1)] | None = None
-    half_life_bars: Annotated[float, Meta(ge=0)] = 0.0
+    over_fetch: Annotated[int, Meta(ge=1)] = 16
+    key_share: Annotated[float, Meta(ge=0, le=1)] | None = None
     temperature: Annotated[float, Meta(gt=0)] = 0.08
-    over_fetch: Annotated[int, Meta(ge=1)] = 8
+    half_life_bars: Annotated[float, Meta(ge=0)] = 0.0
+    other_regime_weight: Annotated[float, Meta(gt=0, le=1)] = 1.0
     prior_strength: Annotated[float, Meta(ge=0)] = 8.0
+    calibration_bars: Annotated[int, Meta(ge=0)] = 20_000
 
 
 class Neighbor(Struct, frozen=True, kw_only=True, gc=False):
     """A recalled moment. ``forward_return`` is the log return that followed over the horizon.
 
-    ``similarity`` is the cosine of the keys, in [-1, 1]; ``weight`` its share of the vote.
+    ``similarity`` is in [-1, 1], ``weight`` its share of the vote; ``volatility`` the size of one bar's
+    log return as it was known at the moment.
     """
 
     symbol: str
@@ -48,118 +59,55 @@ class Neighbor(Struct, frozen=True, kw_only=True, gc=False):
     similarity: float
     weight: float
     forward_return: float
+    volatility: float
     regime: str
 
 
 class BaseRate(Struct, frozen=True, kw_only=True, gc=False):
-    """What followed any moment at all: mean log return and share of rises, ties counted half.
+    """What followed any moment at all: mean move, mean size of a move, share of rises (ties count half).
 
-    Both stand for nothing where ``moments`` is 0.
+    A move is a log return over the volatility known before it. None stands for anything where
+    ``moments`` is 0.
     """
 
     moments: int
-    mean_return: float
+    mean_move: float
+    mean_size: float
     positive_ratio: float
-
-
-class _Rows(Protocol):
-    """Keys by slot, and the slots most similar to a query."""
-
-    def write(self, slot: int, key: Key) -> None:
-        """Put the key into a slot: the next free one, or once all are taken any."""
-        ...
-
-    def search(self, query: Key, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The ``count`` highest inner products, descending, and their slots."""
-        ...
-
-
-class FaissRows:
-    """Rows of an exact inner-product index, overwritten in place once it is full."""
-
-    def __init__(self, dimension: int, size: int) -> None:
-        # Loaded here: commands that have no memory need not wait for it.
-        import faiss
-
-        # One thread: the same query gives the same bits on every run.
-        faiss.omp_set_num_threads(1)
-        self._faiss = faiss
-        self._index = faiss.IndexFlatIP(dimension)
-        self._dimension = dimension
-        self._size = size
-        # The index's own memory. Taken only when it is full: growing may move it.
-        self._codes: NDArray[np.float32] | None = None
-
-    def write(self, slot: int, key: Key) -> None:
-        if self._codes is not None:
-            self._codes[slot] = key
-            return
-        self._index.add(key.reshape(1, -1))
-        if self._index.ntotal == self._size:
-            flat = self._faiss.rev_swig_ptr(self._index.get_xb(), self._size * self._dimension)
-            self._codes = flat.reshape(self._size, self._dimension)
-
-    def search(self, query: Key, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        similarities, slots = self._index.search(query.reshape(1, -1), count)
-        return similarities[0], slots[0]
-
-
-class NumpyRows:
-    """The same without faiss, several times slower: what remains should an index refuse to be overwritten."""
-
-    def __init__(self, dimension: int, size: int) -> None:
-        self._keys = np.zeros((size, dimension), dtype=np.float32)
-        self._count = 0
-
-    def write(self, slot: int, key: Key) -> None:
-        self._keys[slot] = key
-        self._count = max(self._count, slot + 1)
-
-    def search(self, query: Key, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        # Unlike a matrix product, einsum gives a row the same bits in whatever slot it stands.
-        similarities: NDArray[np.float32] = np.einsum("ij,j->i", self._keys[: self._count], query)
-        slots = np.argsort(-similarities, kind="stable")[:count]
-        return similarities[slots], slots.astype(np.int64)
-
-
-def overwrites_in_place(rows: _Rows, dimension: int, size: int) -> bool:
-    """Whether ``rows``, fresh and of this shape, find what was last written into each slot.
-
-    Fills and overwrites them on the way, so they are of no further use.
-    """
-    keys = np.random.default_rng(1).standard_normal((2 * size, dimension)).astype(np.float32)
-    for i, key in enumerate(keys):
-        rows.write(i % size, key)
-    expected = keys[size:] @ keys[0]
-    similarities, slots = rows.search(keys[0], size)
-    return sorted(slots.tolist()) == list(range(size)) and bool(
-        np.allclose(similarities, expected[slots], rtol=1e-4, atol=1e-4)
-    )
 
 
 class MemoryBank:
     """The last ``config.size`` episodes and an exact search among them.
 
-    Recalling changes nothing; remembering returns nothing. Slots form a ring: the oldest episode
-    gives way to the newest, one row is overwritten, nothing is rebuilt. ``engine`` names what
-    searches, ``faiss`` or ``numpy``.
+    Recalling changes no answer; remembering returns nothing. Slots form a ring: the oldest episode
+    gives way to the newest, one row is overwritten, nothing is rebuilt. Keys are ``key_share`` of a
+    similarity, shapes the rest. ``engine`` names what searches, ``faiss`` or ``numpy``.
     """
 
     def __init__(
-        self, config: MemoryConfig, *, dimension: int, interval_ms: int, exclusion_bars: int
+        self,
+        config: MemoryConfig,
+        *,
+        dimension: int,
+        interval_ms: int,
+        exclusion_bars: int,
+        key_share: float = 1.0,
     ) -> None:
         self._config = config
+        self._key_share = key_share
         self._dimension = dimension
         self._interval_ms = interval_ms
         self._exclusion_ms = exclusion_bars * interval_ms
+        size = config.size
         sound = overwrites_in_place(FaissRows(dimension, 8), dimension, 8)
         self.engine = "faiss" if sound else "numpy"
-        self._rows: _Rows = FaissRows(dimension, config.size) if sound else NumpyRows(dimension, config.size)
+        self._rows: Rows = CertifiedRows(dimension, size) if sound else NumpyRows(dimension, size)
 
-        size = config.size
+        self._shapes = np.zeros((size if key_share < 1.0 else 0, SHAPE_BARS), dtype=np.float32)
         self._start_ms = np.zeros(size, dtype=np.int64)
         self._matured_ms = np.zeros(size, dtype=np.int64)
         self._forward_return = np.zeros(size, dtype=np.float64)
+        self._volatility = np.zeros(size, dtype=np.float64)
         self._symbol = np.zeros(size, dtype=np.int32)
         self._regime = np.zeros(size, dtype=np.int32)
         self._names: list[str] = []
@@ -168,61 +116,81 @@ class MemoryBank:
         self._written = 0
         self._known: set[tuple[str, int]] = set()
         self._latest_ms = 0
-        self._return_sum = 0
+        self._move_sum = 0
+        self._size_sum = 0
         self._rises_twice = 0
 
     def __len__(self) -> int:
         return min(self._written, self._config.size)
 
+    @property
+    def compares_shapes(self) -> bool:
+        """Whether episodes need a shape, and questions their views."""
+        return self._key_share < 1.0
+
     def remember(self, episodes: Sequence[Episode]) -> None:
         """Keep episodes whose outcome is known; one already kept (by symbol and start) stays as it is.
 
-        Raises :class:`BrokenInvariant`, with nothing remembered, on a key that is not a finite
-        float32 vector of unit length, or an outcome that is not finite.
+        Raises :class:`BrokenInvariant`, with nothing remembered, on a key or shape that is not a finite
+        float32 vector of unit length, or an outcome or volatility that is not finite.
         """
         for episode in episodes:
-            _check(episode, self._dimension)
+            self._check(episode)
         for episode in episodes:
-            identity = (episode.symbol, episode.start_ms)
-            if identity not in self._known:
+            if (episode.symbol, episode.start_ms) not in self._known:
                 self._write(episode)
 
-    def recall(self, key: Key, now_ms: int, k: int | None = None) -> tuple[Neighbor, ...]:
+    def recall(
+        self,
+        key: Key,
+        now_ms: int,
+        k: int | None = None,
+        *,
+        views: Views | None = None,
+        regime: str | None = None,
+    ) -> tuple[Neighbor, ...]:
         """The ``k`` (default: ``neighbors`` of the settings) most similar episodes, nearest first.
 
-        Only those whose outcome was over at ``now_ms``, none whose moment lies within the exclusion
-        zone before it, and no two within one exclusion zone of each other, whatever their symbols:
-        of such a group the nearest stands. Fewer than ``k`` where no more exist. Equally similar ones
-        come in order of time, then symbol. Weights sum to 1.
+        Of the ``over_fetch`` times ``k`` most similar by key, those most similar all in all, where
+        ``views`` show the moment at several speeds; ``regime`` is the moment's own. Only episodes whose
+        outcome was over at ``now_ms``, none whose moment lies within the exclusion zone before it, and no
+        two within one exclusion zone of each other, whatever their symbols: of such a group the nearest
+        stands. Where fewer than ``k`` remain, four times as many are looked at, until no more exist.
+        Equally similar ones come in order of their keys' similarity, of time, then symbol. Weights sum
+        to 1.
         """
+        if self.compares_shapes and views is None:
+            raise BrokenInvariant("a memory that compares shapes was asked without one")
         wanted = self._config.neighbors if k is None else k
-        if not len(self):
-            return ()
-        fetch = min(len(self), self._config.over_fetch * wanted)
-        while True:
-            similarities, slots = self._rows.search(key, fetch)
-            if fetch < len(self):
-                # Rows as similar as the last one may have been cut off: all of them wait for more.
-                whole = similarities > similarities[-1]
-                similarities, slots = similarities[whole], slots[whole]
-            chosen = self._distinct(similarities, slots, now_ms, wanted)
-            if len(chosen) == wanted or fetch == len(self):
-                return self._neighbors(chosen, now_ms)
-            fetch = min(len(self), 4 * fetch)
+        count = self._config.over_fetch * wanted
+        while len(self):
+            similarities, slots = self._shortlist(key, now_ms, count)
+            exhausted = len(slots) < count
+            if views is not None and self.compares_shapes:
+                similarities, slots = self._by_shape(similarities, slots, views)
+            chosen = self._distinct(similarities, slots, wanted)
+            if len(chosen) == wanted or exhausted:
+                return self._neighbors(chosen, now_ms, regime)
+            count *= 4
+        return ()
 
     def base_rate(self, now_ms: int) -> BaseRate:
         """What followed all episodes whose outcome was over at ``now_ms``."""
-        moments, return_sum, rises_twice = len(self), self._return_sum, self._rises_twice
+        moments, move_sum, size_sum = len(self), self._move_sum, self._size_sum
+        rises_twice = self._rises_twice
         if now_ms < self._latest_ms:
-            for value in self._forward_return[: len(self)][self._matured_ms[: len(self)] > now_ms].tolist():
+            for slot in np.flatnonzero(self._matured_ms[: len(self)] > now_ms).tolist():
+                move = self._move(slot)
                 moments -= 1
-                return_sum -= int(value * _FRACTION)
-                rises_twice -= _rises_twice(value)
+                move_sum -= move
+                size_sum -= abs(move)
+                rises_twice -= _rises_twice(move)
         if not moments:
-            return BaseRate(moments=0, mean_return=0.0, positive_ratio=0.5)
+            return BaseRate(moments=0, mean_move=0.0, mean_size=0.0, positive_ratio=0.5)
         return BaseRate(
             moments=moments,
-            mean_return=return_sum / moments / _FRACTION,
+            mean_move=move_sum / moments / _FRACTION,
+            mean_size=size_sum / moments / _FRACTION,
             positive_ratio=rises_twice / (2 * moments),
         )
 
@@ -230,21 +198,29 @@ class MemoryBank:
         """Overwrite the oldest slot, or the next free one: the key and every field beside it."""
         slot = self._written % self._config.size
         if self._written >= self._config.size:
-            evicted = float(self._forward_return[slot])
-            self._return_sum -= int(evicted * _FRACTION)
-            self._rises_twice -= _rises_twice(evicted)
+            self._count(self._move(slot), -1)
             self._known.remove((self._names[self._symbol[slot]], int(self._start_ms[slot])))
-        self._rows.write(slot, episode.key)
+        self._rows.write(slot, episode.moment.key)
+        if self.compares_shapes:
+            self._shapes[slot] = episode.moment.shape
         self._start_ms[slot] = episode.start_ms
         self._matured_ms[slot] = episode.matured_ms
         self._forward_return[slot] = episode.forward_return
+        self._volatility[slot] = episode.moment.volatility
         self._symbol[slot] = self._id(episode.symbol)
-        self._regime[slot] = self._id(episode.regime)
+        self._regime[slot] = self._id(episode.moment.regime)
         self._known.add((episode.symbol, episode.start_ms))
-        self._return_sum += int(episode.forward_return * _FRACTION)
-        self._rises_twice += _rises_twice(episode.forward_return)
+        self._count(self._move(slot), 1)
         self._latest_ms = max(self._latest_ms, episode.matured_ms)
         self._written += 1
+
+    def _count(self, move: int, times: int) -> None:
+        self._move_sum += times * move
+        self._size_sum += times * abs(move)
+        self._rises_twice += times * _rises_twice(move)
+
+    def _move(self, slot: int) -> int:
+        return int(float(self._forward_return[slot]) / float(self._volatility[slot]) * _FRACTION)
 
     def _id(self, name: str) -> int:
         known = self._name_ids.setdefault(name, len(self._names))
@@ -252,24 +228,46 @@ class MemoryBank:
             self._names.append(name)
         return known
 
-    def _distinct(
-        self, similarities: NDArray[np.float32], slots: NDArray[np.int64], now_ms: int, wanted: int
-    ) -> list[tuple[float, int]]:
-        """Similarity and slot of the first ``wanted`` that may be recalled and lie apart in time."""
-        zone = self._exclusion_ms
-        starts = self._start_ms[slots]
-        allowed = (self._matured_ms[slots] <= now_ms) & (starts + (self._interval_ms + zone) <= now_ms)
-        similarities, starts, slots = similarities[allowed], starts[allowed], slots[allowed]
+    def _shortlist(self, key: Key, now_ms: int, count: int) -> tuple[Similarities, Slots]:
+        """The ``count`` moments most similar by key that may be recalled, the most similar first."""
+        latest_ms = now_ms - self._interval_ms - self._exclusion_ms
+        fetch = min(len(self), count + count // 4)
+        while True:
+            similarities, slots = self._rows.search(key, fetch)
+            if fetch < len(self):
+                # Rows as similar as the last one may have been cut off: all of them wait for more.
+                whole = similarities > similarities[-1]
+                similarities, slots = similarities[whole], slots[whole]
+            starts = self._start_ms[slots]
+            allowed = (self._matured_ms[slots] <= now_ms) & (starts <= latest_ms)
+            similarities, starts, slots = similarities[allowed], starts[allowed], slots[allowed]
+            if len(slots) >= count or fetch == len(self):
+                break
+            fetch = min(len(self), 4 * fetch)
         if bool((similarities[1:] == similarities[:-1]).any()):
             names = [self._names[symbol] for symbol in self._symbol[slots].tolist()]
             order = np.lexsort((names, starts, -similarities))
-            similarities, starts, slots = similarities[order], starts[order], slots[order]
+            similarities, slots = similarities[order], slots[order]
+        return similarities[:count], slots[:count]
+
+    def _by_shape(self, similarities: Similarities, slots: Slots, views: Views) -> tuple[Similarities, Slots]:
+        """The same moments by similarity of key and shape together."""
+        # Unlike a matrix product, einsum gives a row the same bits in whatever place it stands.
+        alike = np.einsum("ij,kj->ik", self._shapes[slots], views).max(axis=1, initial=-1.0)
+        share = np.float32(self._key_share)
+        together = share * similarities + (np.float32(1.0) - share) * alike
+        order = np.argsort(-together, kind="stable")
+        return together[order], slots[order]
+
+    def _distinct(self, similarities: Similarities, slots: Slots, wanted: int) -> list[tuple[float, int]]:
+        """Similarity and slot of the first ``wanted`` that lie apart in time."""
+        zone = self._exclusion_ms
         chosen: list[tuple[float, int]] = []
         # Time in stretches of one zone: a stretch holds one choice at most, and what lies too near to
         # a moment is in its own stretch or in one beside it.
         taken: dict[int, int] = {}
         for similarity, start_ms, slot in zip(
-            similarities.tolist(), starts.tolist(), slots.tolist(), strict=True
+            similarities.tolist(), self._start_ms[slots].tolist(), slots.tolist(), strict=True
         ):
             stretch = start_ms // zone
             if (
@@ -284,16 +282,20 @@ class MemoryBank:
                 break
         return chosen
 
-    def _neighbors(self, chosen: list[tuple[float, int]], now_ms: int) -> tuple[Neighbor, ...]:
+    def _neighbors(
+        self, chosen: list[tuple[float, int]], now_ms: int, regime: str | None
+    ) -> tuple[Neighbor, ...]:
         if not chosen:
             return ()
-        best = chosen[0][0]
+        config, best = self._config, chosen[0][0]
         votes = []
         for similarity, slot in chosen:
-            vote = math.exp((similarity - best) / self._config.temperature)
-            if self._config.half_life_bars:
+            vote = math.exp((similarity - best) / config.temperature)
+            if config.half_life_bars:
                 age_bars = (now_ms - self._interval_ms - int(self._start_ms[slot])) / self._interval_ms
-                vote *= 2.0 ** (-age_bars / self._config.half_life_bars)
+                vote *= 2.0 ** (-age_bars / config.half_life_bars)
+            if regime is not None and self._names[self._regime[slot]] != regime:
+                vote *= config.other_regime_weight
             votes.append(vote)
         total = sum(votes)
         return tuple(
@@ -303,22 +305,28 @@ class MemoryBank:
                 similarity=similarity,
                 weight=vote / total,
                 forward_return=float(self._forward_return[slot]),
+                volatility=float(self._volatility[slot]),
                 regime=self._names[self._regime[slot]],
             )
             for (similarity, slot), vote in zip(chosen, votes, strict=True)
         )
 
+    def _check(self, episode: Episode) -> None:
+        vectors: dict[str, tuple[Any, int]] = {"key": (episode.moment.key, self._dimension)}
+        if self.compares_shapes:
+            vectors["shape"] = (episode.moment.shape, SHAPE_BARS)
+        for name, (vector, length) in vectors.items():
+            if vector is None or vector.dtype != np.float32 or vector.shape != (length,):
+                found = "missing" if vector is None else f"{vector.dtype} {vector.shape}"
+                raise BrokenInvariant(f"a {name} is {found}, not float32 ({length},)")
+            # Written so that a NaN fails it.
+            if not abs(float(np.dot(vector, vector)) - 1.0) < 1e-3:
+                raise BrokenInvariant(
+                    f"the {name} of {episode.symbol} at {episode.start_ms} is not of unit length"
+                )
+        if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
+            raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
 
-def _rises_twice(forward_return: float) -> int:
-    return 2 if forward_return > 0.0 else 1 if forward_return == 0.0 else 0
 
-
-def _check(episode: Episode, dimension: int) -> None:
-    key: Any = episode.key
-    if key.dtype != np.float32 or key.shape != (dimension,):
-        raise BrokenInvariant(f"a key is {key.dtype} {key.shape}, not float32 ({dimension},)")
-    # Written so that a NaN fails it.
-    if not abs(float(np.dot(key, key)) - 1.0) < 1e-3:
-        raise BrokenInvariant(f"the key of {episode.symbol} at {episode.start_ms} is not of unit length")
-    if not math.isfinite(episode.forward_return):
-        raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
+def _rises_twice(move: int) -> int:
+    return 2 if move > 0 else 1 if move == 0 else 0

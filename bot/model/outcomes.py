@@ -4,32 +4,48 @@ from collections import deque
 from dataclasses import dataclass
 
 from bot.market import INTERVAL_MS, Bar
+from bot.model.calibration import Vote
 from bot.model.features import Key, log_return
+from bot.model.shape import Shape
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What is known when a bar closes, and worth remembering.
+
+    ``key`` is a float32 unit vector, ``shape`` another where shapes are compared; ``volatility`` is the
+    size of the coming bar's log return as expected. ``vote`` is what the memory said at the time, where
+    it will be held against what happens.
+    """
+
+    key: Key
+    regime: str
+    volatility: float
+    shape: Shape | None = None
+    vote: Vote | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
     """A moment and what came of it.
 
-    ``key`` is the moment's float32 unit vector, ``matured_ms`` the close of the bar that ended the
-    horizon, ``forward_return`` the log return from the moment's close to that one.
+    ``matured_ms`` is the close of the bar that ended the horizon, ``forward_return`` the log return from
+    the moment's close to that one.
     """
 
     symbol: str
     start_ms: int
     matured_ms: int
-    key: Key
-    regime: str
+    moment: Moment
     forward_return: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Moment:
+class _Waiting:
     start_ms: int
     due_start_ms: int
-    key: Key
-    regime: str
     close: float
+    moment: Moment
 
 
 class PendingOutcomes:
@@ -37,7 +53,7 @@ class PendingOutcomes:
 
     def __init__(self, horizon_bars: int) -> None:
         self._horizon_bars = horizon_bars
-        self._waiting: dict[str, deque[_Moment]] = {}
+        self._waiting: dict[str, deque[_Waiting]] = {}
         self._next_start_ms: dict[str, int] = {}
 
     def settle(self, bar: Bar) -> list[Episode]:
@@ -52,19 +68,18 @@ class PendingOutcomes:
         self._next_start_ms[bar.symbol] = bar.start_ms + INTERVAL_MS[bar.interval]
         if not waiting or waiting[0].due_start_ms != bar.start_ms:
             return []
-        moment = waiting.popleft()
+        due = waiting.popleft()
         return [
             Episode(
                 symbol=bar.symbol,
-                start_ms=moment.start_ms,
+                start_ms=due.start_ms,
                 matured_ms=bar.close_ms,
-                key=moment.key,
-                regime=moment.regime,
-                forward_return=log_return(moment.close, float(bar.close)),
+                moment=due.moment,
+                forward_return=log_return(due.close, float(bar.close)),
             )
         ]
 
-    def wait(self, bar: Bar, key: Key, regime: str) -> None:
+    def wait(self, bar: Bar, moment: Moment) -> None:
         """Let the moment at the close of ``bar``, which has just been settled with, wait."""
         due_start_ms = bar.start_ms + self._horizon_bars * INTERVAL_MS[bar.interval]
-        self._waiting[bar.symbol].append(_Moment(bar.start_ms, due_start_ms, key, regime, float(bar.close)))
+        self._waiting[bar.symbol].append(_Waiting(bar.start_ms, due_start_ms, float(bar.close), moment))

@@ -3,11 +3,12 @@ import math
 import numpy as np
 import pytest
 
+from bot.model.calibration import Belief
 from bot.model.forecast import chance_of, forecast_from
 from bot.model.memory import BaseRate
 from tests.factories import a_neighbor
 
-EVEN = BaseRate(moments=1_000, mean_return=0.0, positive_ratio=0.5)
+EVEN = BaseRate(moments=1_000, mean_move=0.0, mean_size=3.0, positive_ratio=0.5)
 
 
 def test_eight_of_ten_fair_coins_is_what_chance_does_one_time_in_nine():
@@ -45,12 +46,13 @@ def test_moments_that_lean_as_the_whole_memory_does_are_no_evidence():
 
 
 def test_a_forecast_shrinks_to_the_base_rate_by_the_effective_number_of_episodes():
-    base = BaseRate(moments=500, mean_return=-0.001, positive_ratio=0.4)
+    base = BaseRate(moments=500, mean_move=-0.1, mean_size=3.0, positive_ratio=0.4)
     neighbors = [a_neighbor(weight=0.25, forward_return=r) for r in (0.02, 0.01, 0.03, -0.02)]
-    forecast = forecast_from(neighbors, base, prior_strength=8.0)
+    forecast = forecast_from(neighbors, base, prior_strength=8.0, volatility=0.01)
     assert forecast.effective == pytest.approx(4.0)
-    assert forecast.expected_return == pytest.approx((4 * 0.01 + 8 * -0.001) / 12)
-    assert forecast.positive_ratio == pytest.approx((4 * 0.75 + 8 * 0.4) / 12)
+    assert forecast.mean_return == pytest.approx((4 * 0.01 + 8 * -0.001) / 12)
+    assert forecast.positive_ratio == forecast.vote == pytest.approx((4 * 0.75 + 8 * 0.4) / 12)
+    assert forecast.expected_return == pytest.approx(0.01 * (-0.1 + 2 * (forecast.vote - 0.4) * 3.0))
     assert forecast.return_std == pytest.approx(np.std([0.02, 0.01, 0.03, -0.02]))
     assert (forecast.base_return, forecast.base_ratio) == (-0.001, 0.4)
 
@@ -58,14 +60,41 @@ def test_a_forecast_shrinks_to_the_base_rate_by_the_effective_number_of_episodes
 def test_one_dominant_neighbour_counts_as_little_more_than_one():
     neighbors = [a_neighbor(weight=0.91, forward_return=0.02)]
     neighbors += [a_neighbor(weight=0.01, forward_return=0.02) for _ in range(9)]
-    forecast = forecast_from(neighbors, EVEN, prior_strength=8.0)
+    forecast = forecast_from(neighbors, EVEN, prior_strength=8.0, volatility=0.01)
     assert 1.0 < forecast.effective < 1.3
     assert forecast.chance > 0.5
     assert forecast.positive_ratio < 0.6
 
 
+def test_what_followed_is_measured_in_its_own_time_s_volatility_and_told_in_today_s():
+    calm = a_neighbor(weight=0.5, forward_return=0.01, volatility=0.005)
+    wild = a_neighbor(weight=0.5, forward_return=-0.04, volatility=0.04)
+    forecast = forecast_from([calm, wild], EVEN, prior_strength=0.0, volatility=0.01)
+    assert forecast.mean_return == pytest.approx(0.01 * (2.0 - 1.0) / 2)
+    assert forecast.return_std == pytest.approx(0.01 * 1.5)
+
+
+def test_a_vote_is_believed_as_far_as_its_like_have_come_true():
+    neighbors = [a_neighbor(weight=0.05, forward_return=r) for r in [0.01] * 18 + [-0.01] * 2]
+    odds = 22 / 6
+    for slope in (0.01, 0.5, 1.0, 2.0):
+        told = forecast_from(neighbors, EVEN, 8.0, 0.01, Belief(slope=slope, curve=0.0, votes=100))
+        assert told.vote == pytest.approx(22 / 28)
+        assert told.rising
+        assert told.positive_ratio == pytest.approx(odds**slope / (1 + odds**slope))
+        assert told.expected_return == pytest.approx(0.01 * 3.0 * (2 * told.positive_ratio - 1))
+
+
+def test_one_wild_outcome_does_not_outweigh_what_all_others_say():
+    neighbors = [a_neighbor(weight=0.1, forward_return=r) for r in [0.01] * 9 + [-0.5]]
+    forecast = forecast_from(neighbors, EVEN, 8.0, 0.01)
+    assert forecast.expected_return > 0.0 > forecast.mean_return
+
+
 def test_a_tie_counts_half():
     neighbors = [a_neighbor(weight=0.5, forward_return=r) for r in (0.0, 0.01)]
-    assert forecast_from(neighbors, EVEN, prior_strength=0.0).positive_ratio == pytest.approx(0.75)
+    assert forecast_from(
+        neighbors, EVEN, prior_strength=0.0, volatility=0.01
+    ).positive_ratio == pytest.approx(0.75)
     flat = [a_neighbor(weight=0.1, forward_return=0.0) for _ in range(10)]
-    assert forecast_from(flat, EVEN, prior_strength=0.0).chance == 1.0
+    assert forecast_from(flat, EVEN, prior_strength=0.0, volatility=0.01).chance == 1.0

@@ -2,10 +2,10 @@ import math
 
 import numpy as np
 
-from bot.model.outcomes import PendingOutcomes
+from bot.model.outcomes import Moment, PendingOutcomes
 from tests.factories import a_bar
 
-KEY = np.array([1.0, 0.0], dtype=np.float32)
+MOMENT = Moment(key=np.array([1.0, 0.0], dtype=np.float32), regime="up/calm", volatility=0.01)
 
 
 def settled(pending, bars):
@@ -13,7 +13,7 @@ def settled(pending, bars):
     answers = []
     for bar in bars:
         answers.append(pending.settle(bar))
-        pending.wait(bar, KEY, "up/calm")
+        pending.wait(bar, MOMENT)
     return answers
 
 
@@ -25,7 +25,7 @@ def test_a_moment_is_settled_at_the_close_that_ends_its_horizon_and_not_before()
     assert episode.start_ms == bars[0].start_ms
     assert episode.matured_ms == bars[3].close_ms
     assert episode.forward_return == math.log(110 / 100)
-    assert episode.regime == "up/calm"
+    assert episode.moment is MOMENT
 
 
 def test_a_ramp_gives_each_moment_the_same_sum_of_returns():
@@ -53,7 +53,7 @@ def test_bars_without_a_moment_leave_the_others_in_step():
     for i, bar in enumerate(bars):
         found += pending.settle(bar)
         if i % 2 == 0:
-            pending.wait(bar, KEY, "up/calm")
+            pending.wait(bar, MOMENT)
     assert [(e.start_ms, e.matured_ms) for e in found] == [
         (bars[0].start_ms, bars[2].close_ms),
         (bars[2].start_ms, bars[4].close_ms),

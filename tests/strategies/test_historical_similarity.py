@@ -1,6 +1,7 @@
 import pytest
 
 from bot.errors import ConfigError
+from bot.model.calibration import Belief
 from bot.model.features import FeatureWindow
 from bot.model.forecast import forecast_from
 from bot.model.memory import BaseRate
@@ -13,15 +14,15 @@ COSTS = Costs(taker_fee=0.00055, half_spread=0.0001, slippage=0.0001)
 FLAT = a_position("0", "0")
 
 
-def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5):
+def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5, belief=None):
     """A recollection of so many equal votes for a rise and for a fall."""
     count = rose + fell
     outcomes = [size] * rose + [-(fall or size)] * fell
     neighbors = [
         a_neighbor(weight=1 / count, forward_return=outcome, similarity=similarity) for outcome in outcomes
     ]
-    base = BaseRate(moments=1_000, mean_return=0.0, positive_ratio=base_ratio)
-    return a_recollection(*neighbors, forecast=forecast_from(neighbors, base, prior_strength=8.0))
+    base = BaseRate(moments=1_000, mean_move=0.0, mean_size=size / 0.01, positive_ratio=base_ratio)
+    return a_recollection(*neighbors, forecast=forecast_from(neighbors, base, 8.0, 0.01, belief))
 
 
 def decide(recollection, *, position=FLAT, bars_held=0, costs=COSTS, **config):
@@ -95,6 +96,18 @@ def test_a_gain_below_the_costs_is_not_taken_and_funding_is_a_cost():
 def test_confidence_below_the_threshold_is_a_hold():
     signal = decide(moments(18, 2), confidence_threshold=0.8)
     assert (signal.action, gate(signal)) == ("hold", "confidence")
+
+
+def test_a_vote_whose_like_have_not_come_true_is_not_followed_and_the_figures_are_kept():
+    doubted = decide(moments(18, 2, size=0.03, belief=Belief(slope=0.2, curve=0.0, votes=400)))
+    assert (doubted.action, gate(doubted)) == ("hold", "confidence")
+    assert doubted.confidence == doubted.positive_ratio == pytest.approx(0.565, abs=1e-3)
+    assert doubted.reason.endswith("such votes come true in 56%, 60% is asked for")
+    assert doubted.detail["belief"] == {"slope": 0.2, "curve": 0.0, "votes": 400}
+    assert doubted.detail["vote"] == pytest.approx(22 / 28)
+    believed = decide(moments(18, 2, belief=Belief(slope=1.5, curve=0.0, votes=400)))
+    assert believed.action == "long"
+    assert believed.confidence > 22 / 28
 
 
 def test_what_all_moments_do_is_no_signal():

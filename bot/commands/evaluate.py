@@ -1,0 +1,265 @@
+"""``evaluate``: what the model and the bot are worth, on bars beside baselines or on generated markets."""
+
+import argparse
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bot import logs
+from bot.assembly import build_trader, find_checkpoint, load_strategy
+from bot.commands.data_files import check_data
+from bot.commands.progress import Progress
+from bot.config import Config
+from bot.errors import ConfigError, InputError
+from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketStudy, study_markets
+from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
+from bot.evaluation.report import bars_page, market_page
+from bot.evaluation.walk_forward import BarsReport, Costs, examine
+from bot.market import Bar, Instrument
+from bot.model.memory import MemoryConfig
+from bot.model.similarity import SimilarityModel
+from bot.store import bars as bar_store
+from bot.store.database import Database, utc_text
+from bot.synthetic import PRESETS, SyntheticMarket
+from bot.trader import Opening
+from bot.trading.ledger import Ledger
+
+REPORT, FIGURES, TRIALS = "report.md", "report.json", "trials.json"
+
+_BASIS_POINT = 1e-4
+_QUICK_SCORED = 1_500
+
+
+class Evaluated(Struct, frozen=True, kw_only=True):
+    """``report.json``: the configuration in force, and what was found on bars or on generated markets."""
+
+    config: dict[str, object]
+    seconds: float
+    report: BarsReport | MarketReport
+
+
+async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
+    """Evaluate, write the report's files, and say where they are."""
+    logs.configure(config.log)
+    began = time.monotonic()
+    out = Path(args.out)
+    if args.market is None:
+        for option in ("seeds", "market_bars"):
+            if getattr(args, option) is not None:
+                raise ConfigError(f"--{option.replace('_', '-')} belongs to --market few, hard, none or base")
+        name = ""
+        on_bars = await _on_bars(args, config, strategies, out)
+        report: BarsReport | MarketReport = on_bars
+        page = bars_page(on_bars)
+    else:
+        if args.data:
+            raise ConfigError("--market generates its bars; leave out --data")
+        name = f"market-{args.market}-"
+        on_markets = _on_markets(args, config, strategies)
+        report, page = on_markets, market_page(on_markets)
+    seconds = round(time.monotonic() - began, 1)
+    evaluated = Evaluated(config=json.loads(msgspec.json.encode(config)), seconds=seconds, report=report)
+    encoded = msgspec.json.encode(evaluated)
+    markdown, charts = page
+    _write(out, {f"{name}{REPORT}": markdown, f"{name}{FIGURES}": encoded.decode(), **charts})
+    if args.json:
+        print(encoded.decode())
+    else:
+        print(_told(report))
+        print(f"report: {out / (name + REPORT)}, figures: {out / (name + FIGURES)} ({seconds:,.0f} s)")
+    return 0
+
+
+async def _on_bars(
+    args: argparse.Namespace, config: Config, strategies: Mapping[str, str], out: Path
+) -> BarsReport:
+    bars, config = await _bars(args, config)
+    risk, broker = config.risk, config.broker
+    protocol = Protocol(
+        trials=_count_trial(out, config, bars) + args.trials,
+        quantile_trees=args.quantile_trees,
+    )
+    if args.quick:
+        longest = max(map(len, bars.values()))
+        protocol = replace(
+            protocol,
+            folds=2,
+            sizes=protocol.sizes[:1],
+            every=max(1, int(protocol.test_share * longest) // _QUICK_SCORED),
+        )
+    if args.every is not None:
+        protocol = replace(protocol, every=args.every)
+    instruments = {
+        symbol: Instrument(symbol=symbol, category=config.run.category, funding_interval_minutes=0)
+        for symbol in bars
+    }
+    with Progress() as progress:
+        report = examine(
+            bars,
+            protocol,
+            make_model=_model_maker(config),
+            make_trader=_trader_maker(config, strategies, instruments),
+            memory=config.memory,
+            horizon_bars=config.strategy.horizon_bars,
+            costs=Costs(
+                turn=float(broker.taker_fee)
+                + float(broker.half_spread_bps + broker.slippage_bps) * _BASIS_POINT,
+                fraction=float(risk.position_fraction),
+            ),
+            progress=progress,
+        )
+    return replace(report, warnings=_seen(config, bars, protocol))
+
+
+async def _bars(args: argparse.Namespace, config: Config) -> tuple[dict[str, list[Bar]], Config]:
+    """The bars to judge by symbol, and the configuration that goes with them."""
+    if args.data:
+        files = check_data(args.data, args.symbol, args.interval)
+        return files.bars(), files.applied_to(config)
+    path = config.database_path("backtest")
+    if not path.exists():
+        raise InputError(f"{path} does not exist: fetch or import bars, or name files with --data")
+    async with Database.open(path, readonly=True) as database:
+        bars = {
+            symbol: [bar async for bar in bar_store.load_bars(database, (symbol,), config.run.interval)]
+            for symbol in sorted(config.run.symbols)
+        }
+    for symbol, each in bars.items():
+        if not each:
+            raise InputError(f"{path} holds no bars of {symbol} at interval {config.run.interval}")
+    return bars, config
+
+
+def _on_markets(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> MarketReport:
+    horizon_bars = PRESETS[args.market].drift_bars
+    config = replace(
+        config,
+        run=replace(config.run, symbols=(SYMBOL,), interval=INTERVAL),
+        strategy=replace(config.strategy, horizon_bars=horizon_bars),
+    )
+    study = MarketStudy(
+        market=args.market,
+        seeds=_seeds(args.seeds or "11-18"),
+        bars=args.market_bars or (20_000 if args.quick else 90_000),
+        sizes=(2_000,) if args.quick else (2_000, 8_000, 32_000),
+        trades=not args.quick,
+    )
+
+    def trader_of(market: SyntheticMarket) -> TraderMaker:
+        return _trader_maker(config, strategies, {SYMBOL: market.instrument(SYMBOL)})
+
+    def plain(memory: MemoryConfig) -> SimilarityModel:
+        return SimilarityModel(
+            replace(memory, key_share=1.0, calibration_bars=0), interval=INTERVAL, horizon_bars=horizon_bars
+        )
+
+    with Progress() as progress:
+        return study_markets(
+            study, (_model_maker(config), plain, trader_of), config.memory, horizon_bars, progress
+        )
+
+
+def _model_maker(config: Config) -> ModelMaker:
+    """Models of the configured encoder, which all share the keys that it has worked out."""
+    checkpoint = find_checkpoint(config)
+    encoder = None if checkpoint is None else KeptKeys(checkpoint.encoder)
+    return lambda memory: SimilarityModel(
+        memory, interval=config.run.interval, horizon_bars=config.strategy.horizon_bars, encoder=encoder
+    )
+
+
+def _trader_maker(
+    config: Config, strategies: Mapping[str, str], instruments: Mapping[str, Instrument]
+) -> TraderMaker:
+    opening = Opening(
+        ledger=Ledger(config.broker.starting_cash).snapshot(),
+        open_orders=(),
+        next_signal_id=1,
+        next_order_id=1,
+        next_fill_id=1,
+    )
+    return lambda: build_trader(config, load_strategy(config, strategies), instruments, opening, quotes=False)
+
+
+def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> list[str]:
+    """Sentences on bars to be forecast that the checkpoint was trained or validated on."""
+    checkpoint = find_checkpoint(config)
+    sentences = []
+    for part in () if checkpoint is None else (*checkpoint.card.trained_on, *checkpoint.card.validated_on):
+        each = bars.get(part.symbol)
+        if each is None or each[0].interval != part.interval:
+            continue
+        test_ms = each[len(each) - int(protocol.test_share * len(each))].start_ms
+        if part.last_start_ms >= test_ms and part.first_start_ms <= each[-1].start_ms:
+            sentences.append(
+                f"the encoder has seen the shapes of {part.symbol} bars until "
+                f"{utc_text(part.last_start_ms)}, though no outcome; train one on earlier bars (train --to) "
+                "to be sure"
+            )
+    return sentences
+
+
+def _count_trial(out: Path, config: Config, bars: Mapping[str, list[Bar]]) -> int:
+    """How many different configurations were evaluated on these bars into this folder, this one included."""
+    path = out / TRIALS
+    tried: dict[str, list[str]] = {}
+    if path.exists():
+        try:
+            tried = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
+        except msgspec.DecodeError as error:
+            raise InputError(f"{path}: {error}; remove it to count trials anew") from error
+    data = ",".join(f"{symbol}:{each[0].start_ms}-{each[-1].start_ms}" for symbol, each in bars.items())
+    judged = replace(config, log=type(config.log)(), run=replace(config.run, database="", recordings=""))
+    digest = hashlib.sha256(msgspec.json.encode(judged)).hexdigest()[:16]
+    known = tried.setdefault(data, [])
+    if digest not in known:
+        known.append(digest)
+        _write(out, {TRIALS: json.dumps(tried, indent=1)})
+    return len(known)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """``11-18`` or ``11,13`` as numbers."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if found is None or (found[2] and int(found[2]) < int(found[1])):
+            raise ConfigError(f"--seeds {text}: seeds are written 11-18 or 11,12,15")
+        seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
+    return tuple(dict.fromkeys(seeds))
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {folder}: {error.strerror}") from error
+
+
+def _told(report: BarsReport | MarketReport) -> str:
+    """The outcome in a few lines."""
+    if isinstance(report, MarketReport):
+        lines = [
+            f"{each.method:<34}{each.all.value:+.3f} ± {each.all.standard_error:.3f}   "
+            f"novel {each.novel.value:+.3f}   {report.share_of_ceiling[each.method]:.2f} of the ceiling"
+            for each in report.across
+        ]
+        return "\n".join(lines)
+    lines = [
+        f"{each.symbol} {each.method:<34}{each.ic.value:+.3f} [{each.ic.low:+.3f}, {each.ic.high:+.3f}]"
+        for each in report.skill
+        if each.horizon_bars == report.horizon_bars
+    ]
+    bot = report.earnings[0]
+    lines += [f"note: {warning}" for warning in report.warnings]
+    lines.append(f"IC {report.horizon_bars} bars ahead; the bot's net return {bot.net_return:+.2%}")
+    return "\n".join(lines)

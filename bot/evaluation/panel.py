@@ -1,0 +1,88 @@
+"""One symbol's bars as arrays, one row a bar: what was knowable at its close, and what came after it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.market import Bar
+from bot.model.features import FEATURES, FeatureWindow, feature_row
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Rows = NDArray[np.float32]
+
+LAGS = 48
+"""Last returns over their volatilities in each row of inputs."""
+
+INPUT_LAGS = 24
+"""Of those, how many a regression is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Figures of ``n`` bars, ascending; NaN where too few unbroken bars came before.
+
+    ``volatility`` is what the close's holder expects of the next bar's log return. ``inputs`` (n x 32)
+    are the bar's features and its last 24 returns over volatility, ``window`` (n x 48) the last 48 of
+    those. ``unbroken`` counts the bars that directly follow one another up to this one.
+    """
+
+    symbol: str
+    start_ms: Ints
+    log_close: Floats
+    volatility: Floats
+    inputs: Rows
+    window: Rows
+    unbroken: Ints
+
+    def __len__(self) -> int:
+        return len(self.start_ms)
+
+    def outcome(self, horizon_bars: int) -> Floats:
+        """Log return over the next ``horizon_bars`` over the volatility expected of them.
+
+        NaN where a gap or the end comes first.
+        """
+        n = len(self)
+        moved = np.full(n, np.nan)
+        if n > horizon_bars:
+            moved[:-horizon_bars] = self.log_close[horizon_bars:] - self.log_close[:-horizon_bars]
+            whole = self.unbroken[horizon_bars:] > horizon_bars
+            moved[:-horizon_bars][~whole] = np.nan
+        return np.asarray(moved / self.scale(horizon_bars))
+
+    def scale(self, horizon_bars: int) -> Floats:
+        """The volatility expected of the next ``horizon_bars`` log returns together."""
+        return np.asarray(self.volatility * np.sqrt(horizon_bars))
+
+
+def panel_of(bars: Sequence[Bar]) -> Panel:
+    """The panel of one symbol's bars, ascending, through the bot's own window."""
+    n = len(bars)
+    window = FeatureWindow()
+    volatility = np.full(n, np.nan)
+    features = np.full((n, len(FEATURES)), np.nan, np.float32)
+    lags = np.full((n, LAGS), np.nan, np.float32)
+    unbroken = np.ones(n, np.int64)
+    next_start_ms = -1
+    for i, bar in enumerate(bars):
+        if bar.start_ms == next_start_ms:
+            unbroken[i] = unbroken[i - 1] + 1
+        next_start_ms = bar.close_ms
+        window.push(bar)
+        scaled = window.scaled_returns(LAGS)
+        row = feature_row(window)
+        known = window.volatility()
+        if len(scaled) == LAGS and row is not None and known is not None:
+            volatility[i], features[i], lags[i] = known, row, scaled
+    return Panel(
+        symbol=bars[0].symbol,
+        start_ms=np.array([bar.start_ms for bar in bars], np.int64),
+        log_close=np.log(np.array([float(bar.close) for bar in bars])),
+        volatility=volatility,
+        inputs=np.hstack((features, lags[:, -INPUT_LAGS:])),
+        window=lags,
+        unbroken=unbroken,
+    )

@@ -1,0 +1,332 @@
+"""What an evaluation found, as Markdown and charts for people."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from math import isfinite
+
+from bot.evaluation.earnings import Earnings
+from bot.evaluation.ground_truth import MEMORY as MARKET_MEMORY
+from bot.evaluation.ground_truth import PLAIN, MarketReport
+from bot.evaluation.metrics import Interval
+from bot.evaluation.plots import Line, Mark, interval_chart, line_chart
+from bot.evaluation.walk_forward import BarsReport, Calibrated
+from bot.trading.performance import Estimate
+from bot.trading.reliability import Reliability
+
+Page = tuple[str, dict[str, str]]
+"""Markdown, and the charts that it shows: file name to SVG."""
+
+_DAY = "%Y-%m-%d"
+
+
+def bars_page(report: BarsReport) -> Page:
+    """The report of an evaluation on bars."""
+    h = report.horizon_bars
+    charts = {
+        f"ic-{symbol}.svg": interval_chart(
+            f"{symbol}: information coefficient, {h} bars ahead",
+            [
+                Mark(name=each.method, value=each.ic.value, low=each.ic.low, high=each.ic.high)
+                for each in report.skill
+                if each.symbol == symbol and each.horizon_bars == h
+            ],
+        )
+        for symbol in _symbols(report)
+    }
+    charts["memory-size.svg"] = line_chart(
+        "Memory size against skill",
+        "moments remembered",
+        f"IC {h} bars ahead",
+        [
+            Line(
+                name=symbol,
+                points=[
+                    (size, skill.ic.value)
+                    for size, skills in sorted(report.sizes.items())
+                    for skill in skills
+                    if skill.symbol == symbol
+                ],
+            )
+            for symbol in _symbols(report)
+        ],
+        log_x=True,
+    )
+    charts["calibration.svg"] = line_chart(
+        "Probability of a rise: stated and seen",
+        "stated",
+        "share that rose",
+        [Line(name="perfect", points=[(0.0, 0.0), (1.0, 1.0)])]
+        + [
+            Line(name=each.symbol, points=_reliability_points(each.reliability))
+            for each in report.calibration
+        ],
+    )
+    parts = [
+        "# Evaluation on bars",
+        f"Interval {report.interval}, the bot's own horizon {h} bars. Weights are frozen in each of "
+        f"{report.protocol.folds} folds, the memory is online: a moment can be recalled once its outcome is over. "
+        "IC is the correlation of forecast and outcome; outcomes are log returns over the volatility that "
+        "was expected of them. [ ] is the 95 % interval of a block bootstrap.",
+        _table(
+            ("symbol", "bars", "gaps", "from", "forecast from", "to", "scored"),
+            [
+                (
+                    each.symbol,
+                    f"{each.bars:,}",
+                    str(each.gaps),
+                    _day(each.first_ms),
+                    _day(each.test_ms),
+                    _day(each.last_ms),
+                    f"{each.scored:,}",
+                )
+                for each in report.stretches
+            ],
+        ),
+        *(f"**Note:** {warning}." for warning in report.warnings),
+        "## Forecasts of the mean",
+        *(_skill_table(report, symbol) for symbol in _symbols(report)),
+        *(f"![IC of {symbol}](ic-{symbol}.svg)" for symbol in _symbols(report)),
+        "Differences on the same bars:",
+        _table(
+            ("symbol", "horizon", "forecast", "less", "IC"),
+            [
+                (each.symbol, str(each.horizon_bars), each.method, each.rival, _signed(each.ic))
+                for each in report.gains
+            ],
+        ),
+        f"## The memory's vote by similarity of the nearest moment, {h} bars ahead",
+        _table(
+            ("symbol", "similarity", "bars", "IC"),
+            [
+                (each.symbol, f"{each.low:.2f} to {each.high:.2f}", str(each.bars), _signed(each.ic))
+                for each in report.tenths
+            ],
+        ),
+        "## Memory size against skill",
+        _table(
+            ("moments", *_symbols(report)),
+            [
+                (f"{size:,}", *(_signed(skill.ic) for skill in skills))
+                for size, skills in sorted(report.sizes.items())
+            ],
+        ),
+        "![Memory size against skill](memory-size.svg)",
+        "## Forecast distributions",
+        "CRPS of 19 quantiles, in units of the expected volatility; lower is better. The gain is over the "
+        "EWMA-volatility empirical distribution.",
+        _table(
+            ("symbol", "horizon", "distribution", "CRPS", "gain", "in its 90 %"),
+            [
+                (
+                    each.symbol,
+                    str(each.horizon_bars),
+                    each.method,
+                    f"{each.crps:.4f}",
+                    _percent(each.gain),
+                    f"{each.covered:.1%}",
+                )
+                for each in report.density
+            ],
+        ),
+        _table(
+            ("symbol", "horizon", "distribution", "over", "gain"),
+            [
+                (each.symbol, str(each.horizon_bars), each.method, each.rival, _percent(each.gain))
+                for each in report.density_gains
+            ],
+        ),
+        "## Calibration",
+        f"The stated probability of a rise within {h} bars, over forecasts that do not overlap.",
+        _table(
+            ("symbol", "forecasts", "ECE", "a true forecast's 95 %", "Brier", "gain over base rate"),
+            [_calibration_row(each) for each in report.calibration],
+        ),
+        "![Calibration](calibration.svg)",
+        *(_reliability_table(each.symbol, each.reliability) for each in report.calibration),
+        "## Signals",
+        f"Of {report.signals.bars:,} bars, {_share(report.signals.forecast, report.signals.bars)} had a "
+        f"forecast and {_share(report.signals.signalled, report.signals.bars)} a signal. Gates: "
+        + ", ".join(
+            f"{gate or 'none'} {_share(count, report.signals.bars)}"
+            for gate, count in sorted(report.signals.gates.items(), key=lambda item: -item[1])
+        )
+        + ".",
+        _reliability_table("signals", report.signals.claims),
+        "## What it earned",
+        "After fees, spread and slippage, without funding (bars hold no rates). Rules beside the bot hold the "
+        f"same share of the equity for {h} bars at a time. PSR is the probability that the Sharpe ratio is above 0, "
+        f"DSR that it is above what the luckiest of {report.protocol.trials} trials shows by chance.",
+        _earnings_table(report.earnings),
+        *(
+            f"{symbol}: the bot's positions, begun at other times, earned at least as much before costs in "
+            f"{luck:.1%} of 1,000 draws."
+            for symbol, luck in report.luck.items()
+            if luck is not None
+        ),
+        *(["## Left out", *(f"- {reason}" for reason in report.left_out)] if report.left_out else []),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n", charts
+
+
+def market_page(report: MarketReport) -> Page:
+    """The report of a study on generated markets."""
+    study = report.study
+    name = f"market-{study.market}-size.svg"
+    chart = line_chart(
+        f"Memory size against skill, market {study.market}",
+        "moments remembered",
+        "trigger IC",
+        [
+            Line(
+                name="mean of seeds",
+                points=[(size, each.value) for size, each in sorted(report.sizes.items())],
+            )
+        ],
+        log_x=True,
+    )
+    parts = [
+        f"# Evaluation on generated markets: {study.market}",
+        f"{len(study.seeds)} markets (seeds {', '.join(map(str, study.seeds))}) of {study.bars:,} bars, judged on "
+        "the last 30 % at the bars shortly after a motif's end. IC is the correlation with the realised outcome; "
+        "the last column is the correlation with the direction that belongs to the motif. Means over markets "
+        "± one standard error.",
+        _table(
+            ("", "IC, all", "known motifs", "novel motifs", "share of ceiling", "direction"),
+            [
+                (
+                    each.method, _estimate(each.all), _estimate(each.known), _estimate(each.novel),
+                    f"{report.share_of_ceiling[each.method]:.2f}", _estimate(each.direction),
+                )
+                for each in report.across
+            ],
+        ),
+        "Market by market:",
+        _table(
+            ("", "less", "IC, all", "known", "novel", "better in"),
+            [
+                (
+                    each.method, each.rival, _estimate(each.all), _estimate(each.known),
+                    _estimate(each.novel), f"{each.won} of {len(study.seeds)}",
+                )
+                for each in report.paired
+            ],
+        ),
+        "## Memory size against skill",
+        _table(
+            ("moments", "IC"),
+            [(f"{size:,}", _estimate(each)) for size, each in sorted(report.sizes.items())],
+        ),
+        f"![Memory size against skill]({name})",
+        "## Each market",
+        _table(
+            ("seed", "triggers", "precision", "of plain windows", "bars with a signal", "hit", "stated",
+             "ECE", "a true forecast's 95 %", "net return", "Sharpe"),
+            [
+                (
+                    str(each.seed), str(each.triggers), _ratio(each.precision.get(MARKET_MEMORY)),
+                    _ratio(each.precision.get(PLAIN)), _ratio(each.signalled, 4), _ratio(each.hit_rate),
+                    _ratio(each.stated), _ratio(each.calibration_error), _ratio(each.calibrated_limit),
+                    "-" if each.earnings is None else f"{each.earnings.net_return:+.1%}",
+                    "-" if each.earnings is None else _sharpe(each.earnings),
+                )
+                for each in report.seeds
+            ],
+        ),
+        *report.notes,
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n", {name: chart}
+
+
+def _symbols(report: BarsReport) -> list[str]:
+    return [each.symbol for each in report.stretches]
+
+
+def _skill_table(report: BarsReport, symbol: str) -> str:
+    horizons = sorted({each.horizon_bars for each in report.skill})
+    mine = {(each.method, each.horizon_bars): each for each in report.skill if each.symbol == symbol}
+    methods = list(dict.fromkeys(method for method, _ in mine))
+    rows = []
+    for method in methods:
+        cells = [method]
+        for h in horizons:
+            skill = mine.get((method, h))
+            cells.append("-" if skill is None else f"{_signed(skill.ic)} ({skill.rank_ic.value:+.3f})")
+        rows.append(tuple(cells))
+    return _table((f"{symbol}: IC (rank IC)", *(f"{h} bars" for h in horizons)), rows)
+
+
+def _calibration_row(each: Calibrated) -> tuple[str, ...]:
+    return (
+        each.symbol, str(each.forecasts), f"{each.error:.3f}", f"{each.limit:.3f}",
+        f"{each.brier.value:.4f}", _percent(each.brier_gain),
+    )  # fmt: skip
+
+
+def _reliability_table(name: str, reliability: Reliability) -> str:
+    return _table(
+        (f"{name}: stated", "claims", "mean stated", "came true", "95 %"),
+        [
+            (
+                f"{each.low:.1f} to {each.high:.1f}", str(each.claims), f"{each.mean_confidence:.3f}",
+                f"{each.share_right:.3f}", f"{each.share_low:.3f} to {each.share_high:.3f}",
+            )
+            for each in reliability.bins
+        ],
+    )  # fmt: skip
+
+
+def _reliability_points(reliability: Reliability) -> list[tuple[float, float]]:
+    return [(each.mean_confidence, each.share_right) for each in reliability.bins]
+
+
+def _earnings_table(earnings: Sequence[Earnings]) -> str:
+    return _table(
+        ("", "net return", "costs", "deepest fall", "Sharpe", "PSR", "DSR", "trades", "exposure"),
+        [
+            (
+                each.name, f"{each.net_return:+.1%}", f"{each.costs:.1%}", f"{each.max_drawdown:.1%}",
+                _sharpe(each), _ratio(each.probabilistic), _ratio(each.deflated), str(each.trades),
+                f"{each.exposure:.0%}",
+            )
+            for each in earnings
+        ],
+    )  # fmt: skip
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; nothing without rows."""
+    if not rows:
+        return ""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:+.2f} % [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
+
+
+def _estimate(estimate: Estimate) -> str:
+    if not isfinite(estimate.standard_error):
+        return f"{estimate.value:+.3f}"
+    return f"{estimate.value:+.3f} ± {estimate.standard_error:.3f}"
+
+
+def _sharpe(earnings: Earnings) -> str:
+    each = earnings.sharpe
+    return "-" if each is None else f"{each.value:+.2f} ± {each.standard_error:.2f}"
+
+
+def _ratio(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count / total:.1%}" if total else "-"
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime(_DAY)

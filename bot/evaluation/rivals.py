@@ -1,0 +1,205 @@
+"""Forecasts that a memory must beat, and two that cheat so that a leak is known when it is seen.
+
+Each gives one figure a queried bar, in units of the volatility expected of the horizon. What is fitted is
+fitted once a fold on rows whose outcome was over when the fold began; what is recalled is recalled online.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.evaluation.panel import Panel
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Rows = NDArray[np.float32]
+
+Knows = Literal["past", "unmatured", "future"]
+"""What a recall may see: outcomes that were over; also those still running; also moments yet to come."""
+
+_BLOCK = 256
+_OVER_FETCH = 8
+_MOMENTUM_BARS = 24
+_RIDGE = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Rows ``first`` to before ``end`` are forecast by weights fitted to what was over before ``first``."""
+
+    first: int
+    end: int
+
+
+def folds_of(first: int, end: int, count: int) -> list[Fold]:
+    """The rows from ``first`` to before ``end`` in ``count`` nearly equal folds, ascending."""
+    edges = np.linspace(first, end, count + 1).astype(int).tolist()
+    return [Fold(begin, stop) for begin, stop in pairwise(edges) if stop > begin]
+
+
+def momentum(panel: Panel, queries: Ints) -> Floats:
+    """The mean of the last 24 returns over volatility."""
+    return np.asarray(panel.window[queries, -_MOMENTUM_BARS:].mean(axis=1), np.float64)
+
+
+def reversal(panel: Panel, queries: Ints) -> Floats:
+    """The last return over volatility, turned round."""
+    return np.asarray(-panel.window[queries, -1], np.float64)
+
+
+def noise(queries: Ints, seed: int) -> Floats:
+    """Random forecasts: what luck alone looks like."""
+    return np.random.default_rng(seed).standard_normal(len(queries))
+
+
+def window_keys(panel: Panel) -> Rows:
+    """The last 48 returns over volatility as unit vectors; NaN rows where they are not known."""
+    return _unit(panel.window)
+
+
+def path_keys(panel: Panel) -> Rows:
+    """The path of the log price over the last 48 bars, its mean taken out, as unit vectors."""
+    paths = np.cumsum(panel.window, axis=1)
+    return _unit(paths - paths.mean(axis=1, keepdims=True))
+
+
+def _unit(rows: Rows) -> Rows:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.where(norms > 0, norms, np.nan), np.float32)
+
+
+def nearest_mean(
+    keys: Rows,
+    outcome: Floats,
+    queries: Ints,
+    *,
+    neighbors: int,
+    matured_bars: int,
+    zone_bars: int,
+    temperature: float,
+    knows: Knows = "past",
+) -> Floats:
+    """The similarity-weighted mean outcome of each query's nearest distinct rows, by an exact scan.
+
+    Rows count as distinct ``zone_bars`` apart, from each other and from the query; outcomes are over
+    ``matured_bars`` later. 0 where nothing may be recalled. What cheats also sees the query's own
+    surroundings, all but the query itself.
+    """
+    usable = np.isfinite(keys).all(axis=1) & np.isfinite(outcome)
+    stored = np.flatnonzero(usable)
+    matrix = np.ascontiguousarray(keys[stored])
+    result = np.zeros(len(queries))
+    fetch = min(len(stored), _OVER_FETCH * neighbors)
+    wait = max(matured_bars, zone_bars) if knows == "past" else 1
+    for begin in range(0, len(queries), _BLOCK):
+        block = queries[begin : begin + _BLOCK]
+        # Only rows before the block's last query can matter, unless the future is allowed.
+        reach = len(stored) if knows == "future" else int(np.searchsorted(stored, block[-1] - wait, "right"))
+        if not reach:
+            continue
+        scores = np.nan_to_num(keys[block]) @ matrix[:reach].T
+        limit = np.searchsorted(stored, block - wait, "right")
+        for i, query in enumerate(block.tolist()):
+            row = scores[i]
+            if knows == "future":
+                row = np.where(stored == query, -np.inf, row)
+                end = reach
+            else:
+                end = int(limit[i])
+                row = row[:end]
+            if not end:
+                continue
+            few = min(fetch, end)
+            top = np.argpartition(row, end - few)[end - few :]
+            top = top[np.argsort(-row[top], kind="stable")]
+            chosen = _distinct(stored[top].tolist(), neighbors, zone_bars)
+            similarity = row[top][chosen]
+            weight = np.exp((similarity - similarity[0]) / temperature)
+            result[begin + i] = weight @ outcome[stored[top[chosen]]] / weight.sum()
+    return result
+
+
+def _distinct(times: list[int], wanted: int, zone: int) -> list[int]:
+    """Places of the first ``wanted`` times that keep a zone's distance from all chosen before."""
+    chosen: list[int] = []
+    taken: dict[int, int] = {}
+    for place, time in enumerate(times):
+        stretch = time // zone
+        if (
+            stretch in taken
+            or time - taken.get(stretch - 1, time - zone) < zone
+            or taken.get(stretch + 1, time + zone) - time < zone
+        ):
+            continue
+        taken[stretch] = time
+        chosen.append(place)
+        if len(chosen) == wanted:
+            break
+    return chosen
+
+
+Fit = Callable[[Rows, Floats], Callable[[Rows], Floats]]
+"""Inputs and outcomes to a function from inputs to forecasts."""
+
+
+def fitted(
+    panel: Panel, outcome: Floats, horizon_bars: int, folds: list[Fold], queries: Ints, fit: Fit
+) -> Floats:
+    """Forecasts of one fit a fold, each to the rows whose outcome was over when its fold began."""
+    known = np.isfinite(outcome) & np.isfinite(panel.inputs).all(axis=1)
+    parts = []
+    for fold in folds:
+        train = np.flatnonzero(known[: max(0, fold.first - horizon_bars)])
+        asked = queries[(queries >= fold.first) & (queries < fold.end)]
+        parts.append(fit(panel.inputs[train], outcome[train])(panel.inputs[asked]))
+    return np.concatenate(parts)
+
+
+def ridge(inputs: Rows, outcome: Floats) -> Callable[[Rows], Floats]:
+    """Linear regression of standardised inputs, shrunk by the weight of 100 rows."""
+    mean, spread = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
+    x = ((inputs - mean) / spread).astype(np.float64)
+    level = float(outcome.mean())
+    weights = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (outcome - level))
+
+    def forecast(asked: Rows) -> Floats:
+        return np.asarray(((asked - mean) / spread).astype(np.float64) @ weights + level)
+
+    return forecast
+
+
+def lightgbm_missing() -> str:
+    """Why there are no rows of LightGBM, in words; empty where it is installed."""
+    try:
+        import_module("lightgbm")
+    except ImportError:
+        return "lightgbm is not installed (pip install lightgbm)"
+    return ""
+
+
+def lightgbm(inputs: Rows, outcome: Floats, *, level: float | None = None) -> Callable[[Rows], Floats]:
+    """Boosted trees: the mean, or with ``level`` that quantile. The same bits on every run."""
+    trees = import_module("lightgbm")
+    settings = {
+        "objective": "l2" if level is None else "quantile",
+        "num_leaves": 15,
+        "learning_rate": 0.05,
+        "min_data_in_leaf": 200,
+        "feature_fraction": 0.7,
+        "bagging_fraction": 0.7,
+        "bagging_freq": 1,
+        "seed": 1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+    if level is not None:
+        settings["alpha"] = level
+    booster = trees.train(settings, trees.Dataset(inputs, outcome), num_boost_round=80)
+    return lambda asked: np.asarray(booster.predict(asked), np.float64)

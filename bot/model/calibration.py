@@ -1,0 +1,148 @@
+"""Stated confidence against what happened: how far the memory's votes can be believed."""
+
+import math
+from bisect import bisect_right, insort
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from bot.model.features import Floats
+
+_CERTAINTY = 1e-3
+# Of slope and curve around zero: few strong votes come true by chance more easily than many slight ones.
+_PRECISION = np.array([1.0, 4.0])
+_LEAST_SLOPE = 0.01
+_LONGEST_STEP = 1.0
+_STEPS = 100
+
+
+class Vote(Struct, frozen=True, kw_only=True, gc=False):
+    """What the memory said of a moment, to be held against what happens.
+
+    ``lean`` is how far the vote was from the base rate in log odds, positive for a rise; ``moments``
+    is how many the memory knew.
+    """
+
+    lean: float
+    base_ratio: float
+    moments: int
+
+    @staticmethod
+    def of(share: float, base_ratio: float, moments: int) -> "Vote":
+        """The vote of a share of rises."""
+        lean = log_odds(share) - log_odds(base_ratio)
+        return Vote(lean=lean, base_ratio=base_ratio, moments=moments)
+
+
+class Belief(Struct, frozen=True, kw_only=True, gc=False):
+    """How far votes are believed: log odds are the base rate's plus ``lean * (slope + curve * |lean|)``.
+
+    A slight lean is often chance where a strong one is not: the ``curve``. Neither is negative; both are
+    near zero where votes have been worth nothing. ``votes`` is how many past ones, whose outcome is
+    known, say so.
+    """
+
+    slope: float
+    curve: float
+    votes: int
+
+    def rise_probability(self, vote: Vote) -> float:
+        """The probability of a rise after a vote."""
+        believed = vote.lean * (self.slope + self.curve * abs(vote.lean))
+        return 1.0 / (1.0 + math.exp(-log_odds(vote.base_ratio) - believed))
+
+
+class _Settled(NamedTuple):
+    """Sorted by time and symbol, so that it does not matter in which order votes came in."""
+
+    matured_ms: int
+    symbol: str
+    vote: Vote
+    rose: float
+
+
+class Calibration:
+    """Holds matured votes against their outcomes, and says how far the next one can be believed.
+
+    The belief is the most likely one given the votes of the last ``span_ms``, and a prior that votes are
+    worth nothing. What a memory said when it was less than half as large does not count: the larger it is,
+    the further it leans where it is right. The belief depends on those votes alone, so whoever observes
+    their bars again comes to the same one, bit for bit.
+    """
+
+    def __init__(self, span_ms: int) -> None:
+        self._span_ms = span_ms
+        self._settled: list[_Settled] = []
+        self._belief: Belief | None = None
+        self._based_on = (0, 0)
+
+    def learn(self, symbol: str, matured_ms: int, vote: Vote, forward_return: float) -> None:
+        """Take in what came of a vote; a return of exactly zero is half a rise.
+
+        The votes of one symbol may not overlap: outcomes that share bars are no two pieces of evidence.
+        """
+        rose = 1.0 if forward_return > 0.0 else 0.5 if forward_return == 0.0 else 0.0
+        insort(self._settled, _Settled(matured_ms, symbol, vote, rose), key=_when)
+        # Twice the span, for bars that come late and are believed as of their own time.
+        kept_ms = self._settled[-1].matured_ms - 2 * self._span_ms
+        del self._settled[: bisect_right(self._settled, kept_ms, key=_matured)]
+        self._belief = None
+
+    def belief(self, now_ms: int, moments: int) -> Belief:
+        """How far a vote of so many moments can be believed by what was known at ``now_ms``."""
+        first = bisect_right(self._settled, now_ms - self._span_ms, key=_matured)
+        end = bisect_right(self._settled, now_ms, key=_matured)
+        while first < end and 2 * self._settled[first].vote.moments < moments:
+            first += 1
+        if self._belief is None or self._based_on != (first, end):
+            self._belief, self._based_on = _fitted(self._settled[first:end]), (first, end)
+        return self._belief
+
+
+def log_odds(share: float) -> float:
+    """ln(share / (1 - share)), finite for every share."""
+    share = min(max(share, _CERTAINTY), 1.0 - _CERTAINTY)
+    return math.log(share / (1.0 - share))
+
+
+def _fitted(settled: list[_Settled]) -> Belief:
+    lean = np.array([each.vote.lean for each in settled], dtype=np.float64)
+    base_odds = np.array([log_odds(each.vote.base_ratio) for each in settled], dtype=np.float64)
+    rose = np.array([each.rose for each in settled], dtype=np.float64)
+    columns = np.stack((lean, lean * np.abs(lean)))
+    slope, curve = _most_likely(columns, base_odds, rose, _PRECISION)
+    # Votes that were wrong more often than not are no votes for the opposite.
+    if slope < 0.0:
+        slope, (curve,) = 0.0, _most_likely(columns[1:], base_odds, rose, _PRECISION[1:])
+    elif curve < 0.0:
+        (slope,), curve = _most_likely(columns[:1], base_odds, rose, _PRECISION[:1]), 0.0
+    # Never quite zero: which way a vote leans stays visible.
+    return Belief(slope=max(slope, _LEAST_SLOPE), curve=max(curve, 0.0), votes=len(settled))
+
+
+def _most_likely(columns: Floats, base_odds: Floats, rose: Floats, precision: Floats) -> list[float]:
+    """Newton's steps to the coefficients of a logistic regression, drawn towards zero by a prior.
+
+    ``columns`` is (coefficients, votes). The likelihood is concave and the prior keeps it from being flat.
+    """
+    found = np.zeros(len(columns))
+    for _ in range(_STEPS):
+        expected = 1.0 / (1.0 + np.exp(-base_odds - found @ columns))
+        pull = columns @ (rose - expected) - precision * found
+        information = (columns * (expected * (1.0 - expected))) @ columns.T + np.diag(precision)
+        step = np.linalg.solve(information, pull)
+        size = float(np.abs(step).max())
+        found = found + step * min(1.0, _LONGEST_STEP / max(size, _LONGEST_STEP))
+        if size < 1e-9:
+            break
+    coefficients: list[float] = found.tolist()
+    return coefficients
+
+
+def _matured(settled: _Settled) -> int:
+    return settled.matured_ms
+
+
+def _when(settled: _Settled) -> tuple[int, str]:
+    return settled.matured_ms, settled.symbol

@@ -1,0 +1,103 @@
+import gzip
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from bot.cli import main
+from bot.market import plain
+from strategies import STRATEGIES
+from tests.model.walks import walk
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def a_file(folder: Path, bars: int = 3_000, symbol: str = "BTCUSDT") -> str:
+    path = folder / f"{symbol}_walk_15m.csv.gz"
+    rows = [
+        f"{bar.start_ms},{','.join(plain(Decimal(x)) for x in (bar.open, bar.high, bar.low, bar.close))},1,"
+        for bar in walk(bars, symbol=symbol)
+    ]
+    path.write_bytes(
+        gzip.compress("\n".join(["start_ms,open,high,low,close,volume,turnover", *rows, ""]).encode())
+    )
+    return str(path)
+
+
+def refused(capsys, *arguments: str) -> str:
+    assert main(["evaluate", *arguments], STRATEGIES) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    return told
+
+
+def test_bars_are_judged_beside_all_baselines(elsewhere, capsys):
+    assert (
+        main(["evaluate", "--data", a_file(elsewhere), "--quick", "--every", "25", "--json"], STRATEGIES) == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    report = told["report"]
+    methods = {each["method"] for each in report["skill"]}
+    assert {"momentum", "reversal", "random", "raw-window kNN", "price-path kNN", "ridge"} < methods
+    assert {"memory's vote", "memory's vote, frozen", "memory's vote, shuffled outcomes"} < methods
+    assert {each["horizon_bars"] for each in report["skill"]} == {1, 4, 24}
+    assert {"the bot", "BTCUSDT flat", "BTCUSDT buy and hold"} < {each["name"] for each in report["earnings"]}
+    honest, leaked = (
+        next(e["ic"]["value"] for e in report["skill"] if e["method"] == method and e["horizon_bars"] == 24)
+        for method in ("price-path kNN", "LEAK: outcome known at once")
+    )
+    # On a random walk whatever is more than chance is a leak.
+    assert leaked > honest + 0.1
+    assert report["signals"]["bars"] == 1_800
+    folder = elsewhere / "build/evaluation"
+    assert json.loads((folder / "report.json").read_text()) == told
+    page = (folder / "report.md").read_text()
+    assert "| BTCUSDT | 3,000 | 0 |" in page
+    for chart in ("ic-BTCUSDT.svg", "memory-size.svg", "calibration.svg"):
+        assert f"({chart})" in page
+        assert (folder / chart).read_text().startswith("<svg")
+
+
+def test_each_configuration_tried_on_the_same_bars_is_a_trial_once(elsewhere, capsys, monkeypatch):
+    file = a_file(elsewhere, 2_000)
+    trials = []
+    for neighbors in ("32", "16", "32"):
+        monkeypatch.setenv("BOT__MEMORY__NEIGHBORS", neighbors)
+        assert main(["evaluate", "--data", file, "--quick", "--every", "25", "--json"], STRATEGIES) == 0
+        trials.append(json.loads(capsys.readouterr().out)["report"]["protocol"]["trials"])
+    assert trials == [1, 2, 2]
+
+
+def test_generated_markets_are_judged_against_their_truth(elsewhere, capsys):
+    arguments = ["evaluate", "--market", "few", "--seeds", "11", "--market-bars", "9000", "--out", "here"]
+    assert main([*arguments, "--quick"], STRATEGIES) == 0
+    assert "retrieval ceiling" in capsys.readouterr().out
+    report = json.loads((elsewhere / "here/market-few-report.json").read_text())["report"]
+    assert report["study"]["seeds"] == [11]
+    assert {"oracle: knows which motif ended", "plain windows, online"} < set(report["seeds"][0]["scores"])
+    assert "share of ceiling" in (elsewhere / "here/market-few-report.md").read_text()
+
+
+def test_the_whole_bot_trades_on_a_generated_market(elsewhere, capsys):
+    arguments = ["evaluate", "--market", "none", "--seeds", "3", "--market-bars", "4000", "--json"]
+    assert main(arguments, STRATEGIES) == 0
+    seed = json.loads(capsys.readouterr().out)["report"]["seeds"][0]
+    assert seed["signalled"] is not None
+    assert seed["earnings"]["name"] == "the bot"
+
+
+def test_too_few_bars_are_named(elsewhere, capsys):
+    assert "BTCUSDT has 1500 bars" in refused(capsys, "--data", a_file(elsewhere, 1_500))
+
+
+def test_options_that_do_not_go_together_are_refused(elsewhere, capsys):
+    file = a_file(elsewhere)
+    assert "leave out --data" in refused(capsys, "--market", "few", "--data", file)
+    assert "--seeds belongs to --market" in refused(capsys, "--data", file, "--seeds", "1")
+    assert "11-18 or 11,12" in refused(capsys, "--market", "few", "--seeds", "18-11")
+    assert "does not exist" in refused(capsys)

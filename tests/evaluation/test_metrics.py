@@ -1,0 +1,178 @@
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from bot.evaluation.metrics import (
+    calibrated_error_limit,
+    calibration_error,
+    correlation,
+    correlation_gain,
+    correlation_interval,
+    crps,
+    deflated_sharpe,
+    gain_interval,
+    luckiest_sharpe,
+    mean_interval,
+    normal_quantiles,
+    probabilistic_sharpe,
+    ranks,
+    weighted_quantiles,
+)
+from bot.trading.reliability import Claim, ReliabilityCount
+
+
+def drawn(seed: int, n: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(n)
+
+
+def test_correlation_is_that_of_numpy_at_any_scale():
+    x, y = drawn(1, 500), drawn(2, 500)
+    y += 0.5 * x
+    expected = np.corrcoef(x, y)[0, 1]
+    assert correlation(x, y) == pytest.approx(expected, abs=1e-12)
+    assert correlation(1e-9 * x, 1e9 * y + 5.0) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_forecast_that_never_varies_has_no_correlation():
+    assert math.isnan(correlation(np.full(50, 0.3), drawn(1, 50)))
+    assert math.isnan(correlation(drawn(1, 2), drawn(2, 2)))
+
+
+def test_ranks_of_equal_values_share_their_mean():
+    assert ranks(np.array([30.0, 10.0, 30.0, 20.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
+
+
+def test_rank_correlation_is_spearmans():
+    x, y = drawn(3, 80), drawn(4, 80)
+    distance = ((ranks(x) - ranks(y)) ** 2).sum()
+    assert correlation(ranks(x), ranks(y)) == pytest.approx(1 - 6 * distance / (80 * (80**2 - 1)), abs=1e-12)
+
+
+def test_the_interval_of_independent_rows_is_as_wide_as_theory_says():
+    n = 4_000
+    interval = correlation_interval(drawn(1, n), drawn(2, n), np.arange(n), 1)
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 / math.sqrt(n), rel=0.15)
+
+
+def test_blocks_show_that_overlapping_outcomes_are_less_evidence():
+    n, horizon = 6_000, 24
+    outcome = np.convolve(drawn(1, n + horizon - 1), np.ones(horizon), "valid")
+    forecast = np.convolve(drawn(2, n + horizon - 1), np.ones(horizon), "valid")
+    naive = correlation_interval(forecast, outcome, np.arange(n), 1)
+    honest = correlation_interval(forecast, outcome, np.arange(n), 2 * horizon)
+    assert honest.high - honest.low > 2.5 * (naive.high - naive.low)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_claims():
+    covered = 0
+    for seed in range(100):
+        x = drawn(seed, 400)
+        y = 0.3 * x + math.sqrt(1 - 0.09) * drawn(1000 + seed, 400)
+        interval = correlation_interval(x, y, np.arange(400), 5)
+        covered += interval.low <= 0.3 <= interval.high
+    assert 86 <= covered <= 99
+
+
+def test_one_block_alone_has_no_interval():
+    interval = mean_interval(np.array([1.0, 2.0, 3.0]), np.arange(3), 10)
+    assert interval.value == 2.0
+    assert math.isnan(interval.low)
+
+
+def test_no_forecast_gains_on_itself_and_a_better_one_gains():
+    x, y, places = drawn(1, 900), drawn(2, 900), np.arange(900)
+    outcome = x + y
+    same = correlation_gain(x, x, outcome, places, 10)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert correlation_gain(x, drawn(3, 900), outcome, places, 10).low > 0.5
+
+
+def test_the_gain_of_a_loss_is_its_share_of_the_rivals():
+    loss = np.abs(drawn(1, 300))
+    gain = gain_interval(0.9 * loss, loss, np.arange(300), 10)
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0.1, 0.1, 0.1))
+
+
+def test_quantiles_of_equal_weights_are_those_of_the_middles():
+    values = np.array([[4.0, 1.0, 3.0, 2.0]])
+    found = weighted_quantiles(values, np.full((1, 4), 0.25), np.array([0.125, 0.5, 0.875]))
+    assert found[0].tolist() == [1.0, 2.5, 4.0]
+
+
+def test_a_sample_without_weight_moves_no_quantile():
+    values, weights = np.array([[1.0, 2.0, 1e9]]), np.array([[0.5, 0.5, 0.0]])
+    assert weighted_quantiles(values, weights, np.array([0.9])).tolist() == [[2.0]]
+
+
+def test_crps_of_a_normal_forecast_is_its_closed_form():
+    levels = (np.arange(2000) + 0.5) / 2000
+    outcome = np.array([-1.3, 0.0, 0.7])
+    found = crps(normal_quantiles(np.full(3, 2.0), levels), outcome, levels)
+    normal = NormalDist()
+    z = outcome / 2.0
+    expected = [
+        2.0 * (v * (2 * normal.cdf(v) - 1) + 2 * normal.pdf(v) - 1 / math.sqrt(math.pi)) for v in z.tolist()
+    ]
+    assert found == pytest.approx(expected, rel=2e-3)
+
+
+def test_the_true_distribution_scores_better_than_a_wrong_one():
+    outcome = drawn(5, 5_000)
+    ones = np.ones(5_000)
+    true = crps(normal_quantiles(ones), outcome).mean()
+    assert true < crps(normal_quantiles(1.5 * ones), outcome).mean()
+    assert true < crps(normal_quantiles(ones) + 0.4, outcome).mean()
+
+
+def test_the_calibration_error_is_that_of_the_reports():
+    rng = np.random.default_rng(1)
+    stated = rng.random(400)
+    came = (rng.random(400) < 0.5).astype(float)
+    count = ReliabilityCount()
+    for i, (p, right) in enumerate(zip(stated.tolist(), came.tolist(), strict=True)):
+        count.add(Claim(symbol="BTCUSDT", start_ms=i, end_ms=i + 1, confidence=p, right=bool(right)))
+    ece = count.result().ece
+    assert ece is not None
+    assert calibration_error(stated, came) == pytest.approx(ece, abs=1e-12)
+    assert ece > 0.2
+
+
+def test_a_true_forecast_stays_below_its_limit_95_times_of_100():
+    rng = np.random.default_rng(2)
+    stated = 0.4 + 0.2 * rng.random(300)
+    limit = calibrated_error_limit(stated)
+    errors = [calibration_error(stated, (rng.random(300) < stated).astype(float)) for _ in range(600)]
+    assert np.mean(np.array(errors) > limit) == pytest.approx(0.05, abs=0.03)
+
+
+def test_the_probabilistic_sharpe_of_a_fair_coin_has_its_closed_form():
+    # Two equally frequent returns: no skew, kurtosis 1, so that no correction is left.
+    returns = np.tile([0.03, -0.01], 50)
+    ratio = returns.mean() / returns.std(ddof=1)
+    assert probabilistic_sharpe(returns) == pytest.approx(NormalDist().cdf(ratio * math.sqrt(99)), abs=1e-12)
+    assert probabilistic_sharpe(returns, ratio) == pytest.approx(0.5, abs=1e-12)
+    assert math.isnan(probabilistic_sharpe(np.full(10, 0.01)))
+
+
+def test_losses_with_a_long_tail_are_believed_less():
+    steady = np.tile([0.02, 0.0, 0.01], 40)
+    crash = steady.copy()
+    crash[7] = -0.2
+    crash += steady.mean() - crash.mean()
+    assert probabilistic_sharpe(crash) < probabilistic_sharpe(steady)
+
+
+def test_the_luckiest_of_many_trials_is_what_simulation_finds():
+    rng = np.random.default_rng(3)
+    best = np.array([(rng.standard_normal((50, 250)).mean(axis=1) * 1.0).max() for _ in range(400)])
+    assert luckiest_sharpe(50, 251) == pytest.approx(best.mean(), rel=0.05)
+    assert luckiest_sharpe(1, 250) == 0.0
+
+
+def test_more_trials_deflate_more():
+    returns = 0.01 * drawn(1, 250) + 0.001
+    values = [deflated_sharpe(returns, trials) for trials in (1, 10, 1000)]
+    assert values[0] == probabilistic_sharpe(returns)
+    assert values[0] > values[1] > values[2]

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from bot.model.calibration import Belief, Calibration, Vote, log_odds
+
+STEP = 1_000
+NOW = 10**9
+
+
+def a_vote(share, *, base_ratio=0.5, moments=1_000):
+    return Vote.of(share, base_ratio, moments)
+
+
+def probability(share, *, slope=1.0, curve=0.0, base_ratio=0.5):
+    belief = Belief(slope=slope, curve=curve, votes=0)
+    return belief.rise_probability(a_vote(share, base_ratio=base_ratio))
+
+
+def taught(votes, *, slope, curve=0.0, seed=1, span_ms=NOW):
+    """A calibration after so many votes that came true as this slope and curve say."""
+    rng = np.random.default_rng(seed)
+    calibration = Calibration(span_ms)
+    for i in range(votes):
+        share = float(rng.uniform(0.15, 0.85))
+        rose = rng.random() < probability(share, slope=slope, curve=curve)
+        calibration.learn("BTCUSDT", i * STEP, a_vote(share), 0.01 if rose else -0.01)
+    return calibration
+
+
+def test_without_any_past_a_vote_is_worth_next_to_nothing():
+    belief = Calibration(NOW).belief(NOW, 0)
+    assert (belief.votes, belief.curve) == (0, 0.0)
+    assert belief.rise_probability(a_vote(0.95, base_ratio=0.55)) == pytest.approx(0.55, abs=0.01)
+
+
+def test_a_vote_of_the_base_rate_is_the_base_rate_whatever_is_believed():
+    assert probability(0.62, slope=3.0, curve=2.0, base_ratio=0.62) == pytest.approx(0.62)
+
+
+@pytest.mark.parametrize(("slope", "curve"), [(1.0, 0.0), (0.4, 0.0), (0.0, 0.8)])
+def test_seventy_percent_comes_to_mean_that_seven_of_ten_come_true(slope, curve):
+    belief = taught(6_000, slope=slope, curve=curve).belief(NOW, 1_000)
+    for share in (0.2, 0.35, 0.5, 0.65, 0.8):
+        truth = probability(share, slope=slope, curve=curve)
+        assert belief.rise_probability(a_vote(share)) == pytest.approx(truth, abs=0.03)
+
+
+def test_votes_that_are_worth_nothing_are_not_believed_and_wrong_ones_are_not_turned_round():
+    for slope in (0.0, -1.0):
+        belief = taught(4_000, slope=slope).belief(NOW, 1_000)
+        assert 0.5 < belief.rise_probability(a_vote(0.8)) < 0.56
+
+
+def test_belief_is_the_maximum_of_the_penalised_likelihood():
+    calibration = taught(300, slope=0.7, curve=0.5)
+    belief = calibration.belief(NOW, 1_000)
+    settled = [(each.vote.lean, each.rose) for each in calibration._settled]
+
+    def loss(slope, curve):
+        odds = np.array([lean * (slope + curve * abs(lean)) for lean, _ in settled])
+        rose = np.array([rose for _, rose in settled])
+        return float(np.sum(np.logaddexp(0, odds) - rose * odds)) + slope**2 / 2 + 4 * curve**2 / 2
+
+    best = loss(belief.slope, belief.curve)
+    for nudge in (-0.01, 0.01):
+        assert loss(belief.slope + nudge, belief.curve) > best
+        assert loss(belief.slope, belief.curve + nudge) > best
+
+
+def test_nothing_that_came_true_later_is_known_earlier():
+    early, late = taught(200, slope=1.0), taught(200, slope=1.0)
+    for i in range(200, 400):
+        late.learn("BTCUSDT", i * STEP, a_vote(0.8), -0.01)
+    assert late.belief(199 * STEP, 1_000) == early.belief(199 * STEP, 1_000)
+    assert late.belief(400 * STEP, 1_000) != early.belief(400 * STEP, 1_000)
+
+
+def test_the_order_in_which_votes_came_in_and_what_lies_before_the_span_do_not_matter():
+    rng = np.random.default_rng(3)
+    votes = [
+        (symbol, i * STEP, a_vote(float(rng.uniform(0.2, 0.8))), float(rng.standard_normal()))
+        for i in range(300)
+        for symbol in ("ADAUSDT", "BTCUSDT")
+    ]
+    whole, backwards, recent = (Calibration(100 * STEP) for _ in range(3))
+    for vote in votes:
+        whole.learn(*vote)
+    for i in rng.permutation(200).tolist():
+        backwards.learn(*votes[400 + i])
+    for vote in votes[-200:]:
+        recent.learn(*vote)
+    for now_ms in (299 * STEP, 320 * STEP):
+        assert whole.belief(now_ms, 1) == backwards.belief(now_ms, 1) == recent.belief(now_ms, 1)
+    assert whole.belief(299 * STEP, 1).votes == 200
+
+
+def test_what_a_memory_of_less_than_half_the_size_said_does_not_count():
+    calibration = Calibration(NOW)
+    for i, moments in enumerate([100, 400, 500, 501, 1_000]):
+        calibration.learn("BTCUSDT", (i + 1) * STEP, a_vote(0.7, moments=moments), 0.01)
+    assert [calibration.belief(NOW, now).votes for now in (100, 1_000, 1_002, 5_000)] == [5, 3, 2, 0]
+
+
+def test_a_return_of_zero_is_half_a_rise():
+    for returns in ([0.0] * 100, [0.01, -0.01] * 50):
+        calibration = Calibration(NOW)
+        for i, value in enumerate(returns):
+            calibration.learn("BTCUSDT", i * STEP, a_vote(0.7), value)
+        assert calibration.belief(NOW, 1_000).slope == 0.01
+
+
+def test_log_odds_are_finite_for_every_share():
+    assert log_odds(0.5) == 0.0
+    assert log_odds(1.0) == pytest.approx(-log_odds(0.0))
+    assert log_odds(1.0) < 10

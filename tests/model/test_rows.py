@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from bot.model.rows import PREFIX, CertifiedRows, FaissRows, NumpyRows, overwrites_in_place
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def low_rank(rng, count, dimension, *, turn=None):
+    """Keys most of whose length lies in a few directions, each close to the one before it."""
+    scale = 0.55 ** np.arange(dimension)
+    drift = np.cumsum(rng.standard_normal((count, dimension)), axis=0) * 0.3
+    keys = (np.sin(drift) + 0.1 * rng.standard_normal((count, dimension))) * scale
+    return unit(keys if turn is None else keys @ turn)
+
+
+def test_a_ring_overwritten_in_place_equals_a_fresh_index_bit_for_bit():
+    rng = np.random.default_rng(3)
+    size, dimension = 64, 48
+    keys = unit(rng.standard_normal((5 * size + 17, dimension)))
+    ring = FaissRows(dimension, size)
+    for i, key in enumerate(keys):
+        ring.write(i % size, key)
+    fresh = FaissRows(dimension, size)
+    order = np.arange(len(keys) - size, len(keys))
+    for slot, i in enumerate(order[np.argsort(order % size)]):
+        fresh.write(slot, keys[i])
+    for query in keys[:20]:
+        ring_answer, fresh_answer = ring.search(query, size), fresh.search(query, size)
+        assert np.array_equal(ring_answer[0], fresh_answer[0])
+        assert np.array_equal(ring_answer[1], fresh_answer[1])
+
+
+@pytest.mark.parametrize("rows", [FaissRows, NumpyRows])
+def test_a_row_has_the_same_similarity_in_whatever_slot_it_stands(rows):
+    rng = np.random.default_rng(4)
+    key, query = rng.standard_normal((2, 48)).astype(np.float32)
+    for size in (1, 2, 5, 33, 100):
+        filled = rows(48, size)
+        for slot in range(size):
+            filled.write(slot, key)
+        similarities, _ = filled.search(query, size)
+        assert len(set(similarities.tolist())) == 1
+        single = rows(48, 1)
+        single.write(0, key)
+        assert single.search(query, 1)[0][0] == similarities[0]
+
+
+def test_a_certified_search_equals_the_flat_one_bit_for_bit_through_turns_of_the_ring_and_of_the_keys():
+    rng = np.random.default_rng(5)
+    size, dimension, since = 6_000, 64, 4_000
+    rows, flat = CertifiedRows(dimension, size, certified_from=since), FaissRows(dimension, size)
+    turn, _ = np.linalg.qr(rng.standard_normal((dimension, dimension)))
+    # After the first turn of the ring the keys point elsewhere: the old rotation may only cost time.
+    keys = np.concatenate((low_rank(rng, 7_500, dimension), low_rank(rng, 6_500, dimension, turn=turn)))
+    asked = 0
+    for i, key in enumerate(keys):
+        rows.write(i % size, key)
+        flat.write(i % size, key)
+        assert rows.certified == (i + 1 >= since)
+        if i % 70 == 69:
+            query = key if i % 140 == 69 else unit(rng.standard_normal((1, dimension)))[0]
+            for count in (1, 32, 200):
+                count = min(count, i + 1)
+                similarities, slots = rows.search(query, count)
+                true_similarities, true_slots = flat.search(query, count)
+                assert np.array_equal(similarities, true_similarities)
+                assert set(slots.tolist()) == set(true_slots.tolist())
+                asked += 1
+    assert asked > 500
+
+
+def test_copies_of_one_key_are_all_found_by_a_certified_search():
+    rng = np.random.default_rng(6)
+    keys = low_rank(rng, 3_000, 32)
+    keys[500:540] = keys[500]
+    rows = CertifiedRows(32, 3_000, certified_from=2_000)
+    for slot, key in enumerate(keys):
+        rows.write(slot, key)
+    assert rows.certified
+    similarities, slots = rows.search(keys[500], 40)
+    assert set(slots.tolist()) == set(range(500, 540))
+    assert len(set(similarities.tolist())) == 1
+
+
+def test_no_bound_is_below_the_similarity_that_it_stands_for():
+    rng = np.random.default_rng(7)
+    keys = low_rank(rng, 2_500, 64)
+    rows = CertifiedRows(64, 2_500, certified_from=2_000)
+    for slot, key in enumerate(keys):
+        rows.write(slot, key)
+    bounds = rows._bounding(keys).astype(float)
+    assert bounds.shape == (2_500, PREFIX + 1)
+    assert (bounds @ bounds.T - keys.astype(float) @ keys.T.astype(float)).min() > -1e-6
+
+
+def test_keys_that_fill_all_directions_alike_are_searched_flat():
+    rng = np.random.default_rng(8)
+    rows = CertifiedRows(64, 3_000, certified_from=2_000)
+    for slot, key in enumerate(unit(rng.standard_normal((3_000, 64)))):
+        rows.write(slot, key)
+    assert not rows.certified
+
+
+def test_the_self_test_tells_rows_that_keep_what_was_overwritten():
+    class Forgetful(NumpyRows):
+        def write(self, slot, key):
+            if slot >= self._count:
+                super().write(slot, key)
+
+    assert overwrites_in_place(FaissRows(8, 8), 8, 8)
+    assert overwrites_in_place(NumpyRows(8, 8), 8, 8)
+    assert not overwrites_in_place(Forgetful(8, 8), 8, 8)
