@@ -151,6 +151,8 @@ def _trader(name: str, rules: Instrument) -> Trader:
         defaults,
         run=replace(defaults.run, symbols=(_SYMBOL,), interval=_INTERVAL),
         strategy=replace(defaults.strategy, name=name),
+        # Over years a trend follower may lose enough to be halted, which would end the work that is measured.
+        risk=replace(defaults.risk, max_daily_loss=Decimal(0), max_drawdown=Decimal(0)),
     )
     opening = Opening(
         ledger=Ledger(_CASH).snapshot(), open_orders=(), next_signal_id=1, next_order_id=1, next_fill_id=1

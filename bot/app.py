@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterable, Callable
 
-from bot.market import Bar, Funding, Notice, Quote
+from bot.market import Bar, Book, Funding, Notice, Quote
 from bot.store.steps import StepWriter
 from bot.trader import Trader
-from bot.trading.events import Step
+from bot.trading.events import Resume, Step, Transfer
 
-Event = Bar | Quote | Funding | Notice
+Event = Bar | Quote | Book | Funding | Resume | Transfer | Notice
 
 
 async def run(

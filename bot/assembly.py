@@ -14,6 +14,7 @@ from bot.strategy import Costs, Strategy
 from bot.trader import Opening, Trader
 from bot.trading.broker import PaperBroker
 from bot.trading.ledger import Ledger
+from bot.trading.margin import Margin
 from bot.trading.risk import RiskReview
 from bot.trading.sizing import Sizer
 
@@ -87,23 +88,36 @@ def build_trader(
 ) -> Trader:
     """A Trader that goes on from ``opening``.
 
+    ``quotes`` says whether any come; they price nothing where the fill model is ``bar``.
     ``instruments`` must hold every configured symbol. Raises BrokenInvariant where the books contradict
     themselves, ConfigError where the checkpoint cannot be used.
     """
+    margin = Margin(config.broker, instruments)
     broker = PaperBroker(
-        config.broker, instruments, next_order_id=opening.next_order_id, next_fill_id=opening.next_fill_id
+        config.broker,
+        instruments,
+        margin,
+        next_order_id=opening.next_order_id,
+        next_fill_id=opening.next_fill_id,
     )
     broker.restore(opening.open_orders)
     return Trader(
         model=build_model(config, remembers=strategy.needs_memory),
         strategy=strategy,
         sizer=Sizer(config.risk, instruments),
-        risk=RiskReview(config.risk, instruments),
+        risk=RiskReview(
+            config.risk,
+            instruments,
+            opening.risk,
+            leverage=config.broker.leverage_of,
+            margin_rules=margin.rules,
+        ),
         broker=broker,
+        margin=margin,
         ledger=Ledger.from_state(opening.ledger),
         costs={symbol: _costs(config, instruments[symbol]) for symbol in config.run.symbols},
         interval=config.run.interval,
-        quotes=quotes,
+        quotes=quotes and config.broker.fill_model != "bar",
         next_signal_id=opening.next_signal_id,
     )
 
@@ -116,6 +130,7 @@ def opening_of(account: AccountState) -> Opening:
         next_signal_id=account.next_signal_id,
         next_order_id=account.next_order_id,
         next_fill_id=account.next_fill_id,
+        risk=account.risk,
     )
 
 

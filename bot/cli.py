@@ -5,6 +5,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from textwrap import fill
 from typing import Any
 
@@ -15,6 +16,8 @@ from bot.store.tables import TABLES
 OK, FAILED, MISUSED = 0, 1, 2
 
 _DURATION_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_SMALLEST_AMOUNT = Decimal("0.000001")
 
 _MODES = {
     "testnet": "paper trading on Bybit testnet market data, until stopped",
@@ -83,6 +86,18 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
         from bot.commands import fetch
 
         return asyncio.run(fetch.run(args, config))
+    if args.command == "resume":
+        from bot.commands import resume
+
+        return asyncio.run(resume.run(args, config))
+    if args.command == "transfer":
+        from bot.commands import transfer
+
+        return asyncio.run(transfer.run(args, config))
+    if args.command == "parity":
+        from bot.commands import parity
+
+        return asyncio.run(parity.run(args, config))
     if args.command == "report":
         from bot.commands import report
 
@@ -168,6 +183,11 @@ def _parser() -> argparse.ArgumentParser:
         default=500,
         metavar="N",
         help="bars per symbol before the first decision",
+    )
+    backtest.add_argument(
+        "--fills",
+        choices=("optimistic", "realistic", "brutal", "band"),
+        help="how kindly orders fill; band: all three side by side",
     )
     replay = command(
         "replay",
@@ -256,6 +276,32 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--out", default="build/evaluation", metavar="DIR", help="folder to write (default: build/evaluation)"
     )
+    parity = command(
+        "parity",
+        "whether a recorded session and a backtest over its bars decide and fill alike",
+        "parity var/recordings/20240131T120000Z-1.rec.zst",
+        "Tells the differences with their causes; exit code 1 if one has none that is known.",
+    )
+    parity.add_argument(
+        "session", metavar="RECORDING|DB", help="a recording, or a database: its last recorded session"
+    )
+    resume = command(
+        "resume",
+        "lets the bot enter again after a halt, running or not",
+        "resume --mainnet --note 'the loss was the strategy, not the bot'",
+        "A halt sells everything and enters nothing until then; `status` shows it.",
+    )
+    resume.add_argument("--note", default="", metavar="TEXT", help="why; kept with the halt")
+    transfer = command(
+        "transfer",
+        "money into the paper account, or out of it",
+        "transfer --mainnet 2500 --note 'second month'\n  run_bot.py transfer --mainnet -- -500",
+        "Neither gain nor loss: returns, drawdown and the limits on losses leave it out.",
+    )
+    transfer.add_argument(
+        "amount", type=_amount, metavar="AMOUNT", help="in quote currency; below 0 is a withdrawal"
+    )
+    transfer.add_argument("--note", default="", metavar="TEXT", help="why; kept with the transfer")
     command("trades", "the trade log", "trades --json | jq .[0]")
     command("status", "the running or last session", "status --demo")
     explain = command("explain", "why one decision (or the last) was made", "explain 1234")
@@ -268,6 +314,9 @@ def _parser() -> argparse.ArgumentParser:
     which = report.add_mutually_exclusive_group()
     which.add_argument("--session", type=_count, metavar="N", help="this session (default: the last)")
     which.add_argument("--all", action="store_true", help="the whole account, over all its sessions")
+    report.add_argument(
+        "--fills", choices=("band",), help="also score the session's recording under each preset of fills"
+    )
     export = command(
         "export",
         "a table as CSV (with --json: a JSON object a line)",
@@ -301,6 +350,16 @@ def _common_options(default: Any) -> argparse.ArgumentParser:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 2500 or -99.5") from None
+    if not amount.is_finite() or not amount or abs(amount) >= 10**12 or amount % _SMALLEST_AMOUNT:
+        raise argparse.ArgumentTypeError("an amount is not 0, below 1000000000000, and in whole millionths")
+    return amount
 
 
 def _count(text: str) -> int:

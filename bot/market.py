@@ -1,4 +1,4 @@
-"""What the market says: instruments, intervals, bars, quotes, funding. Values only, exact decimals."""
+"""What the market says: instruments, intervals, bars, quotes, books, funding. Values only, exact decimals."""
 
 from decimal import Decimal
 from typing import Literal
@@ -112,6 +112,22 @@ class Quote(Struct, frozen=True, kw_only=True, gc=False):
     mark: Decimal | None = None
 
 
+class Level(Struct, frozen=True, kw_only=True, gc=False, array_like=True):
+    """So much is offered at one price; the size in base coin."""
+
+    price: Decimal
+    size: Decimal
+
+
+class Book(Struct, frozen=True, kw_only=True, gc=False):
+    """The order book's depth at ``time_ms``: bids descending, asks ascending; neither side is empty."""
+
+    symbol: str
+    time_ms: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
 class Funding(Struct, frozen=True, kw_only=True, gc=False):
     """A settled funding rate: at ``time_ms`` longs paid ``rate`` of their value at ``mark_price``."""
 
@@ -130,11 +146,27 @@ class Notice(Struct, frozen=True, kw_only=True, gc=False):
     detail: str = ""
 
 
+class RiskTier(Struct, frozen=True, kw_only=True, gc=False):
+    """What positions worth up to ``limit`` (quote currency) must be backed by (Bybit v5 ``risk-limit``).
+
+    Rates are fractions of the position's value; ``deduction`` is taken off the maintenance margin, so
+    that it grows without a jump from one tier to the next.
+    """
+
+    limit: Decimal
+    maintenance_rate: Decimal
+    initial_rate: Decimal
+    max_leverage: Decimal
+    deduction: Decimal = Decimal(0)
+
+
 class Instrument(Struct, frozen=True, kw_only=True):
-    """A symbol's trading rules (Bybit v5 ``instruments-info``).
+    """A symbol's trading rules (Bybit v5 ``instruments-info`` and ``risk-limit``).
 
     ``max_market_quantity`` None means unlimited; ``funding_interval_minutes`` 0 means no funding.
-    The defaults are what offline runs use for a symbol whose rules are not known.
+    ``tiers`` ascend by their limit; without any, one of unlimited size is assumed that maintains
+    0.5 % (see :mod:`bot.trading.margin`). The defaults are what offline runs use for a symbol whose
+    rules are not known.
     """
 
     symbol: str
@@ -145,4 +177,5 @@ class Instrument(Struct, frozen=True, kw_only=True):
     min_notional: Decimal = Decimal("5")
     max_market_quantity: Decimal | None = None
     funding_interval_minutes: int = 480
-    max_leverage: Decimal = Decimal("1")
+    max_leverage: Decimal = Decimal("25")
+    tiers: tuple[RiskTier, ...] = ()

@@ -6,13 +6,26 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.errors import InputError
-from bot.market import INTERVAL_MS, Bar, Funding, Quote
+from bot.market import INTERVAL_MS, Bar, Book, Funding, Notice, Quote
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.strategy import Costs, Situation, Strategy
-from bot.trading.broker import PaperBroker
-from bot.trading.events import Equity, Fill, Order, Position, Rejection, Signal, Step
+from bot.trading.broker import Matched, PaperBroker
+from bot.trading.events import (
+    Equity,
+    Fill,
+    Halt,
+    Order,
+    Position,
+    Rejection,
+    Resume,
+    Side,
+    Signal,
+    Step,
+    Transfer,
+)
 from bot.trading.ledger import Ledger, LedgerState
-from bot.trading.risk import RiskContext, RiskReview
+from bot.trading.margin import Margin
+from bot.trading.risk import NOTHING_YET, RiskContext, RiskReview, RiskState
 from bot.trading.sizing import Sizer
 
 
@@ -27,13 +40,14 @@ class Opening(Struct, frozen=True, kw_only=True):
     next_signal_id: int
     next_order_id: int
     next_fill_id: int
+    risk: RiskState = NOTHING_YET
 
 
 class Trader:
     """Owns the order of turns, and nothing else but the number of the next signal.
 
     Synchronous, silent, deterministic: the same in live, demo, replay and backtest. With ``quotes``
-    orders wait for one; without, they meet the next bar's open.
+    orders wait for one (or for a book); without, they meet the next bar.
     """
 
     def __init__(
@@ -44,6 +58,7 @@ class Trader:
         sizer: Sizer,
         risk: RiskReview,
         broker: PaperBroker,
+        margin: Margin,
         ledger: Ledger,
         costs: Mapping[str, Costs],
         interval: str,
@@ -55,6 +70,7 @@ class Trader:
         self._sizer = sizer
         self._risk = risk
         self._broker = broker
+        self._margin = margin
         self._ledger = ledger
         self._costs = dict(costs)
         self._step_ms = INTERVAL_MS[interval]
@@ -72,12 +88,18 @@ class Trader:
         self._risk.observe(bar)
         self._mark(bar)
 
-    def advance(self, event: Bar | Quote | Funding) -> Step:
+    def advance(self, event: Bar | Quote | Book | Funding | Resume | Transfer) -> Step:
         """Advance by one event and report everything that it caused."""
         if isinstance(event, Bar):
             return self.on_bar(event)
         if isinstance(event, Quote):
             return self.on_quote(event)
+        if isinstance(event, Book):
+            return self.on_book(event)
+        if isinstance(event, Resume):
+            return self.on_resume(event)
+        if isinstance(event, Transfer):
+            return self.on_transfer(event)
         return self.on_funding(event)
 
     def on_bar(self, bar: Bar) -> Step:
@@ -86,15 +108,17 @@ class Trader:
         fills: tuple[Fill, ...] = ()
         changed: tuple[Order, ...] = ()
         equity: list[Equity] = []
+        position = self._ledger.position(symbol)
         if bar.late or not self._quotes:
-            # No quote comes for such a bar: orders meet its open before anyone sees its close.
-            fills, changed = self._broker.match_open(bar, late=bar.late and self._quotes)
-            fills = self._post(fills, equity)
+            # No quote comes for such a bar: orders meet its prices before anyone decides on its close.
+            fills, changed = self._broker.match_bar(bar, position, late=bar.late)
+            if fills:
+                fills = self._post(fills, equity)
+                position = self._ledger.position(symbol)
         self._mark(bar)
 
         recollection = self._model.observe(bar)
         self._risk.observe(bar)
-        position = self._ledger.position(symbol)
         account = self._ledger.equity(now_ms)
         equity.append(account)
         if bar.late:
@@ -116,15 +140,27 @@ class Trader:
                 raise InputError(f"{type(self._strategy).__name__}.decide: {problem}")
         signal_id = self._next_signal_id
         self._next_signal_id += 1
+        if signal.horizon_bars is not None:
+            forecast = None if recollection is None else recollection.forecast
+            self._risk.observe_signal(signal, bar, None if forecast is None else forecast.base_ratio)
+        halt = self._risk.judge(bar, account)
 
-        if self._broker.waits(symbol) and (signal.action != "hold" or signal.close_position):
-            # A new target replaces what still waits for an old one.
-            cancelled = self._broker.cancel(symbol, now_ms, "replaced by a newer decision")
-            changed = (*changed, *cancelled)
-        drafts = self._sizer.orders_for(signal, bar, position, account, signal_id=signal_id)
         rejections: tuple[Rejection, ...] = ()
+        drafts: tuple[Order, ...] = ()
+        if self._risk.halt is not None and (halt is not None or position.quantity):
+            changed = (*changed, *self._sell_out(bar, signal_id, everything=halt is not None))
+        else:
+            if self._broker.waits(symbol) and (signal.action != "hold" or signal.close_position):
+                changed = (*changed, *self._replace(signal, bar, position))
+            volatility = None
+            if signal.measures_risk or self._sizer.needs_volatility:
+                volatility = self._model.window(symbol).volatility()
+            drafts = self._sizer.orders_for(
+                signal, bar, position, account, signal_id=signal_id, volatility=volatility
+            )
         if drafts:
-            placed, rejections = self._order(drafts, bar, position, account)
+            exits_unknown = signal.measures_risk and volatility is None
+            placed, rejections = self._order(drafts, bar, position, account, exits_unknown=exits_unknown)
             changed = (*changed, *placed)
         return self._checked(
             Step(
@@ -138,29 +174,28 @@ class Trader:
                 fills=fills,
                 positions=(position,) if fills else (),
                 equity=tuple(equity),
+                halts=() if halt is None else (halt,),
+                notices=() if halt is None else (_halt_notice(halt),),
+                risk=self._risk.news(),
             )
         )
 
     def on_quote(self, quote: Quote) -> Step:
         """Waiting orders meet the first quote after them; the position is valued at its mark price."""
         self._risk.observe_quote(quote)
+        if not self._quotes:
+            # Where bars price everything, they say what it is worth too: as in a run over bars alone.
+            return Step(time_ms=quote.time_ms)
         if quote.mark is not None:
             self._marked.add(quote.symbol)
             self._ledger.mark(quote.symbol, quote.mark)
-        equity: list[Equity] = []
-        fills, changed = self._broker.match_quote(quote)
-        if not fills:
-            return Step(time_ms=quote.time_ms, orders=changed)
-        fills = self._post(fills, equity)
-        return self._checked(
-            Step(
-                time_ms=quote.time_ms,
-                orders=changed,
-                fills=fills,
-                positions=(self._ledger.position(quote.symbol),),
-                equity=tuple(equity),
-            )
-        )
+        return self._met(quote, self._broker.match_quote(quote, self._ledger.position(quote.symbol)))
+
+    def on_book(self, book: Book) -> Step:
+        """Waiting orders walk the first depth after them."""
+        if not self._quotes:
+            return Step(time_ms=book.time_ms)
+        return self._met(book, self._broker.match_book(book, self._ledger.position(book.symbol)))
 
     def on_funding(self, funding: Funding) -> Step:
         """Charge a settled rate on the position held just before its time."""
@@ -170,13 +205,65 @@ class Trader:
         if payment is None:
             return Step(time_ms=funding.time_ms)
         equity = (self._ledger.equity(funding.time_ms),)
-        return self._checked(Step(time_ms=funding.time_ms, funding=(payment,), equity=equity))
+        self._risk.observe_funding(payment)
+        return self._checked(
+            Step(time_ms=funding.time_ms, funding=(payment,), equity=equity, risk=self._risk.news())
+        )
+
+    def on_transfer(self, transfer: Transfer) -> Step:
+        """Money enters the account or leaves it: neither gain nor loss."""
+        self._ledger.transfer(transfer)
+        self._risk.observe_transfer(transfer.amount)
+        self._ledger.check()
+        equity = (self._ledger.equity(transfer.time_ms),)
+        return Step(time_ms=transfer.time_ms, transfers=(transfer,), equity=equity, risk=self._risk.news())
+
+    def on_resume(self, resume: Resume) -> Step:
+        """A person lets the account go on after a halt."""
+        ended = self._risk.resume(resume, self._ledger.equity(resume.time_ms))
+        if ended is None:
+            notice = Notice(kind="resume", time_ms=resume.time_ms, detail="no halt was in force")
+            return Step(time_ms=resume.time_ms, notices=(notice,), risk=self._risk.news())
+        detail = f"after the halt by {ended.rule}" + (f": {ended.note}" if ended.note else "")
+        notice = Notice(kind="resume", time_ms=resume.time_ms, detail=detail)
+        return Step(time_ms=resume.time_ms, notices=(notice,), halts=(ended,), risk=self._risk.news())
+
+    def _met(self, market: Quote | Book, matched: Matched) -> Step:
+        """What came of orders that met a quote or a book."""
+        fills, changed = matched
+        if not fills:
+            return Step(time_ms=market.time_ms, orders=changed)
+        equity: list[Equity] = []
+        fills = self._post(fills, equity)
+        return self._checked(
+            Step(
+                time_ms=market.time_ms,
+                orders=changed,
+                fills=fills,
+                positions=(self._ledger.position(market.symbol),),
+                equity=tuple(equity),
+                risk=self._risk.news(),
+            )
+        )
+
+    def _replace(self, signal: Signal, bar: Bar, position: Position) -> tuple[Order, ...]:
+        """Withdraw what waits for an older target, but for what protects or goes on building this one."""
+        side: Side = "buy" if signal.action == "long" else "sell"
+        on_course = signal.action != "hold" and (position.quantity > 0) == (side == "buy")
+        return self._broker.cancel(
+            bar.symbol,
+            bar.close_ms,
+            "replaced by a newer decision",
+            keep_exits=True,
+            keep_entries=side if position.quantity and on_course else None,
+        )
 
     def _post(self, fills: tuple[Fill, ...], equity: list[Equity]) -> tuple[Fill, ...]:
         """Book each fill and note the account right after it."""
         booked: list[Fill] = []
         for fill in fills:
             booked += self._ledger.post((fill,))
+            self._risk.observe_fill(booked[-1], self._ledger.position(fill.symbol), self._step_ms)
             equity.append(self._ledger.equity(fill.time_ms))
         return tuple(booked)
 
@@ -186,7 +273,13 @@ class Trader:
             self._ledger.mark(bar.symbol, bar.close)
 
     def _order(
-        self, drafts: tuple[Order, ...], bar: Bar, position: Position, account: Equity
+        self,
+        drafts: tuple[Order, ...],
+        bar: Bar,
+        position: Position,
+        account: Equity,
+        *,
+        exits_unknown: bool,
     ) -> tuple[tuple[Order, ...], tuple[Rejection, ...]]:
         """Review drafts and place what passes."""
         waiting = self._broker.open_orders
@@ -197,11 +290,39 @@ class Trader:
             exposure=self._ledger.exposure(waiting, without=bar.symbol),
             spendable=self._ledger.spendable(waiting),
             needs_quote=self._quotes,
+            exits_unknown=exits_unknown,
+            free_margin=self._margin.free(
+                self._ledger.cash,
+                self._ledger.open_positions,
+                waiting,
+                self._ledger.marks,
+                without=bar.symbol,
+            ),
         )
         passed, rejections = self._risk.review(drafts, context)
         placed = self._broker.place(passed)
         rejections = self._broker.refuse(rejections)
         return (*placed, *(rejection.order for rejection in rejections)), rejections
+
+    def _sell_out(self, bar: Bar, signal_id: int, *, everything: bool) -> tuple[Order, ...]:
+        """Withdraw what rests and close what is held: of all symbols as a halt begins, of the bar's own later.
+
+        Later, what waits is left to: it is the rest of a close that the market has not taken yet.
+        """
+        symbols = {bar.symbol}
+        if everything:
+            symbols |= {position.symbol for position in self._ledger.positions if position.quantity}
+            symbols |= {order.symbol for order in self._broker.open_orders}
+        elif bar.late or self._broker.waits(bar.symbol):
+            return ()
+        changed: list[Order] = []
+        for symbol in sorted(symbols):
+            changed += self._broker.cancel(symbol, bar.close_ms, "halted")
+            position = self._ledger.position(symbol)
+            if position.quantity:
+                draft = self._sizer.closing(position, bar.close_ms, signal_id=signal_id)
+                changed += self._broker.place((draft,))
+        return tuple(changed)
 
     def _bars_held(self, position: Position, now_ms: int) -> int:
         return -(-(now_ms - position.opened_ms) // self._step_ms) if position.quantity else 0
@@ -211,6 +332,11 @@ class Trader:
         if step.fills or step.funding:
             self._ledger.check()
         return step
+
+
+def _halt_notice(halt: Halt) -> Notice:
+    detail = f"{halt.rule}: {halt.reason}; everything is sold until run_bot.py resume"
+    return Notice(kind="halt", time_ms=halt.time_ms, detail=detail)
 
 
 def _late(bar: Bar, recollection: Recollection | None) -> Signal:

@@ -187,16 +187,22 @@ def _orders_and_fills_belong_together(
     for fill in fills:
         filled[fill["order_id"]].append(fill)
     assert set(filled) <= {order["id"] for order in orders}
-    assert all(one["signal_id"] <= two["signal_id"] for one, two in pairwise(orders))
+    assert all(one["signal_id"] <= two["signal_id"] for one, two in pairwise(filter(_decided, orders)))
     for order in orders:
-        signal = by_signal[order["signal_id"]]
-        assert (order["symbol"], order["session_id"]) == (signal["symbol"], signal["session_id"])
-        assert order["created_ms"] == signal["decided_ms"]
-        assert not signal["late"], f"order {order['id']} came of a late bar"
+        if _decided(order):
+            signal = by_signal[order["signal_id"]]
+            assert order["session_id"] == signal["session_id"]
+            # A halt sells everything, whatever symbol's bar it was found at.
+            assert order["symbol"] == signal["symbol"] or order["reason"].startswith("halted")
+            assert order["created_ms"] == signal["decided_ms"]
+            assert not signal["late"], f"order {order['id']} came of a late bar"
+        else:
+            assert {fill["rule"] for fill in filled[order["id"]]} == {"liquidation"}
         assert order["side"] in ("buy", "sell")
         assert Decimal(order["quantity"]) > 0
         total = sum((Decimal(fill["quantity"]) for fill in filled[order["id"]]), Decimal(0))
-        assert total == (Decimal(order["quantity"]) if order["status"] == "filled" else 0), order
+        assert total == Decimal(order["filled_quantity"]), order
+        assert (total == Decimal(order["quantity"])) == (order["status"] == "filled"), order
         for fill in filled[order["id"]]:
             price, reference = Decimal(fill["price"]), Decimal(fill["reference_price"])
             notional = EXACT.multiply(Decimal(fill["quantity"]), price)
@@ -211,6 +217,11 @@ def _orders_and_fills_belong_together(
             if fill["rule"] == "next_open":
                 assert fill["time_ms"] >= order["created_ms"]
                 assert opens[fill["symbol"], fill["time_ms"]] == reference
+
+
+def _decided(order: Row) -> bool:
+    """Whether a signal led to it, and not the exchange that liquidates."""
+    return order["signal_id"] != 0
 
 
 class _Holding:

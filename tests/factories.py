@@ -26,7 +26,7 @@ def a_bar(
     open: str | int | Decimal | None = None,
     high: str | int | Decimal | None = None,
     low: str | int | Decimal | None = None,
-    volume: str | int | Decimal = "10",
+    volume: str | int | Decimal = "100000",
     symbol: str = "BTCUSDT",
     interval: str = "15",
     **fields: Any,
@@ -52,7 +52,7 @@ def a_quote(
     ask: str | int | Decimal = "100.1",
     time_ms: int = START_MS,
     symbol: str = "BTCUSDT",
-    size: str | int | Decimal = "5",
+    size: str | int | Decimal = "100000",
     mark: str | int | Decimal | None = None,
 ) -> Quote:
     return Quote(

@@ -4,11 +4,13 @@ import pytest
 from msgspec.structs import replace
 
 from bot.errors import InputError
-from bot.market import Funding
+from bot.market import Book, Funding, Level
 from bot.strategy import Situation
+from bot.trader import Opening
 from bot.trading.events import Position, Signal
-from tests.core import a_config, a_trader, run
-from tests.factories import START_MS, a_bar, a_quote, a_signal
+from bot.trading.ledger import Ledger
+from tests.core import NOTHING_YET, a_config, a_trader, run
+from tests.factories import START_MS, a_bar, a_fill, a_quote, a_signal
 
 MINUTE = 60_000
 BAR = 15 * MINUTE
@@ -242,6 +244,10 @@ def test_the_same_events_give_the_same_steps():
         (a_signal("hold", expected_return=float("inf")), "expected_return"),
         (a_signal("hold", return_std="wide"), "return_std"),
         (a_signal("hold", horizon_bars=2.5), "horizon_bars"),
+        (a_signal("long", stop_distance=0.0), "stop_distance"),
+        (a_signal("long", target_distance=float("inf")), "target_distance"),
+        (a_signal("long", trail_distance="far"), "trail_distance"),
+        (a_signal("long", time_stop_bars=0), "time_stop_bars"),
         (a_signal("hold", reason=None), "reason"),
     ],
 )
@@ -259,3 +265,185 @@ def test_the_signal_of_a_bar_does_not_change_afterwards():
     kept = replace(step)
     run(trader, [a_bar(i) for i in range(1, 50)])
     assert step == kept
+
+
+def with_exits(action="long", **exits):
+    return a_signal(action, **exits)
+
+
+def warmed_up(trader, bars=300):
+    """Enough unbroken bars for a volatility: each close moves by about a hundredth; the next has this index."""
+    for index in range(bars):
+        trader.observe(a_bar(index, close="101" if index % 2 else "100"))
+    return bars
+
+
+def test_a_stop_and_a_target_are_placed_with_the_entry_and_the_first_ends_the_other():
+    trader = scripted(with_exits(stop_distance=2.0, target_distance=3.0))
+    index = warmed_up(trader)
+    entry, stop, target = trader.advance(a_bar(index, close="100")).orders
+    assert [(order.type, order.status, order.parent_id) for order in (entry, stop, target)] == [
+        ("market", "open", None),
+        ("stop_market", "pending", entry.id),
+        ("take_profit", "pending", entry.id),
+    ]
+    # Two and three times what a bar moves by.
+    assert Decimal("1.9") < stop.distance < Decimal("2.1")
+    assert Decimal("2.9") < target.distance < Decimal("3.1")
+    filled = trader.advance(a_bar(index + 1, open="100", close="100"))
+    assert [fill.rule for fill in filled.fills] == ["next_open"]
+    stopped = trader.advance(a_bar(index + 2, open="100", low="97", close="99", high="100"))
+    (fill,) = stopped.fills
+    assert (fill.rule, fill.order_id) == ("stop", stop.id)
+    assert {order.id: order.status for order in stopped.orders} == {
+        stop.id: "filled",
+        target.id: "cancelled",
+    }
+    assert stopped.positions[0].quantity == 0
+    assert not trader.waits("BTCUSDT")
+
+
+def test_a_bracket_outlives_further_signals_of_its_direction_and_ends_with_an_opposite_one():
+    long, short = with_exits(stop_distance=5.0), with_exits("short", stop_distance=5.0)
+    trader = scripted(long, long, short)
+    index = warmed_up(trader)
+    run(trader, [a_bar(index), a_bar(index + 1)])
+    assert [order.type for order in trader._broker.open_orders] == ["stop_market"]
+    run(trader, [a_bar(index + 2), a_bar(index + 3)])
+    (stop,) = trader._broker.open_orders
+    assert (stop.side, stop.stop_price > 100) == ("buy", True)
+
+
+def test_the_rest_of_an_entry_goes_on_waiting_while_its_direction_is_wanted():
+    long = a_signal("long")
+    trader = scripted(long, long, long, a_signal("hold", close_position=True))
+    placed = trader.advance(a_bar(0)).orders[0]
+    part = trader.advance(a_bar(1, volume="50"))
+    assert [fill.quantity for fill in part.fills] == [5]
+    assert [fill.quantity for fill in trader.advance(a_bar(2, volume="50")).fills] == [5]
+    closing = trader.advance(a_bar(3, volume="0")).orders
+    assert [(order.id == placed.id, order.status) for order in closing] == [
+        (True, "cancelled"),
+        (False, "open"),
+    ]
+
+
+def test_without_a_volatility_to_measure_its_stop_by_nothing_is_entered():
+    step = scripted(with_exits(stop_distance=2.0)).advance(a_bar(0))
+    assert [rejection.rule for rejection in step.rejections] == ["exits_unknown"]
+
+
+def test_a_time_stop_closes_at_the_open_after_so_many_bars():
+    trader = scripted(with_exits(time_stop_bars=2))
+    steps = run(trader, [a_bar(i) for i in range(5)])
+    assert [[fill.side for fill in step.fills] for step in steps] == [[], ["buy"], [], ["sell"], []]
+
+
+def test_where_bars_price_orders_quotes_and_marks_change_nothing():
+    signals = [a_signal("long"), a_signal("short"), a_signal("hold", close_position=True)]
+    bars = [a_bar(i, open=100 + i, close=101 + i) for i in range(5)]
+    offline = run(scripted(*signals), bars)
+    trader = scripted(*signals, quotes=True, broker={"fill_model": "bar"})
+    live = []
+    for bar in bars:
+        for mark in ("50", "200"):
+            assert trader.advance(quote_at(bar.close_ms - 5, mark=mark)).is_empty
+        live.append(trader.advance(bar))
+    assert live == offline
+    assert sum(len(step.fills) for step in live) == 3
+
+
+def test_a_late_bar_walks_into_a_stop_that_was_resting():
+    trader = scripted(with_exits(stop_distance=2.0), quotes=True)
+    index = warmed_up(trader)
+    trader.advance(quote_at(at_close(index - 1)))
+    trader.advance(a_bar(index))
+    trader.advance(quote_at(at_close(index) + MINUTE))
+    step = trader.advance(a_bar(index + 2, low="90", late=True))
+    assert [(fill.rule, fill.late) for fill in step.fills] == [("stop", True)]
+
+
+def test_orders_wait_for_the_book_where_it_is_what_prices_them():
+    trader = scripted(a_signal("long"), quotes=True, broker={"fill_model": "book", "slippage_bps": 0})
+    run(trader, [quote_at(START_MS), a_bar(0)])
+    assert not trader.advance(quote_at(at_close(0) + MINUTE)).fills
+    levels = [
+        tuple(Level(price=Decimal(p), size=Decimal(15)) for p in side) for side in ((99, 98), (100, 101))
+    ]
+    book = Book(symbol="BTCUSDT", time_ms=at_close(0) + MINUTE, bids=levels[0], asks=levels[1])
+    step = trader.advance(book)
+    assert [(fill.rule, fill.quantity, fill.price) for fill in step.fills] == [
+        ("book", 15, 100),
+        ("book", 5, 101),
+    ]
+    assert step.positions[0].quantity == 20
+
+
+def test_a_position_is_liquidated_by_its_mark_price_and_the_account_loses_its_margin():
+    risk = {"position_fraction": "2", "max_position_fraction": "2", "max_total_fraction": "2"}
+    trader = scripted(
+        a_signal("long"), quotes=True, risk=risk, broker={"leverage": 10, "slippage_bps": 0, "taker_fee": 0}
+    )
+    run(trader, [quote_at(START_MS), a_bar(0), quote_at(at_close(0) + MINUTE, ask="100", mark="100")])
+    assert trader.advance(quote_at(at_close(0) + 2 * MINUTE, mark="90.5")).is_empty
+    step = trader.advance(quote_at(at_close(0) + 3 * MINUTE, mark="90.4"))
+    (fill,) = step.fills
+    assert (fill.rule, fill.price, fill.realized_pnl) == ("liquidation", 90, -2000)
+    (row,) = step.equity
+    assert (row.cash, row.unrealized_pnl) == (8000, 0)
+
+
+def test_a_trader_that_goes_on_from_its_orders_and_books_decides_and_fills_as_if_never_stopped():
+    exits = {"stop_distance": 1.0, "trail_distance": 1.5, "target_distance": 2.0, "time_stop_bars": 4}
+    turns = [
+        a_signal(action, **exits) for action in ("long", "hold", "short", "hold", "long", "hold", "hold")
+    ]
+    bars = [
+        a_bar(
+            300 + i, open=100 + i % 3, high=104 - i % 2, low=97 + i % 2, close=100 + (i + 1) % 3, volume="90"
+        )
+        for i in range(7)
+    ]
+    whole = scripted(*turns)
+    warmed_up(whole)
+    steps = run(whole, bars)
+    assert {order.type for step in steps for order in step.orders} == {
+        "market",
+        "stop_market",
+        "trailing_stop",
+        "take_profit",
+    }
+    for cut in range(1, 7):
+        first = scripted(*turns)
+        warmed_up(first)
+        done = run(first, bars[:cut])
+        opening = Opening(
+            ledger=first._ledger.snapshot(),
+            open_orders=first._broker.open_orders,
+            next_signal_id=cut + 1,
+            next_order_id=1 + max((order.id for step in done for order in step.orders), default=0),
+            next_fill_id=1 + sum(len(step.fills) for step in done),
+            risk=first._risk.snapshot(),
+        )
+        config = a_config("BTCUSDT", "ETHUSDT", risk={"require_contiguous_bars": 0})
+        second = a_trader(config, Scripted(*turns[cut:]), opening=opening)
+        warmed_up(second)
+        for bar in bars[:cut]:
+            second.observe(bar)
+        assert [without_risk(step) for step in run(second, bars[cut:])] == [
+            without_risk(step) for step in steps[cut:]
+        ]
+
+
+def without_risk(step):
+    return replace(step, risk=None)
+
+
+def test_a_position_in_a_symbol_that_is_no_longer_traded_binds_its_cost():
+    ledger = Ledger(Decimal(10000))
+    ledger.post([a_fill(1, quantity="99", price="100", symbol="SOLUSDT")])
+    opening = replace(NOTHING_YET, ledger=ledger.snapshot(), next_fill_id=2)
+    risk = {"require_contiguous_bars": 0, "max_total_fraction": "3"}
+    trader = a_trader(a_config("BTCUSDT", risk=risk), Scripted(a_signal("long")), opening=opening)
+    (rejection,) = trader.advance(a_bar(0)).rejections
+    assert rejection.rule == "insufficient_margin"

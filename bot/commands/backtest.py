@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from bot import app, logs
 from bot.assembly import build_trader, checkpoint_sha256, load_strategy, opening_of
+from bot.commands.band import PRESETS, as_json, print_band, scored
 from bot.commands.data_files import DataFiles, check_data
 from bot.commands.progress import Progress
-from bot.commands.summary import Tally, print_summary
+from bot.commands.summary import Summary, Tally, print_summary
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, Instrument
@@ -26,8 +28,13 @@ _BATCH_BARS = 500
 
 
 async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
-    """Warm up on the first bars, decide on all others, and say what it came to."""
+    """Warm up on the first bars, decide on all others, and say what it came to.
+
+    With ``--fills band`` the database keeps the configured preset's run; the others are told beside it.
+    """
     logs.configure(config.log)
+    if args.fills in PRESETS:
+        config = replace(config, broker=replace(config.broker, fills=args.fills))
     strategy = load_strategy(config, strategies)
     files = check_data(args.data, args.symbol, args.interval) if args.data else None
     if files is not None:
@@ -41,7 +48,8 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         await forget_runs(database, config.broker.starting_cash)
         instruments = await _instruments(database, config)
         account = await load_account(database)
-        trader = build_trader(config, strategy, instruments, opening_of(account), quotes=False)
+        opening = opening_of(account)
+        trader = build_trader(config, strategy, instruments, opening, quotes=False)
         session_id = await begin_session(
             database,
             "backtest",
@@ -51,18 +59,33 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         )
         steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS)
         tally = Tally((), float(account.starting_cash))
-        source = _stored(database, config, args) if files is None else _listed(files, args)
+
+        def source() -> AsyncIterator[Bar]:
+            return _stored(database, config, args) if files is None else _listed(files, args)
+
         with Progress() as progress:
-            counted = _Counted(source, trader, config.run.symbols, args.warmup, progress)
+            counted = _Counted(source(), trader, config.run.symbols, args.warmup, progress)
             await app.run(counted, trader, steps, tally.count)
         await steps.flush()
         await end_session(database, session_id, time.time_ns() // 1_000_000, "end of data")
-    if not tally.bars:
-        raise InputError(_nothing(counted, args, path))
-    print_summary(
-        tally.summary("backtest", str(path), session_id, "end of data", time.monotonic() - began),
-        as_json=args.json,
-    )
+        if not tally.bars:
+            raise InputError(_nothing(counted, args, path))
+        band: dict[str, Summary] = {}
+        for preset in PRESETS if args.fills == "band" else ():
+            other = replace(config, broker=replace(config.broker, fills=preset))
+            trader = build_trader(other, strategy, instruments, opening, quotes=False)
+            with Progress() as progress:
+                counted = _Counted(source(), trader, config.run.symbols, args.warmup, progress)
+                band[preset] = await scored(
+                    aiter(counted), trader, (), account.starting_cash, "backtest", preset
+                )
+    summary = tally.summary("backtest", str(path), session_id, "end of data", time.monotonic() - began)
+    if args.json and band:
+        print(as_json(summary, band))
+        return 0
+    print_summary(summary, as_json=args.json)
+    if band:
+        print_band(band)
     return 0
 
 

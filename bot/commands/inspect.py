@@ -17,7 +17,7 @@ from bot.errors import InputError
 from bot.market import INTERVAL_MS, plain
 from bot.store import queries
 from bot.store.database import Database, Mode, utc_text
-from bot.trading.events import Fill, Order
+from bot.trading.events import Fill, Halt, Order
 from bot.trading.exact import ZERO
 
 OK = 0
@@ -107,6 +107,11 @@ def database_path(args: argparse.Namespace, config: Config) -> Path:
     return max(there, key=_last_written)
 
 
+def found_recording(named: str, database: Path) -> Path:
+    """Where a stored recording is: its name is told as the session saw it, which may have run beside the database."""
+    return Path(named) if Path(named).exists() else database.parent / named
+
+
 def _last_written(path: Path) -> float:
     log_file = Path(f"{path}-wal")
     return max(file.stat().st_mtime for file in (path, log_file) if file.exists())
@@ -167,6 +172,9 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
             f"cash {plain(found.equity.cash)}, unrealized {plain(found.equity.unrealized_pnl)}, "
             f"at {utc_text(found.equity.time_ms)} UTC"
         )
+    if found.halt is not None:
+        asked = "; a resume was asked for, and is taken as the bot runs" if found.resume_asked else ""
+        print_text(f"HALTED {_halt_text(found.halt)}{asked}")
     print_text(f"decisions: {_counts(found.actions)}; events: {_counts(found.events)}")
     held = [position for position in found.positions if position.quantity]
     if held:
@@ -186,14 +194,30 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
     else:
         print_text("no open position")
     if found.open_orders:
-        print_title("open orders")
+        print_title("resting orders")
         _print_orders(found.open_orders)
+    if found.rejections:
+        print_title("rejected orders")
+        print_table(("rule", "number"), [(rule, str(count)) for rule, count in found.rejections.items()])
+        for one in found.last_rejections:
+            print_text(
+                f"{utc_text(one.time_ms)} {one.symbol} {one.side} {plain(one.quantity)} (decision "
+                f"{one.signal_id}): {one.rule}: {one.reason}"
+            )
     if found.feeds:
         print_title("bars")
         print_table(
             ("symbol", "interval", "bars", "missing", "by source", "decided", "late", "last close UTC"),
             [_feed_row(feed, found, now_ms) for feed in found.feeds],
         )
+
+
+def _halt_text(halt: Halt) -> str:
+    text = f"since {utc_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason}; everything was sold"
+    if halt.resumed_ms is None:
+        return f"{text}, and nothing is entered until `run_bot.py resume`"
+    note = f" ({halt.note})" if halt.note else ""
+    return f"{text}; resumed {utc_text(halt.resumed_ms)} UTC{note}"
 
 
 def _session_text(found: queries.Status) -> str:
@@ -236,6 +260,8 @@ def _print_explanation(found: queries.Explanation) -> None:
     print_text(f"because: {signal.reason}")
     if signal.late:
         print_text("late: a newer bar had closed when this one arrived, so it could open nothing")
+    if found.halt is not None:
+        print_text(f"halted {_halt_text(found.halt)}")
     _print_forecast(signal, recollection)
     if found.neighbors:
         print_title(f"the {len(found.neighbors)} nearest of {recollection.get('moments', '?')} moments")
@@ -325,7 +351,7 @@ def _print_consequences(orders: Sequence[Order], fills: Sequence[Fill]) -> None:
 
 def _print_orders(orders: Sequence[Order]) -> None:
     print_table(
-        ("order", "symbol", "side", "type", "quantity", "status", "created UTC", "reason"),
+        ("order", "symbol", "side", "type", "quantity", "filled", "at", "status", "created UTC", "reason"),
         [
             (
                 str(order.id),
@@ -333,6 +359,8 @@ def _print_orders(orders: Sequence[Order]) -> None:
                 order.side,
                 order.type,
                 plain(order.quantity),
+                plain(order.filled_quantity),
+                _level(order),
                 order.status,
                 utc_text(order.created_ms),
                 order.reason or "-",
@@ -340,6 +368,12 @@ def _print_orders(orders: Sequence[Order]) -> None:
             for order in orders
         ],
     )
+
+
+def _level(order: Order) -> str:
+    """The price that an order waits for, - where it takes any."""
+    price = order.limit_price if order.stop_price is None else order.stop_price
+    return "-" if price is None else plain(price)
 
 
 def _path(closes: Sequence[Decimal]) -> str:

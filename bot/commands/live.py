@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from decimal import Decimal
 
@@ -29,6 +29,7 @@ from bot.store import bars as bar_store
 from bot.store.database import Database, Identity, utc_text
 from bot.store.queries import AccountState, load_account
 from bot.store.recording import Header, Observed, Recorder, made_with, record, strategy_path
+from bot.store.requests import Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
 from bot.strategy import Strategy
 from bot.synthetic import PRESETS, SyntheticMarket
@@ -47,7 +48,10 @@ _AFTER_THE_END_SECONDS = 3.0
 _SPOT_FEE = Decimal("0.001")
 """Taker and maker fee on spot without a VIP level; the defaults are those of linear contracts."""
 
-_GOOD_NEWS = {"connected", "backfill"}
+_LOOK_SECONDS = 1.0
+"""How often the database is looked at for what a person asks."""
+
+_GOOD_NEWS = {"connected", "backfill", "resume"}
 
 _log = structlog.get_logger()
 
@@ -273,6 +277,7 @@ class _Session:
             last_starts=last_starts,
             funding_since=self._funding_since(account, last_starts),
             waits=trader.waits,
+            depth=config.broker.fill_model == "book",
         )
 
         def report(step: Step) -> None:
@@ -285,8 +290,23 @@ class _Session:
             self._stop.live(stream)
             if seconds is not None:
                 self._stop.after(seconds)
-            events: AsyncIterable[app.Event] = stream if recorder is None else recorder.tap(stream)
-            await app.run(events, trader, steps, report)
+            inbox = Inbox(
+                self._database,
+                last_resume_id=account.risk.last_resume_id,
+                last_transfer_id=account.next_transfer_id - 1,
+            )
+            events = self._with_requests(stream, inbox)
+            await app.run(events if recorder is None else recorder.tap(events), trader, steps, report)
+
+    async def _with_requests(self, stream: MarketStream, inbox: Inbox) -> AsyncIterator[app.Event]:
+        """The stream's events, and between them what a person asks for, looked at once a second."""
+        looked = 0.0
+        async for event in stream:
+            if time.monotonic() - looked >= _LOOK_SECONDS:
+                looked = time.monotonic()
+                for asked in await inbox.take(stream.clock_ms):
+                    yield asked
+            yield event
 
     async def _warm_up(self, observe: Callable[[Bar], None], steps: StepWriter) -> dict[str, int | None]:
         run, memory = self._config.run, self._config.memory
@@ -338,6 +358,9 @@ class _Session:
             fills=len(account.fills),
             missed_since=utc_text(last),
         )
+        halt = account.risk.halt
+        if halt is not None:
+            _log.warning("halted", since=utc_text(halt.time_ms), rule=halt.rule, reason=halt.reason)
 
 
 async def _demo(config: Config, database: Database, bars: dict[str, list[Bar]] | None) -> DemoExchange:
@@ -392,6 +415,8 @@ def _tell(step: Step) -> None:
         _log.info("funding", symbol=payment.symbol, payment=plain(payment.payment), rate=plain(payment.rate))
     for rejection in step.rejections:
         _log.warning("rejected", symbol=rejection.order.symbol, rule=rejection.rule, reason=rejection.reason)
+    for moved in step.transfers:
+        _log.info("transfer", amount=plain(moved.amount), reason=moved.reason)
     for notice in step.notices:
         level = "info" if notice.kind in _GOOD_NEWS else "warning"
         getattr(_log, level)(notice.kind, symbol=notice.symbol, detail=notice.detail)

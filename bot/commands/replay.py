@@ -24,6 +24,7 @@ from bot.store.steps import StepWriter, begin_session, end_session, save_instrum
 from bot.strategy import Strategy
 from bot.trader import Trader
 from bot.trading.events import Step
+from bot.trading.risk import NOTHING_YET
 
 EQUAL, DIFFERENT = 0, 1
 
@@ -109,7 +110,10 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
         )
         steps = StepWriter(database, header.session_id, batch_bars=_BATCH_BARS)
         opened = Step(
-            time_ms=header.started_ms, orders=header.opening.open_orders, positions=ledger.positions
+            time_ms=header.started_ms,
+            orders=header.opening.open_orders,
+            positions=ledger.positions,
+            risk=None if header.opening.risk == NOTHING_YET else header.opening.risk,
         )
         await steps.append(opened)
         with Progress() as progress:

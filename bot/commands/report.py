@@ -7,13 +7,17 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bot.commands.inspect import database_path
+from bot.commands import band as band_of_fills
+from bot.commands.inspect import database_path, found_recording
+from bot.commands.progress import Progress
 from bot.commands.tables import minute_text, print_table, print_text, print_title
 from bot.config import Config
+from bot.errors import InputError
 from bot.market import INTERVAL_MS, Category
 from bot.store import queries
 from bot.store.database import Database, Mode
 from bot.store.queries import AccountState, Stretch
+from bot.store.recording import Recording
 from bot.trading.events import Fill
 from bot.trading.ledger import Ledger
 from bot.trading.performance import (
@@ -77,19 +81,40 @@ class Report(Struct, frozen=True, kw_only=True):
 async def run(args: argparse.Namespace, config: Config) -> int:
     """``report``, of the last session, one session or the whole account."""
     path = database_path(args, config)
-    return await report(path, args.session, whole=args.all, json=args.json)
+    return await report(path, args.session, whole=args.all, json=args.json, with_band=args.fills == "band")
 
 
 async def report(
-    db_path: Path | str, session_id: int | None = None, *, whole: bool = False, json: bool = False
+    db_path: Path | str,
+    session_id: int | None = None,
+    *,
+    whole: bool = False,
+    json: bool = False,
+    with_band: bool = False,
 ) -> int:
-    """Print the report. Reads only, as of one commit, in memory that does not grow with the bars."""
+    """Print the report. Reads only, as of one commit, in memory that does not grow with the bars.
+
+    ``with_band`` scores the session's recording under each preset of fills besides.
+    """
     async with Database.open(db_path, readonly=True) as database, database.transaction():
         found = await _load(database, session_id, whole=whole)
+        sessions = (await queries.load_stretch(database, session_id, whole=whole)).sessions
+    band: band_of_fills.Band = {}
+    if with_band:
+        if whole or sessions[-1].recording is None:
+            raise InputError(
+                "--fills band scores one session from its recording; name a recorded one with --session"
+            )
+        with Progress() as progress:
+            band = await band_of_fills.of_recording(
+                Recording.read(found_recording(sessions[-1].recording, Path(db_path))), progress
+            )
     if json:
-        print(msgspec.json.encode(found).decode())
+        print(band_of_fills.as_json(found, band) if band else msgspec.json.encode(found).decode())
     else:
         _print_report(found)
+        if band:
+            band_of_fills.print_band(band)
     return OK
 
 

@@ -8,12 +8,16 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
+from bot.store.database import utc_text
 from bot.trading.events import Fill, FundingPayment, Position, Step
 from bot.trading.performance import RoundTrips
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """A session's end in figures; amounts in quote currency, shares and returns as fractions."""
+    """A session's end in figures; amounts in quote currency, shares and returns as fractions.
+
+    ``halted`` says since when and by which rule, where the last halt was not resumed.
+    """
 
     mode: str
     database: str
@@ -33,6 +37,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     max_drawdown: float
     open_positions: dict[str, str]
     events: dict[str, int]
+    halted: str | None
     seconds: float
 
 
@@ -50,6 +55,7 @@ class Tally:
         self.late = 0
         self.actions: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
+        self._halted: str | None = None
 
     def count(self, step: Step) -> None:
         """Take one Step into account."""
@@ -73,6 +79,9 @@ class Tally:
         self._funding += sum(float(payment.payment) for payment in step.funding)
         for position in step.positions:
             self._positions[position.symbol] = position
+        for halt in step.halts:
+            resumed = halt.resumed_ms is not None
+            self._halted = None if resumed else f"{utc_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason}"
         for notice in step.notices:
             self.events[notice.kind] += 1
         if step.rejections:
@@ -103,6 +112,7 @@ class Tally:
                 if position.quantity
             },
             events=dict(self.events),
+            halted=self._halted,
             seconds=seconds,
         )
 
@@ -131,6 +141,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     ]
     if summary.events:
         lines.append(f"  events         {_counts(summary.events)}")
+    if summary.halted is not None:
+        lines.append(f"  HALTED         {summary.halted}; nothing was entered since")
     lines += [
         f"  written to     {summary.database}",
         "",

@@ -5,7 +5,7 @@ request as the real one does. Its clock is the market's own: it runs with the st
 whatever pace, and the local clock only paces the stream.
 
 Left out: topics and intervals other than the source's (refused as unknown ones are), trades, order
-books deeper than 1, and Bybit's limits on requests and idle connections.
+books of depths other than 1 and 50, and Bybit's limits on requests and idle connections.
 """
 
 import asyncio
@@ -303,6 +303,8 @@ class DemoExchange:
                 self._publish(f"tickers.{symbol}", self._ticker_message(board))
             if f"orderbook.1.{symbol}" in self._listeners:
                 self._publish(f"orderbook.1.{symbol}", self._book_message(board))
+            if f"orderbook.50.{symbol}" in self._listeners:
+                self._publish(f"orderbook.50.{symbol}", self._depth_message(board))
 
     def _close(self, boards: list[Board], start_ms: int) -> None:
         """Confirm the bars of one close, or let that go wrong."""
@@ -428,6 +430,33 @@ class DemoExchange:
         message = {"topic": f"orderbook.1.{symbol}", "type": "snapshot", "ts": self.clock_ms, "data": data}
         return msgspec.json.encode(message | {"cts": self.clock_ms - 3})
 
+    def _depth_message(self, board: Board, *, snapshot: bool = False) -> bytes:
+        """The levels that changed since the last push, those that are gone with size 0; or all as a snapshot."""
+        assert board.bar is not None
+        if not snapshot:
+            before, board.depth = board.depth, board.levels(board.running(board.bar, self.clock_ms).close)
+            changed = {
+                side: {price: Decimal(0) for price in before[side] if price not in levels}
+                | {price: size for price, size in levels.items() if before[side].get(price) != size}
+                for side, levels in board.depth.items()
+            }
+        else:
+            changed = board.depth
+        data: dict[str, Any] = {
+            "s": board.instrument.symbol,
+            "b": [[plain(price), plain(size)] for price, size in sorted(changed["b"].items(), reverse=True)],
+            "a": [[plain(price), plain(size)] for price, size in sorted(changed["a"].items())],
+            "u": 1_000 + board.updates,
+            "seq": 70_000_000_000 + board.updates,
+        }
+        message = {
+            "topic": f"orderbook.50.{board.instrument.symbol}",
+            "type": "snapshot" if snapshot else "delta",
+            "ts": self.clock_ms,
+            "data": data,
+        }
+        return msgspec.json.encode(message | {"cts": self.clock_ms - 3})
+
     # Websocket.
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
@@ -505,7 +534,7 @@ class DemoExchange:
             return "args size >10"
         for topic in topics:
             kind, _, symbol = topic.rpartition(".")
-            kinds = (f"kline.{self.interval}", "tickers", "orderbook.1")
+            kinds = (f"kline.{self.interval}", "tickers", "orderbook.1", "orderbook.50")
             if category != self.category or kind not in kinds or symbol not in self._boards:
                 return f"error:handler not found,topic:{topic}"
             if topic in connection.topics:
@@ -528,6 +557,11 @@ class DemoExchange:
             if len(self._listeners[topic]) == 1:
                 board.shown = board.ticker(self.clock_ms)
             connection.send(self._ticker(board, "snapshot", board.shown).decode())
+        elif board.bar is not None and kind == "orderbook.50":
+            # As with tickers: deltas are shared, and build on what was pushed last.
+            if len(self._listeners[topic]) == 1:
+                board.depth = board.levels(board.running(board.bar, self.clock_ms).close)
+            connection.send(self._depth_message(board, snapshot=True).decode())
         elif board.bar is not None:
             connection.send(self._book_message(board).decode())
 

@@ -147,6 +147,8 @@ class Board:
         """The bar that is running, or the last one that was published."""
         self.shown: dict[str, str] = {}
         """The ticker as last pushed; deltas are what differs from it."""
+        self.depth: dict[str, dict[Decimal, Decimal]] = {}
+        """The book as last pushed, by side."""
         self.updates = 0
         self._source = source
         self._interval_ms = INTERVAL_MS[source.interval]
@@ -226,6 +228,19 @@ class Board:
         bid = max(tick, price - (spread + 1) // 2 * tick)
         size = lot * (100 + (self.updates * 37 + self._key) % 900)
         return bid, size, bid + spread * tick, size + lot * 11
+
+    def levels(self, price: Decimal) -> dict[str, dict[Decimal, Decimal]]:
+        """Price to size of bids (``b``) and asks (``a``) around a price, 50 a side, the quote's a spread apart."""
+        bid, bid_size, ask, ask_size = self.quote(price)
+        step, lot = ask - bid, self.instrument.lot_size
+        sizes = [
+            lot * (100 + (self.updates // 3 * 37 + self._key + place * 53) % 900) for place in range(1, 50)
+        ]
+        bids = {bid: bid_size} | {
+            level: size for place, size in enumerate(sizes, 1) if (level := bid - place * step) > 0
+        }
+        asks = {ask: ask_size} | {ask + place * step: size for place, size in enumerate(sizes, 1)}
+        return {"b": bids, "a": asks}
 
     def funding_rate(self, time_ms: int) -> Decimal:
         """The rate that is settled at a funding time, between -0.01 % and 0.03 %."""

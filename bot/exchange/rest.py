@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Any, cast
 
 import ccxt.async_support as ccxt
+from msgspec.structs import replace
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from bot.errors import ConfigError, FeedError
 from bot.exchange import wire
-from bot.market import INTERVAL_MS, Bar, BarSource, Category, Instrument
+from bot.market import INTERVAL_MS, Bar, BarSource, Category, Instrument, RiskTier
 
 PAGE_BARS = 1000
 """Bybit's largest page of klines."""
@@ -100,7 +101,10 @@ class BybitRest:
         return _time(await self._get("Time", {}))
 
     async def instruments(self, symbols: tuple[str, ...]) -> dict[str, Instrument]:
-        """The rules of each symbol. Raises ConfigError for one that the exchange does not trade."""
+        """The rules of each symbol, on linear with its risk tiers.
+
+        Raises ConfigError for one that the exchange does not trade.
+        """
         found: dict[str, Instrument] = {}
         for symbol in symbols:
             try:
@@ -111,10 +115,17 @@ class BybitRest:
             if not rows:
                 raise _unknown(symbol, self._category)
             try:
-                found[symbol] = wire.instrument(rows[0], self._category)
+                rules = wire.instrument(rows[0], self._category)
+                found[symbol] = replace(rules, tiers=await self._risk_tiers(symbol))
             except wire.MalformedFrame as error:
                 raise FeedError(str(error)) from error
         return found
+
+    async def _risk_tiers(self, symbol: str) -> tuple[RiskTier, ...]:
+        if self._category == "spot":
+            return ()
+        answer = await self._get("RiskLimit", {"category": self._category, "symbol": symbol})
+        return wire.risk_tiers(_list(answer), symbol)
 
     async def bars(
         self, symbol: str, interval: str, first_ms: int, last_ms: int, source: BarSource

@@ -15,14 +15,17 @@ from bot.exchange.config import ExchangeConfig
 from bot.exchange.rest import PAGE_BARS, BybitRest
 from bot.exchange.sequence import BarSequence, CloseOrder
 from bot.exchange.socket import Socket
-from bot.market import INTERVAL_MS, Bar, Category, Funding, Instrument, Notice, Quote, grid_start_ms
+from bot.market import INTERVAL_MS, Bar, Book, Category, Funding, Instrument, Notice, Quote, grid_start_ms
 
-Event = Bar | Quote | Funding | Notice
+Event = Bar | Quote | Book | Funding | Notice
 
 _FUTURE_TOLERANCE_MS = 5_000
 _PATIENCE_SECONDS = 5.0
 _ACK_SECONDS = 10.0
 _QUOTE_EVERY_MS = 1_000
+_BOOK_EVERY_MS = 200
+"""Depth changes fifty times a second and is worth a hundred quotes; so often it is handed on."""
+_DEPTH = "orderbook.50"
 _CONNECTS = 300
 _CONNECTS_SECONDS = 300.0
 """At most so many connections in so long; Bybit allows 500 in five minutes."""
@@ -41,6 +44,7 @@ class _Symbol:
     def __init__(self, symbol: str, interval: str, last_start_ms: int | None, now: float) -> None:
         self.sequence = BarSequence(symbol, interval, last_start_ms)
         self.ticker = wire.TickerState(symbol)
+        self.book = wire.BookState(symbol)
         self.running_ms = 0
         self.pushed = 0.0
         """Start of the bar that the stream says is open, and local time of that push."""
@@ -61,6 +65,7 @@ class _Symbol:
         """Answers in a row that did not show what was asked for."""
         self.repairs_in_a_row = 0
         self.quoted_ms = 0
+        self.book_ms = 0
 
 
 class MarketStream:
@@ -70,7 +75,8 @@ class MarketStream:
     closed since comes first, over REST, and where a newer bar has closed it is marked late.
     ``funding_since`` gives for each symbol the time after which settled funding is wanted (none on
     spot). ``waits(symbol)`` says whether an order waits for a quote; without one, quotes are
-    conflated to one a second of the exchange's time. ``async with`` it, then iterate.
+    conflated to one a second of the exchange's time. With ``depth``, books come too while an order
+    waits, at most five a second. ``async with`` it, then iterate.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class MarketStream:
         last_starts: dict[str, int | None],
         funding_since: dict[str, int],
         waits: Callable[[str], bool],
+        depth: bool = False,
     ) -> None:
         now = time.monotonic()
         self._config = config
@@ -94,6 +101,7 @@ class MarketStream:
         self._step = INTERVAL_MS[interval]
         self._url = f"{ws_url.rstrip('/')}/v5/public/{category}"
         self._waits = waits
+        self._depth = depth
         self._symbols = {
             symbol: _Symbol(symbol, interval, last, now) for symbol, last in sorted(last_starts.items())
         }
@@ -196,6 +204,7 @@ class MarketStream:
             for state in self._symbols.values():
                 # A missing field of a delta is unchanged since a snapshot of this connection only.
                 state.ticker, state.quoted_ms = wire.TickerState(state.sequence.symbol), 0
+                state.book = wire.BookState(state.sequence.symbol)
             self._notice("connected", self._url)
             last = opened
             while True:
@@ -203,7 +212,7 @@ class MarketStream:
                 if now - last >= self._config.silence_seconds:
                     raise FeedError(f"silent for {now - last:.0f} s")
                 if self._rebuild:
-                    raise FeedError("a topic went silent while others go on")
+                    raise FeedError("a topic went silent, or lost a message, while others go on")
                 for topic, asked in list(unanswered.items()):
                     if now - asked > _ACK_SECONDS:
                         unanswered[topic] = now
@@ -239,12 +248,10 @@ class MarketStream:
             await self._drained.wait()
 
     def _topics(self) -> list[str]:
-        quotes = "orderbook.1" if self._category == "spot" else "tickers"
-        return [
-            topic
-            for symbol in self._symbols
-            for topic in (f"kline.{self._interval}.{symbol}", f"{quotes}.{symbol}")
-        ]
+        kinds = [f"kline.{self._interval}", "orderbook.1" if self._category == "spot" else "tickers"]
+        if self._depth:
+            kinds.append(_DEPTH)
+        return [f"{kind}.{symbol}" for symbol in self._symbols for kind in kinds]
 
     # Frames.
 
@@ -260,6 +267,8 @@ class MarketStream:
             for entry in wire.kline_entries(message.data):
                 self._on_kline(state, entry, message.ts)
             self._release()
+        elif state is not None and message.topic.startswith(_DEPTH):
+            self._on_depth(state, message)
         elif state is not None and kind in ("tickers", "orderbook"):
             quote = state.ticker.ticker(message) if kind == "tickers" else state.ticker.book(message)
             if quote is not None:
@@ -310,12 +319,28 @@ class MarketStream:
         self._seconds_per_bar += (0.2 if self._paced else 1.0) * (seconds - self._seconds_per_bar)
         self._paced = True
 
-    def _on_quote(self, state: _Symbol, quote: Quote) -> None:
+    def _on_depth(self, state: _Symbol, message: wire.Frame) -> None:
+        try:
+            book = state.book.message(message)
+        except wire.MalformedFrame:
+            # Only a new subscription brings a snapshot, on which later deltas can build.
+            self._rebuild = True
+            raise
+        if book is None or not self._caught_up(state) or not self._waits(book.symbol):
+            return
+        if book.time_ms - state.book_ms >= _BOOK_EVERY_MS:
+            state.book_ms = book.time_ms
+            self._emit(book)
+
+    def _caught_up(self, state: _Symbol) -> bool:
+        """Whether what closed while nobody watched has entered, and settled what was resting."""
         if not state.caught_up:
-            # What closed while nobody watched enters first, and settles what was resting.
             state.caught_up = not (state.suspect or state.repairing) and state.sequence.all_released
-            if not state.caught_up:
-                return
+        return state.caught_up
+
+    def _on_quote(self, state: _Symbol, quote: Quote) -> None:
+        if not self._caught_up(state):
+            return
         if quote.time_ms < state.quoted_ms:
             return
         if quote.time_ms - state.quoted_ms >= _QUOTE_EVERY_MS or self._waits(quote.symbol):

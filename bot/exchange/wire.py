@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bot.market import Bar, BarSource, Category, Instrument, Quote
+from bot.market import Bar, BarSource, Book, Category, Instrument, Level, Quote, RiskTier
 
 
 class MalformedFrame(Exception):
@@ -51,11 +51,12 @@ class KlineEntry(Struct, frozen=True):
 
 
 class BookEntry(Struct, frozen=True):
-    """``data`` of an orderbook message: [price, size] pairs, best first."""
+    """``data`` of an orderbook message: [price, size] pairs, best first, and the update's number."""
 
     s: str
     b: list[tuple[str, str]] = []
     a: list[tuple[str, str]] = []
+    u: int = 0
 
 
 _decode_frame = msgspec.json.Decoder(Frame).decode
@@ -194,6 +195,86 @@ class TickerState:
             ask_size=ask_size,
             mark=mark,
         )
+
+
+class BookState:
+    """The merged depth of one symbol: a snapshot replaces it, a delta changes, adds or (size 0) deletes levels.
+
+    https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook
+    """
+
+    def __init__(self, symbol: str) -> None:
+        self._symbol = symbol
+        self._bids: dict[Decimal, Decimal] = {}
+        self._asks: dict[Decimal, Decimal] = {}
+        self._update = 0
+
+    def message(self, message: Frame) -> Book | None:
+        """Merge an orderbook message; the book as it stands now, None where a side is empty or they cross.
+
+        Raises MalformedFrame for what cannot be merged, a delta behind a lost one among it; the book
+        is empty then, until a snapshot comes.
+        """
+        try:
+            entry = _decode_book(message.data)
+            changes = [
+                [(_decimal(price), _decimal(size)) for price, size in side] for side in (entry.b, entry.a)
+            ]
+        except (msgspec.MsgspecError, MalformedFrame) as error:
+            self._forget()
+            raise MalformedFrame(f"orderbook: {error}") from error
+        # The exchange numbers anew, beginning with 1, when its service restarts.
+        if message.type == "snapshot" or entry.u == 1:
+            self._forget()
+        elif entry.u != self._update + 1:
+            last = self._update
+            self._forget()
+            raise MalformedFrame(f"orderbook of {self._symbol}: update {entry.u} follows {last}")
+        self._update = entry.u
+        for levels, changed in zip((self._bids, self._asks), changes, strict=True):
+            for price, size in changed:
+                if size:
+                    levels[price] = size
+                else:
+                    levels.pop(price, None)
+        return self._book(message.ts)
+
+    def _forget(self) -> None:
+        self._bids, self._asks, self._update = {}, {}, 0
+
+    def _book(self, time_ms: int) -> Book | None:
+        if not self._bids or not self._asks or max(self._bids) >= min(self._asks):
+            return None
+        return Book(
+            symbol=self._symbol,
+            time_ms=time_ms,
+            bids=tuple(
+                Level(price=price, size=self._bids[price]) for price in sorted(self._bids, reverse=True)
+            ),
+            asks=tuple(Level(price=price, size=self._asks[price]) for price in sorted(self._asks)),
+        )
+
+
+def risk_tiers(rows: Iterable[Any], symbol: str) -> tuple[RiskTier, ...]:
+    """A symbol's risk tiers, ascending, from rows of ``risk-limit``.
+
+    https://bybit-exchange.github.io/docs/v5/market/risk-limit. An empty ``mmDeduction`` is none.
+    """
+    try:
+        tiers = [
+            RiskTier(
+                limit=_decimal(row["riskLimitValue"]),
+                maintenance_rate=_decimal(row["maintenanceMargin"]),
+                initial_rate=_decimal(row["initialMargin"]),
+                max_leverage=_decimal(row["maxLeverage"]),
+                deduction=_decimal(row.get("mmDeduction") or "0"),
+            )
+            for row in rows
+            if row["symbol"] == symbol
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MalformedFrame(f"risk limits of {symbol}: {error!r}") from error
+    return tuple(sorted(tiers, key=lambda tier: tier.limit))
 
 
 def instrument(fields: dict[str, Any], category: Category) -> Instrument:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from bot.errors import InputError
 from bot.store.database import Database, utc_text
 from bot.store.recording import Header
-from bot.trading.events import Order, Step
+from bot.trading.events import Halt, Order, Step
 
 _REPLAYED = "replayed"
 
@@ -29,11 +29,13 @@ class _Table(Struct, frozen=True, kw_only=True):
 
 
 # What the session left open, a later one may have filled or cancelled since.
-_LATER = "r.status = 'open' AND NOT :is_last"
+_LATER = "r.status IN ('pending', 'open', 'partially_filled') AND NOT :is_last"
 _CHANGING = (
     *("quantity", "limit_price", "stop_price", "reduce_only"),
     *("status", "reason", "updated_ms", "due_ms"),
+    *("distance", "anchor", "filled_quantity", "active_ms", "triggered_ms"),
 )
+_RESUMED_LATER = "r.resumed_ms IS NULL AND NOT :is_last"
 _OF_SESSION = "SELECT * FROM main.{} WHERE session_id = :session"
 _SIGNALS = "FROM main.signals WHERE session_id = :session"
 
@@ -87,6 +89,24 @@ _TABLES = (
         # The rows of earlier sessions are not there to be counted.
         replayed="SELECT id + :earlier_equity AS id, session_id, time_ms, cash, unrealized_pnl, equity "
         "FROM replayed.equity",
+    ),
+    _Table(
+        name="halts",
+        key=("id",),
+        time="coalesce({row}.resumed_ms, {row}.time_ms)",
+        original=_OF_SESSION.format("halts") + " OR id IN (SELECT id FROM replayed.halts)",
+        pardon={
+            "session_id": "o.id < :next_halt_id",
+            "resumed_ms": _RESUMED_LATER,
+            "note": _RESUMED_LATER,
+        },
+    ),
+    _Table(
+        name="risk_state",
+        key=("id",),
+        time="(SELECT max(time_ms) FROM {base}.equity)",
+        original="SELECT * FROM main.risk_state WHERE :is_last",
+        replayed="SELECT * FROM replayed.risk_state WHERE :is_last",
     ),
     _Table(
         name="positions",
@@ -168,13 +188,18 @@ class StoredSession:
             return self._equity_left >= 0
         if self._equity_left > 0:
             return True
-        return all([await self._has(order) for order in step.orders])
+        held = [await self._has(order) for order in step.orders]
+        return all([*held, *[await self._has_halt(halt) for halt in step.halts]])
 
     async def _has(self, order: Order) -> bool:
         found = await self._database.fetch(
             "SELECT status, updated_ms FROM main.orders WHERE id = ?", (order.id,)
         )
         return found == [(order.status, order.updated_ms)]
+
+    async def _has_halt(self, halt: Halt) -> bool:
+        found = await self._database.fetch("SELECT resumed_ms FROM main.halts WHERE id = ?", (halt.id,))
+        return found == [(halt.resumed_ms,)]
 
     async def compare(self) -> tuple[Difference | None, dict[str, int]]:
         """The earliest difference from the database attached as ``replayed``, and the rows compared."""
@@ -183,6 +208,7 @@ class StoredSession:
             "is_last": self._is_last,
             "next_order_id": self._header.opening.next_order_id,
             "next_fill_id": self._header.opening.next_fill_id,
+            "next_halt_id": self._header.opening.risk.next_halt_id,
             "earlier_equity": await self._earlier_equity(),
         }
         found: list[Difference] = []

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from bot.errors import BotError, BrokenInvariant, InputError, StoreError
 from bot.market import Category, plain
+from bot.trading.exact import EXACT
 
 Mode = Literal["demo", "testnet", "mainnet", "backtest", "replay"]
 
@@ -211,7 +212,45 @@ _FIRST_SCHEMA = (
     ORDER BY fills.id""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_SCHEMA,)
+_SECOND_SCHEMA = (
+    "ALTER TABLE instruments ADD COLUMN tiers TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE orders ADD COLUMN time_in_force TEXT NOT NULL DEFAULT 'gtc'",
+    "ALTER TABLE orders ADD COLUMN distance TEXT",
+    "ALTER TABLE orders ADD COLUMN anchor TEXT",
+    "ALTER TABLE orders ADD COLUMN parent_id INTEGER",
+    "ALTER TABLE orders ADD COLUMN filled_quantity TEXT NOT NULL DEFAULT '0'",
+    "ALTER TABLE orders ADD COLUMN active_ms INTEGER",
+    "ALTER TABLE orders ADD COLUMN triggered_ms INTEGER",
+    # Until now every order was filled whole, by the quote or the open of its own time.
+    "UPDATE orders SET filled_quantity = quantity WHERE status = 'filled'",
+    "ALTER TABLE fills ADD COLUMN reference_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE fills ADD COLUMN slippage TEXT NOT NULL DEFAULT '0'",
+    "ALTER TABLE fills ADD COLUMN preset TEXT NOT NULL DEFAULT ''",
+    "UPDATE fills SET reference_ms = time_ms, slippage = exact_distance(price, reference_price)",
+    """CREATE TABLE halts (
+        id INTEGER PRIMARY KEY,
+        session_id INTEGER NOT NULL,
+        time_ms INTEGER NOT NULL,
+        rule TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        resumed_ms INTEGER,
+        note TEXT NOT NULL
+    ) STRICT""",
+    # AUTOINCREMENT: a number is never given twice, and the last one granted is all that is remembered.
+    """CREATE TABLE requests (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        made_ms INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        amount TEXT NOT NULL,
+        note TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE risk_state (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        state_json TEXT NOT NULL
+    ) STRICT""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_SCHEMA, _SECOND_SCHEMA)
 """Statements that lead from each schema version to the next; ``MIGRATIONS[0]`` starts from nothing."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
@@ -324,8 +363,20 @@ class Database:
 
     @classmethod
     @asynccontextmanager
+    async def beside(cls, path: Path | str) -> AsyncIterator[Self]:
+        """Open an existing database for a short transaction of a person's, beside whatever process writes to it.
+
+        Takes no lock and migrates nothing. Raises as :meth:`open` does, and InputError for an older schema.
+        """
+        path = Path(path)
+        _check_place(path, create=False)
+        async with cls._connected(path, None, readonly=False, durable=True, migrate=False) as database:
+            yield database
+
+    @classmethod
+    @asynccontextmanager
     async def _connected(
-        cls, path: Path, identity: Identity | None, *, readonly: bool, durable: bool
+        cls, path: Path, identity: Identity | None, *, readonly: bool, durable: bool, migrate: bool = True
     ) -> AsyncIterator[Self]:
         new = not _has_content(path)
         with _translated(path, opening=True):
@@ -334,7 +385,7 @@ class Database:
             )
         database = cls(path, connection, readonly=readonly)
         try:
-            await database._prepare(identity, new=new, durable=durable)
+            await database._prepare(identity, new=new, durable=durable, migrate=migrate and not readonly)
             database._opening = False
             yield database
         finally:
@@ -412,7 +463,7 @@ class Database:
         with self._translated():
             await self._connection.execute(f"ATTACH ? AS {name}", (_uri(path, readonly=True),))
 
-    async def _prepare(self, identity: Identity | None, *, new: bool, durable: bool) -> None:
+    async def _prepare(self, identity: Identity | None, *, new: bool, durable: bool, migrate: bool) -> None:
         application = await self.value("PRAGMA application_id")
         version = await self.value("PRAGMA user_version")
         blank = not version and not await self.value("SELECT count(*) FROM sqlite_master")
@@ -423,15 +474,15 @@ class Database:
                 f"{self.path} has schema version {version}, newer than this bot's {SCHEMA_VERSION}; "
                 "update the bot or use another --db"
             )
-        if blank and (identity is None or self.readonly):
+        if blank and (identity is None or not migrate):
             raise InputError(f"{self.path} is empty; start the bot on it first, or use another --db")
-        if self.readonly and version < SCHEMA_VERSION:
+        if not migrate and version < SCHEMA_VERSION:
             raise InputError(
                 f"{self.path} has schema version {version}; start the bot on it once to migrate it"
             )
         if not blank:
             self._identity = await self._stored_identity(identity)
-        if self.readonly:
+        if not migrate:
             return
         await self.fetch("PRAGMA journal_mode = WAL")
         # A new offline file can be made again; an older one must at least survive the process.
@@ -455,6 +506,7 @@ class Database:
                 await self._run_migrations(version, identity)
 
     async def _run_migrations(self, version: int, identity: Identity | None) -> None:
+        await self._connection.create_function("exact_distance", 2, _exact_distance, deterministic=True)
         for migration in MIGRATIONS[version:]:
             for statement in migration:
                 await self._connection.execute(statement)
@@ -473,6 +525,10 @@ class Database:
 
     def _translated(self) -> AbstractContextManager[None]:
         return _translated(self.path, opening=self._opening)
+
+
+def _exact_distance(one: str, other: str) -> str:
+    return plain(EXACT.subtract(Decimal(one), Decimal(other)).copy_abs())
 
 
 def _stored_mode(path: Path) -> str:

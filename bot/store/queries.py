@@ -10,8 +10,20 @@ from msgspec import Struct
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Category, Instrument
 from bot.store.database import Database, Holder, Mode, holder
-from bot.trading.events import Action, Equity, Fill, FundingPayment, Order, Position, Side, Transfer
+from bot.trading.events import (
+    RESTING,
+    Action,
+    Equity,
+    Fill,
+    FundingPayment,
+    Halt,
+    Order,
+    Position,
+    Side,
+    Transfer,
+)
 from bot.trading.reliability import Claim
+from bot.trading.risk import NOTHING_YET, RiskState
 
 T = TypeVar("T", bound=Struct)
 
@@ -48,6 +60,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
     next_order_id: int
     next_fill_id: int
     next_transfer_id: int
+    risk: RiskState = NOTHING_YET
 
 
 class Trade(Struct, frozen=True, kw_only=True):
@@ -101,8 +114,25 @@ class FeedQuality(Struct, frozen=True, kw_only=True):
     late: int
 
 
+class StoredRejection(Struct, frozen=True, kw_only=True):
+    """A rejected order: ``rule`` is the risk or exchange rule that stopped it."""
+
+    order_id: int
+    signal_id: int
+    time_ms: int
+    symbol: str
+    side: Side
+    quantity: Decimal
+    rule: str
+    reason: str
+
+
 class Status(Struct, frozen=True, kw_only=True):
-    """Where a database stands. Actions, rejections and events are counted over its last session."""
+    """Where a database stands. Actions, rejections and events are counted over its last session.
+
+    ``halt`` is the one in force, ``resume_asked`` whether a person has asked for its end since.
+    ``rejections`` counts rejected orders by rule, ``last_rejections`` are the newest, newest first.
+    """
 
     database: str
     mode: Mode
@@ -115,6 +145,10 @@ class Status(Struct, frozen=True, kw_only=True):
     open_orders: tuple[Order, ...]
     actions: dict[str, int]
     events: dict[str, int]
+    rejections: dict[str, int]
+    last_rejections: tuple[StoredRejection, ...]
+    halt: Halt | None
+    resume_asked: bool
     feeds: tuple[FeedQuality, ...]
 
 
@@ -153,13 +187,17 @@ class RecalledMoment(Struct, frozen=True, kw_only=True):
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
-    """Why one decision was made and what came of it. ``close`` is None if the bar is not stored."""
+    """Why one decision was made and what came of it. ``close`` is None if the bar is not stored.
+
+    ``halt`` is the one that was in force at its close, or began there.
+    """
 
     signal: StoredSignal
     close: Decimal | None
     neighbors: tuple[RecalledMoment, ...]
     orders: tuple[Order, ...]
     fills: tuple[Fill, ...]
+    halt: Halt | None
 
 
 class RunSettings(Struct, frozen=True, kw_only=True):
@@ -217,13 +255,25 @@ async def read_account(database: Database) -> AccountState:
         next_order_id=await _next_id(database, "orders"),
         next_fill_id=await _next_id(database, "fills"),
         next_transfer_id=await _next_id(database, "transfers"),
+        risk=await read_risk(database),
     )
+
+
+async def read_risk(database: Database) -> RiskState:
+    """What the risk review goes on from, the halt in force included."""
+    text = await database.value("SELECT state_json FROM risk_state")
+    return NOTHING_YET if text is None else msgspec.json.decode(text, type=RiskState)
 
 
 async def load_instruments(database: Database) -> dict[str, Instrument]:
     """The trading rules last in force, by symbol."""
-    stored = await _structs(database, Instrument, "FROM instruments ORDER BY symbol")
-    return {instrument.symbol: instrument for instrument in stored}
+    columns = await database.columns("instruments")
+    known = {}
+    for row in await database.fetch("SELECT * FROM instruments ORDER BY symbol"):
+        fields = dict(zip(columns, row, strict=True))
+        fields["tiers"] = msgspec.json.decode(fields["tiers"])
+        known[fields["symbol"]] = msgspec.convert(fields, Instrument)
+    return known
 
 
 async def load_trades(database: Database, *, limit: int | None = None) -> tuple[Trade, ...]:
@@ -239,6 +289,7 @@ async def load_status(database: Database) -> Status:
     async with database.transaction():
         session = await _last_session(database)
         session_id = (0 if session is None else session.id,)
+        risk = await read_risk(database)
         return Status(
             database=str(database.path),
             mode=database.identity.mode,
@@ -257,6 +308,22 @@ async def load_status(database: Database) -> Status:
             events=dict(
                 await database.fetch(
                     "SELECT kind, count(*) FROM events WHERE session_id = ? GROUP BY kind", session_id
+                )
+            ),
+            rejections=dict(
+                await database.fetch(
+                    "SELECT substr(reason, 1, instr(reason, ':') - 1) AS rule, count(*) FROM orders "
+                    "WHERE session_id = ? AND status = 'rejected' GROUP BY rule ORDER BY rule",
+                    session_id,
+                )
+            ),
+            last_rejections=await _rejections(
+                database, "session_id = ? ORDER BY id DESC LIMIT 3", session_id
+            ),
+            halt=risk.halt,
+            resume_asked=bool(
+                await database.value(
+                    "SELECT count(*) FROM requests WHERE kind = 'resume' AND id > ?", (risk.last_resume_id,)
                 )
             ),
             feeds=await _feeds(database),
@@ -279,6 +346,7 @@ async def load_explanation(database: Database, signal_id: int | None = None) -> 
                 "FROM fills WHERE order_id IN (SELECT id FROM orders WHERE signal_id = ?) ORDER BY id",
                 (signal.id,),
             ),
+            halt=await _halt_at(database, signal.decided_ms),
         )
 
 
@@ -405,7 +473,22 @@ async def _structs(
 
 
 async def _open_orders(database: Database) -> tuple[Order, ...]:
-    return await _structs(database, Order, "FROM orders WHERE status = 'open' ORDER BY id")
+    marks = ", ".join("?" * len(RESTING))
+    return await _structs(database, Order, f"FROM orders WHERE status IN ({marks}) ORDER BY id", RESTING)
+
+
+async def _rejections(
+    database: Database, where: str, parameters: Sequence[Any]
+) -> tuple[StoredRejection, ...]:
+    """Rejected orders; the rule stands before the colon of their reason."""
+    return await _structs(
+        database,
+        StoredRejection,
+        "FROM (SELECT id AS order_id, signal_id, updated_ms AS time_ms, symbol, side, quantity, "
+        "substr(reason, 1, instr(reason, ':') - 1) AS rule, substr(reason, instr(reason, ':') + 2) AS reason "
+        f"FROM orders WHERE status = 'rejected' AND {where})",
+        parameters,
+    )
 
 
 async def _positions(database: Database) -> tuple[Position, ...]:
@@ -496,6 +579,16 @@ async def _signal(database: Database, signal_id: int | None) -> StoredSignal:
     *values, detail_json = rows[0]
     fields = dict(zip(columns.split(", ")[:-1], values, strict=True))
     return msgspec.convert({**fields, "detail": msgspec.json.decode(detail_json)}, StoredSignal, strict=False)
+
+
+async def _halt_at(database: Database, time_ms: int) -> Halt | None:
+    found = await _structs(
+        database,
+        Halt,
+        "FROM halts WHERE time_ms <= ?1 AND coalesce(resumed_ms > ?1, 1) ORDER BY id DESC LIMIT 1",
+        (time_ms,),
+    )
+    return found[0] if found else None
 
 
 async def _close(database: Database, signal: StoredSignal) -> Decimal | None:

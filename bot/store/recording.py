@@ -31,10 +31,11 @@ from msgspec import Struct
 
 from bot import __version__
 from bot.errors import InputError, StoreError
-from bot.market import Bar, Category, Funding, Instrument, Notice, Quote
+from bot.market import Bar, Book, Category, Funding, Instrument, Notice, Quote
 from bot.store.database import Mode
 from bot.strategy import Strategy
 from bot.trader import Opening
+from bot.trading.events import Resume, Transfer
 
 FORMAT_VERSION = 1
 
@@ -53,10 +54,10 @@ class Observed(Struct, frozen=True):
     bar: Bar
 
 
-Entry = Observed | Bar | Quote | Funding | Notice
+Entry = Observed | Bar | Quote | Book | Funding | Resume | Transfer | Notice
 """What the core saw. Notices move nothing in it, but belong to the session's rows."""
 
-EventT = TypeVar("EventT", bound=Bar | Quote | Funding | Notice)
+EventT = TypeVar("EventT", bound=Bar | Quote | Book | Funding | Resume | Transfer | Notice)
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -96,13 +97,31 @@ class _Funding(Funding, frozen=True, kw_only=True, gc=False, tag="f", array_like
     pass
 
 
+class _Book(Book, frozen=True, kw_only=True, gc=False, tag="d", array_like=True):
+    pass
+
+
+class _Resume(Resume, frozen=True, kw_only=True, gc=False, tag="r", array_like=True):
+    pass
+
+
+class _Transfer(Transfer, frozen=True, kw_only=True, gc=False, tag="t", array_like=True):
+    pass
+
+
 class _Notice(Notice, frozen=True, kw_only=True, gc=False, tag="n", array_like=True):
     pass
 
 
-_Written = _Observed | _Bar | _Quote | _Funding | _Notice
-_WRITTEN: dict[type, Callable[..., _Written]] = {Bar: _Bar, Quote: _Quote, Funding: _Funding, Notice: _Notice}
-_READ: dict[type, Callable[..., Entry]] = {_Bar: Bar, _Quote: Quote, _Funding: Funding, _Notice: Notice}
+_Written = _Observed | _Bar | _Quote | _Book | _Funding | _Resume | _Transfer | _Notice
+_WRITTEN: dict[type, Callable[..., _Written]] = {
+    Bar: _Bar, Quote: _Quote, Book: _Book, Funding: _Funding, Resume: _Resume, Transfer: _Transfer,
+    Notice: _Notice,
+}  # fmt: skip
+_READ: dict[type, Callable[..., Entry]] = {
+    _Bar: Bar, _Quote: Quote, _Book: Book, _Funding: Funding, _Resume: Resume, _Transfer: Transfer,
+    _Notice: Notice,
+}  # fmt: skip
 
 
 def _written(entry: Entry) -> _Written:
@@ -256,6 +275,12 @@ def _write_through(file: FileIO, content: bytes) -> None:
     while left:
         left = left[file.write(left) :]
     os.fsync(file.fileno())
+
+
+def is_recording(path: Path | str) -> bool:
+    """Whether a file says of itself that it is one. InputError where it cannot be read."""
+    with _readable(Path(path)) as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 class Recording:

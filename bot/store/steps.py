@@ -13,6 +13,7 @@ from bot.model.similarity import Recollection
 from bot.store.bars import BarRow, Inserted, bar_row, insert_bar_rows
 from bot.store.database import Database, Mode
 from bot.trading.events import Order, Position, Signal, Step
+from bot.trading.risk import RiskState
 
 _Row = tuple[Any, ...]
 
@@ -21,28 +22,35 @@ _HISTORY_BATCH = 5_000
 _SIGNAL = "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NEIGHBOR = "INSERT INTO neighbors VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _ORDER = """
-INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
     quantity = excluded.quantity, limit_price = excluded.limit_price, stop_price = excluded.stop_price,
     reduce_only = excluded.reduce_only, status = excluded.status, reason = excluded.reason,
-    updated_ms = excluded.updated_ms, due_ms = excluded.due_ms
+    updated_ms = excluded.updated_ms, due_ms = excluded.due_ms, distance = excluded.distance,
+    anchor = excluded.anchor, filled_quantity = excluded.filled_quantity,
+    active_ms = excluded.active_ms, triggered_ms = excluded.triggered_ms
 """
-_FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _FUNDING = "INSERT INTO funding VALUES (?, ?, ?, ?, ?, ?)"
 _TRANSFER = "INSERT INTO transfers VALUES (?, ?, ?, ?)"
 _POSITION = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)"
 _EQUITY = "INSERT INTO equity (session_id, time_ms, cash, unrealized_pnl, equity) VALUES (?, ?, ?, ?, ?)"
 _EVENT = "INSERT INTO events (session_id, time_ms, kind, symbol, detail) VALUES (?, ?, ?, ?, ?)"
-_INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_HALT = """
+INSERT INTO halts VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms, note = excluded.note
+"""
+_RISK_STATE = "INSERT OR REPLACE INTO risk_state VALUES (1, ?)"
+_INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # What a run writes, as opposed to what the market and its rules were.
 _RUN_TABLES = (
     *("sessions", "signals", "neighbors", "orders", "fills"),
-    *("funding", "transfers", "positions", "equity", "events"),
+    *("funding", "transfers", "positions", "equity", "events", "halts", "risk_state"),
 )
 
-_EXITS = ("close_position", "stop_distance", "target_distance", "time_stop_bars")
-_NO_EXITS = (False, None, None, None)
+_EXITS = ("close_position", "stop_distance", "target_distance", "trail_distance", "time_stop_bars")
+_NO_EXITS = (False, None, None, None, None)
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -136,6 +144,8 @@ class StepWriter:
         self._positions: list[_Row] = []
         self._equity: list[_Row] = []
         self._events: list[_Row] = []
+        self._halts: list[_Row] = []
+        self._risk: RiskState | None = None
         self._tables = (
             (_SIGNAL, self._signals),
             (_NEIGHBOR, self._neighbors),
@@ -146,6 +156,7 @@ class StepWriter:
             (_POSITION, self._positions),
             (_EQUITY, self._equity),
             (_EVENT, self._events),
+            (_HALT, self._halts),
         )
 
     async def append(self, step: Step) -> None:
@@ -174,8 +185,11 @@ class StepWriter:
                 for statement, rows in self._tables:
                     if rows:
                         await self._database.write(statement, rows)
+                if self._risk is not None:
+                    await self._database.write(_RISK_STATE, [(_encode(self._risk).decode(),)])
         finally:
             self._gathered = 0
+            self._risk = None
             self._bars.clear()
             for _, rows in self._tables:
                 rows.clear()
@@ -211,7 +225,9 @@ class StepWriter:
             self._fills.extend(_fill_rows(step))
         if step.positions:
             self._positions.extend(_position_row(position) for position in step.positions)
-        if step.funding or step.transfers or step.notices or step.rejections:
+        if step.risk is not None:
+            self._risk = step.risk
+        if step.funding or step.transfers or step.notices or step.rejections or step.halts:
             self._gather_rarities(step)
 
     def _gather_rarities(self, step: Step) -> None:
@@ -222,6 +238,9 @@ class StepWriter:
             self._transfers.append((moved.id, moved.time_ms, plain(moved.amount), moved.reason))
         for notice in step.notices:
             self._events.append((self._session_id, notice.time_ms, notice.kind, notice.symbol, notice.detail))
+        for halt in step.halts:
+            told = (halt.time_ms, halt.rule, halt.reason, halt.resumed_ms, halt.note)
+            self._halts.append((halt.id, self._session_id, *told))
         for rejection in step.rejections:
             order = rejection.order
             detail = f"order {order.id}: {rejection.rule}: {rejection.reason}"
@@ -253,7 +272,7 @@ def _signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step:
 def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
     """The strategy's own detail, its exits, and under ``recollection`` what the memory said."""
     detail = signal.detail
-    exits = (signal.close_position, signal.stop_distance, signal.target_distance, signal.time_stop_bars)
+    exits = tuple(getattr(signal, name) for name in _EXITS)
     if exits != _NO_EXITS:
         given = zip(_EXITS, exits, _NO_EXITS, strict=True)
         detail = detail | {name: value for name, value, absent in given if value != absent}
@@ -305,6 +324,13 @@ def _order_row(order: Order, session_id: int) -> _Row:
         order.created_ms,
         order.updated_ms,
         order.due_ms,
+        order.time_in_force,
+        None if order.distance is None else plain(order.distance),
+        None if order.anchor is None else plain(order.anchor),
+        order.parent_id,
+        plain(order.filled_quantity),
+        order.active_ms,
+        order.triggered_ms,
     )
 
 
@@ -325,6 +351,9 @@ def _fill_rows(step: Step) -> Sequence[_Row]:
             fill.rule,
             plain(fill.reference_price),
             fill.late,
+            fill.reference_ms,
+            plain(fill.slippage),
+            fill.preset,
         )
         for fill in step.fills
     ]
@@ -354,4 +383,5 @@ def _instrument_row(rules: Instrument) -> _Row:
         None if rules.max_market_quantity is None else plain(rules.max_market_quantity),
         rules.funding_interval_minutes,
         plain(rules.max_leverage),
+        _encode(rules.tiers).decode(),
     )

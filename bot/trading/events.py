@@ -10,8 +10,15 @@ from bot.market import Bar, Notice
 
 Action = Literal["long", "short", "hold"]
 Side = Literal["buy", "sell"]
-OrderType = Literal["market"]
-OrderStatus = Literal["open", "filled", "rejected", "cancelled"]
+OrderType = Literal["market", "limit", "stop_market", "take_profit", "trailing_stop"]
+TimeInForce = Literal["gtc", "ioc", "post_only"]
+OrderStatus = Literal["pending", "open", "partially_filled", "filled", "rejected", "cancelled"]
+
+RESTING: tuple[OrderStatus, ...] = ("pending", "open", "partially_filled")
+"""The states from which an order may still fill: what a restart takes up again."""
+
+_MAX_DISTANCE = 1000
+"""No stop or target lies further away, in volatilities: it could as well be left out."""
 
 _ACTIONS: tuple[Action, ...] = get_args(Action)
 
@@ -22,8 +29,9 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     ``long`` and ``short`` ask for a position in that direction, ``hold`` leaves things as they are,
     or closes the position where ``close_position`` is set. Returns are log returns over
     ``horizon_bars``, gross, None where nothing is known. ``reason`` is a sentence for a person and
-    names the gate that decided. Stop and target are distances from the entry in units of the
-    volatility of one bar; ``time_stop_bars`` limits the holding time. ``detail`` is kept as JSON.
+    names the gate that decided. Stop, target and trail are distances in units of the volatility of
+    one bar: from the entry, and for the trail from the best price since; ``time_stop_bars`` limits
+    the holding time. ``detail`` is kept as JSON.
     """
 
     action: Action
@@ -36,8 +44,14 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     close_position: bool = False
     stop_distance: float | None = None
     target_distance: float | None = None
+    trail_distance: float | None = None
     time_stop_bars: int | None = None
     detail: dict[str, Any] = {}
+
+    @property
+    def measures_risk(self) -> bool:
+        """Whether it asks for a stop, a target or a trail, which are measured in volatility."""
+        return not (self.stop_distance is self.target_distance is self.trail_distance is None)
 
     def contradiction(self) -> str | None:
         """Why this cannot be a signal, in a few words, or None when it can: strategies are anybody's."""
@@ -51,15 +65,33 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
                 return f"{name} is {value!r}, not a finite number"
+        for name in ("stop_distance", "target_distance", "trail_distance") if self.measures_risk else ():
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and 0.0 < value <= _MAX_DISTANCE):
+                return f"{name} is {value!r}, not a number above 0 and at most {_MAX_DISTANCE}"
+        if self.time_stop_bars is not None and not (
+            isinstance(self.time_stop_bars, int) and self.time_stop_bars >= 1
+        ):
+            return f"time_stop_bars is {self.time_stop_bars!r}, not a number of bars"
         if self.horizon_bars is not None and not isinstance(self.horizon_bars, int):
             return f"horizon_bars is {self.horizon_bars!r}, not a whole number"
         return None
 
 
 class Order(Struct, frozen=True, kw_only=True, gc=False):
-    """An order as it stands now. ``quantity`` is positive, in base coin and whole lots.
+    """An order as it stands now. Quantities are positive, in base coin and whole lots.
 
-    ``due_ms`` is the earliest time at which a quote may fill it: decision plus latency.
+    ``due_ms`` is the earliest time at which a quote may fill it: decision plus latency (a time stop:
+    plus the bars it waits). ``active_ms`` is when it first met the market, or None before that.
+
+    ``stop_price`` triggers a stop_market, take_profit or trailing_stop, which then trades as a market
+    order does; ``triggered_ms`` says since when. A trailing stop keeps its level ``distance`` (in
+    price) behind ``anchor``, the best price since it became active.
+
+    ``parent_id`` names the entry of a bracket. Such a child is ``pending`` until the entry first fills;
+    then its ``stop_price`` lies ``distance`` from that fill's price, and its quantity is what the
+    entry's fills have opened. The children of one entry cancel each other. In a draft,
+    0 stands for the entry before it. ``signal_id`` 0: nobody decided it, the exchange liquidates.
     """
 
     id: int
@@ -71,9 +103,16 @@ class Order(Struct, frozen=True, kw_only=True, gc=False):
     updated_ms: int
     due_ms: int
     type: OrderType = "market"
+    time_in_force: TimeInForce = "gtc"
     limit_price: Decimal | None = None
     stop_price: Decimal | None = None
+    distance: Decimal | None = None
+    anchor: Decimal | None = None
     reduce_only: bool = False
+    parent_id: int | None = None
+    filled_quantity: Decimal = Decimal(0)
+    active_ms: int | None = None
+    triggered_ms: int | None = None
     status: OrderStatus = "open"
     reason: str = ""
 
@@ -87,7 +126,13 @@ class Rejection(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Fill(Struct, frozen=True, kw_only=True, gc=False):
-    """One execution. ``rule`` names what priced it from ``reference_price``.
+    """One execution, priced by ``rule`` from ``reference_price`` under the preset ``preset``.
+
+    ``reference_ms`` is the time of the quote or book, or the start of the bar, that priced it, and
+    ``slippage`` by how much the price is worse than the reference: spread, slippage, impact and tick
+    together, per unit. Rules: ``quote``, ``book``; by a bar ``next_open``, ``gap`` (a stop beyond which
+    the bar opened), ``stop``, ``target``; ``limit`` at the order's own price; ``liquidation`` at the
+    bankruptcy price.
 
     The broker leaves ``realized_pnl`` at 0; the ledger books the fill and fills it in.
     """
@@ -106,6 +151,9 @@ class Fill(Struct, frozen=True, kw_only=True, gc=False):
     reference_price: Decimal
     late: bool = False
     realized_pnl: Decimal = Decimal(0)
+    reference_ms: int = 0
+    slippage: Decimal = Decimal(0)
+    preset: str = ""
 
 
 class FundingPayment(Struct, frozen=True, kw_only=True, gc=False):
@@ -141,6 +189,28 @@ class Position(Struct, frozen=True, kw_only=True, gc=False):
     updated_ms: int = 0
 
 
+class Halt(Struct, frozen=True, kw_only=True, gc=False):
+    """From ``time_ms`` on everything is sold and nothing entered, by ``rule`` and for a ``reason`` in words.
+
+    ``resumed_ms`` is when a person let it go on, with a ``note``; None while it is in force.
+    """
+
+    id: int
+    rule: str
+    reason: str
+    time_ms: int
+    resumed_ms: int | None = None
+    note: str = ""
+
+
+class Resume(Struct, frozen=True, kw_only=True, gc=False):
+    """A person's leave to go on after a halt. Ids ascend; one that was granted is not granted again."""
+
+    id: int
+    time_ms: int
+    note: str = ""
+
+
 class Equity(Struct, frozen=True, kw_only=True, gc=False):
     """The account at one moment: ``equity`` = ``cash`` + ``unrealized_pnl``, in quote currency."""
 
@@ -153,9 +223,11 @@ class Equity(Struct, frozen=True, kw_only=True, gc=False):
 class Step(Struct, frozen=True, kw_only=True, gc=False):
     """Everything that one event caused; written to the disk whole or not at all.
 
-    ``orders`` are those placed, rejected, filled or cancelled, as they stand after the event.
+    ``orders`` are those placed, rejected, changed, filled or cancelled, as they stand after the event.
     ``equity`` has a row for each fill, funding payment, transfer and closed bar, in that order.
     ``recollection`` (a :class:`bot.model.similarity.Recollection`) is None without a memory.
+    ``halts`` are those that began or ended. ``risk`` (a :class:`bot.trading.risk.RiskState`) is what
+    the risk review goes on from, where that has changed.
     """
 
     time_ms: int
@@ -171,6 +243,8 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     positions: tuple[Position, ...] = ()
     equity: tuple[Equity, ...] = ()
     notices: tuple[Notice, ...] = ()
+    halts: tuple[Halt, ...] = ()
+    risk: Any = None
 
     @property
     def is_empty(self) -> bool:
@@ -183,4 +257,6 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
             or self.positions
             or self.notices
             or self.equity
+            or self.halts
+            or self.risk is not None
         )

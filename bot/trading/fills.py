@@ -1,31 +1,71 @@
-"""FillModel: which quote or bar prices an order, and what the fill costs."""
+"""FillModel: what a quote, a book or a bar has to give to an order, and at which price."""
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from bot.market import Bar, Instrument, Quote
-from bot.trading.events import Fill, Order
-from bot.trading.exact import BASIS_POINT, EXACT, ceil_to, floor_to, is_multiple, require_within
+from bot.market import Bar, Book, Instrument, Quote
+from bot.trading.exact import BASIS_POINT, EXACT, ZERO, floor_to, is_multiple, require_within
+
+_ONE = Decimal(1)
+
+FillRule = Literal["quote", "book", "bar"]
+Preset = Literal["optimistic", "realistic", "brutal"]
+
+
+class Kindness(Struct, frozen=True, kw_only=True):
+    """What a preset makes of the configured figures: factors, and whether a mere touch fills a limit.
+
+    A kinder preset's price is never worse, whatever the size: where ``share`` is halved, ``impact`` at
+    least doubles.
+    """
+
+    spread: Decimal
+    slippage: Decimal
+    impact: Decimal
+    share: Decimal | None
+    """Of ``max_volume_share``; None lets a fill take the whole bar."""
+    touch: bool = False
+
+
+PRESETS: dict[Preset, Kindness] = {
+    "optimistic": Kindness(spread=Decimal(1), slippage=Decimal(0), impact=Decimal(0), share=None, touch=True),
+    "realistic": Kindness(spread=Decimal(1), slippage=Decimal(1), impact=Decimal(1), share=Decimal(1)),
+    "brutal": Kindness(spread=Decimal(2), slippage=Decimal(3), impact=Decimal(4), share=Decimal("0.5")),
+}
+"""How kindly the market is taken to treat an order, from what others call a backtest to a bad day."""
 
 
 class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[broker]`` of the configuration.
 
     ``starting_cash`` is in quote currency, fees are fractions of the notional (defaults: Bybit's
-    linear contracts without VIP level). An order may meet a quote ``latency_ms`` after its decision.
-    ``slippage_bps`` worsens every market fill; ``half_spread_bps`` stands in for the spread where
-    bars are all there is. A basis point is 0.0001.
+    linear contracts without VIP level). An order may meet the market ``latency_ms`` after its decision.
+
+    ``fill_model`` is what prices orders live: the first ``quote``, the recorded depth of the ``book``,
+    or the next ``bar``'s open; offline runs have bars alone. ``fills`` is how kindly (:data:`PRESETS`).
+    ``slippage_bps`` worsens every market fill; ``half_spread_bps`` stands in for the spread where bars
+    are all there is. A fill as large as all that is at hand (the bar's volume; beyond the book, its
+    depth) is worse by another ``impact_bps``, a smaller one by its share of that. No bar fills more
+    than ``max_volume_share`` of its volume. A basis point is 0.0001.
+
+    ``leverage`` holds for each linear symbol that ``symbol_leverage`` does not name.
     """
 
     starting_cash: Decimal = Decimal("10000")
     taker_fee: Decimal = Decimal("0.00055")
     maker_fee: Decimal = Decimal("0.0002")
     latency_ms: Annotated[int, Meta(ge=0, le=60_000)] = 250
+    fill_model: FillRule = "quote"
+    fills: Preset = "realistic"
     half_spread_bps: Decimal = Decimal("1")
     slippage_bps: Decimal = Decimal("1")
+    impact_bps: Decimal = Decimal("50")
+    max_volume_share: Decimal = Decimal("0.1")
+    leverage: Decimal = Decimal("1")
+    symbol_leverage: dict[str, Decimal] = {}
 
     def __post_init__(self) -> None:
         require_within("starting_cash", self.starting_cash, "0.01", "1000000000000")
@@ -34,81 +74,222 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         require_within("maker_fee", self.maker_fee, "-0.1", "0.1")
         require_within("half_spread_bps", self.half_spread_bps, "0", "1000")
         require_within("slippage_bps", self.slippage_bps, "0", "1000")
+        require_within("impact_bps", self.impact_bps, "0", "1000")
+        require_within("max_volume_share", self.max_volume_share, "0.0001", "1")
+        require_within("leverage", self.leverage, "1", "200")
+        for symbol, leverage in self.symbol_leverage.items():
+            require_within(f"symbol_leverage.{symbol}", leverage, "1", "200")
+
+    def leverage_of(self, symbol: str) -> Decimal:
+        """The leverage that is set for a linear symbol."""
+        return self.symbol_leverage.get(symbol, self.leverage)
 
 
-def round_against(price: Decimal, *, buys: bool, tick_size: Decimal, reference_price: Decimal) -> Decimal:
-    """``price`` on the tick grid, up for a buy and down for a sell, never below one tick.
+def fine_tick(reference: Decimal, tick_size: Decimal) -> Decimal:
+    """The tick of a market that trades at ``reference``.
 
-    A reference price off that grid shows that the market's ticks are finer than the rules say (a
-    default for an unknown symbol can be coarser than its whole price); its own last digit is the
-    tick then.
+    A price off the grid shows that the ticks are finer than the rules say (a default for an unknown
+    symbol can be coarser than its whole price); its own last digit is the tick then.
     """
-    if not is_multiple(reference_price, tick_size):
-        exponent = reference_price.as_tuple().exponent
-        assert isinstance(exponent, int)  # a price is finite
-        tick_size = Decimal((0, (1,), exponent))
-    return ceil_to(price, tick_size) if buys else max(floor_to(price, tick_size), tick_size)
+    if is_multiple(reference, tick_size):
+        return tick_size
+    exponent = reference.as_tuple().exponent
+    assert isinstance(exponent, int)  # a price is finite
+    return Decimal((0, (1,), exponent))
+
+
+def to_tick(price: Decimal, over: Decimal, tick_size: Decimal, *, up: bool) -> Decimal:
+    """``price / over`` on the tick grid, never below one tick; exact, for nothing is ever divided."""
+    ticks, rest = EXACT.divmod(price, EXACT.multiply(over, tick_size))
+    if up and rest > 0:
+        ticks = EXACT.add(ticks, 1)
+    return max(EXACT.multiply(ticks, tick_size), tick_size)
+
+
+def at_most(quantity: Decimal, left: Decimal, lot_size: Decimal) -> Decimal:
+    """All of ``quantity`` where so much is left, else whole lots of what is."""
+    return quantity if quantity <= left else floor_to(left, lot_size)
+
+
+class Slice(Struct, frozen=True, kw_only=True, gc=False):
+    """So much at one price, and the market's own price that it was made of."""
+
+    quantity: Decimal
+    price: Decimal
+    reference: Decimal
 
 
 class FillModel:
-    """Prices market orders, always on the side that is worse for the trader; every figure is exact.
+    """Prices orders, always on the side that is worse for the trader; every figure is exact.
 
-    Rule ``quote``: a buy pays the ask, a sell gets the bid, worsened by the slippage. Rule
-    ``next_open``: the bar's open, worsened by half a spread and the slippage. Both are then rounded
-    to the tick against the trader. The fee is quantity * price * taker fee.
+    What takes pays the other side's price, worsened by the slippage (a bar: by half a spread too) and
+    by its share of the impact, then rounded to the tick against the trader. What rests is filled at
+    its own price, and only where the market trades through it. The preset says how much of all that.
     """
 
     def __init__(self, config: BrokerConfig, instruments: Mapping[str, Instrument]) -> None:
+        kindness = PRESETS[config.fills]
+        self.preset = config.fills
+        self.touch = kindness.touch
         self._instruments = instruments
-        self._taker_fee = config.taker_fee
-        self._quote_worse = EXACT.multiply(config.slippage_bps, BASIS_POINT)
-        self._open_worse = EXACT.multiply(EXACT.add(config.half_spread_bps, config.slippage_bps), BASIS_POINT)
+        self.slippage = EXACT.multiply(EXACT.multiply(config.slippage_bps, BASIS_POINT), kindness.slippage)
+        half_spread = EXACT.multiply(EXACT.multiply(config.half_spread_bps, BASIS_POINT), kindness.spread)
+        self.bar_worse = EXACT.add(half_spread, self.slippage)
+        self.impact = EXACT.multiply(EXACT.multiply(config.impact_bps, BASIS_POINT), kindness.impact)
+        share = kindness.share
+        self.volume_share = Decimal(1) if share is None else EXACT.multiply(config.max_volume_share, share)
 
-    def at_quote(self, order: Order, quote: Quote, *, fill_id: int) -> Fill:
-        """The fill of a market order by this quote, at the quote's time."""
-        reference = quote.ask if order.side == "buy" else quote.bid
-        return self._market(
-            order, fill_id, reference, self._quote_worse, time_ms=quote.time_ms, rule="quote", late=False
-        )
+    def lot_size(self, symbol: str) -> Decimal:
+        """The step of a symbol's quantities."""
+        return self._instruments[symbol].lot_size
 
-    def at_open(self, order: Order, bar: Bar, *, fill_id: int, late: bool) -> Fill:
-        """The fill of a market order by this bar's open, at the bar's start."""
-        return self._market(
-            order, fill_id, bar.open, self._open_worse, time_ms=bar.start_ms, rule="next_open", late=late
-        )
-
-    def _market(
+    def worsened(
         self,
-        order: Order,
-        fill_id: int,
+        symbol: str,
         reference: Decimal,
         worse: Decimal,
         *,
-        time_ms: int,
-        rule: str,
-        late: bool,
-    ) -> Fill:
-        buys = order.side == "buy"
-        factor = EXACT.add(1, worse) if buys else EXACT.subtract(1, worse)
-        price = round_against(
-            EXACT.multiply(reference, factor),
-            buys=buys,
-            tick_size=self._instruments[order.symbol].tick_size,
-            reference_price=reference,
+        buys: bool,
+        part: Decimal = ZERO,
+        whole: Decimal = _ONE,
+    ) -> Decimal:
+        """``reference`` worsened by ``worse`` and the impact of ``part`` of ``whole``, on the tick grid."""
+        shift = EXACT.add(EXACT.multiply(worse, whole), EXACT.multiply(self.impact, part))
+        factor = EXACT.add(whole, shift) if buys else EXACT.subtract(whole, shift)
+        tick = fine_tick(reference, self._instruments[symbol].tick_size)
+        return to_tick(EXACT.multiply(reference, factor), whole, tick, up=buys)
+
+    def through(self, price: Decimal, limit: Decimal, *, buys: bool) -> bool:
+        """Whether a trade at ``price`` fills an order that rests at ``limit``."""
+        if price == limit:
+            return self.touch
+        return price < limit if buys else price > limit
+
+
+class QuoteMarket:
+    """The best bid and ask, and what is left of their displayed sizes."""
+
+    def __init__(self, model: FillModel, quote: Quote) -> None:
+        self.time_ms = quote.time_ms
+        self.bid, self.ask = quote.bid, quote.ask
+        self._model = model
+        self._symbol = quote.symbol
+        self._bid_left, self._ask_left = quote.bid_size, quote.ask_size
+
+    def take(self, quantity: Decimal, *, buys: bool, limit: Decimal | None = None) -> list[Slice]:
+        """What an order that takes is given now, at most the displayed size, within its limit."""
+        quantity = self._use(quantity, buys=buys)
+        if not quantity:
+            return []
+        reference = self.ask if buys else self.bid
+        price = self._model.worsened(self._symbol, reference, self._model.slippage, buys=buys)
+        return [Slice(quantity=quantity, price=_within(price, limit, buys=buys), reference=reference)]
+
+    def give(self, quantity: Decimal, limit: Decimal, *, buys: bool) -> Decimal:
+        """How much of an order that rests at ``limit`` the market trades through."""
+        opposite = self.ask if buys else self.bid
+        if not self._model.through(opposite, limit, buys=buys):
+            return ZERO
+        return self._use(quantity, buys=buys)
+
+    def _use(self, quantity: Decimal, *, buys: bool) -> Decimal:
+        left = self._ask_left if buys else self._bid_left
+        quantity = at_most(quantity, left, self._model.lot_size(self._symbol))
+        if buys:
+            self._ask_left = EXACT.subtract(left, quantity)
+        else:
+            self._bid_left = EXACT.subtract(left, quantity)
+        return quantity
+
+
+class BookMarket:
+    """The recorded depth, and what is left of it."""
+
+    def __init__(self, model: FillModel, book: Book) -> None:
+        self.time_ms = book.time_ms
+        self.bid, self.ask = book.bids[0].price, book.asks[0].price
+        self._model = model
+        self._symbol = book.symbol
+        self._bids = [[level.price, level.size] for level in book.bids]
+        self._asks = [[level.price, level.size] for level in book.asks]
+        self._depth = {True: _sum(self._asks), False: _sum(self._bids)}
+
+    def take(self, quantity: Decimal, *, buys: bool, limit: Decimal | None = None) -> list[Slice]:
+        """Level by level what an order that takes is given; without a limit always all of it.
+
+        What the book does not hold comes at its worst level, with the impact of its share of the depth.
+        """
+        model, symbol = self._model, self._symbol
+        slices = []
+        levels = self._asks if buys else self._bids
+        for level in levels:
+            reference, size = level
+            if not quantity or (limit is not None and (reference > limit if buys else reference < limit)):
+                break
+            part = at_most(quantity, size, model.lot_size(symbol))
+            if part:
+                price = model.worsened(symbol, reference, model.slippage, buys=buys)
+                price = _within(price, limit, buys=buys)
+                slices.append(Slice(quantity=part, price=price, reference=reference))
+                level[1] = EXACT.subtract(size, part)
+                quantity = EXACT.subtract(quantity, part)
+        if quantity and limit is None:
+            reference = levels[-1][0]
+            price = model.worsened(
+                symbol, reference, model.slippage, buys=buys, part=quantity, whole=self._depth[buys]
+            )
+            slices.append(Slice(quantity=quantity, price=price, reference=reference))
+        return slices
+
+    def give(self, quantity: Decimal, limit: Decimal, *, buys: bool) -> Decimal:
+        """How much of an order that rests at ``limit`` the levels trade through."""
+        given = ZERO
+        for level in self._asks if buys else self._bids:
+            if not self._model.through(level[0], limit, buys=buys):
+                break
+            part = at_most(EXACT.subtract(quantity, given), level[1], self._model.lot_size(self._symbol))
+            level[1] = EXACT.subtract(level[1], part)
+            given = EXACT.add(given, part)
+        return given
+
+
+class BarMarket:
+    """A bar, and what is left of the share of its volume that may be filled in it."""
+
+    def __init__(self, model: FillModel, bar: Bar) -> None:
+        self.bar = bar
+        self._model = model
+        self._left = EXACT.multiply(bar.volume, model.volume_share)
+
+    def take(
+        self, quantity: Decimal, reference: Decimal, *, buys: bool, limit: Decimal | None = None
+    ) -> list[Slice]:
+        """What an order that takes at ``reference`` is given, within its limit."""
+        quantity = self.use(quantity)
+        if not quantity:
+            return []
+        model, bar = self._model, self.bar
+        price = model.worsened(
+            bar.symbol, reference, model.bar_worse, buys=buys, part=quantity, whole=bar.volume
         )
-        notional = EXACT.multiply(order.quantity, price)
-        return Fill(
-            id=fill_id,
-            order_id=order.id,
-            symbol=order.symbol,
-            side=order.side,
-            quantity=order.quantity,
-            price=price,
-            notional=notional,
-            fee=EXACT.multiply(notional, self._taker_fee),
-            liquidity="taker",
-            time_ms=time_ms,
-            rule=rule,
-            reference_price=reference,
-            late=late,
-        )
+        return [Slice(quantity=quantity, price=_within(price, limit, buys=buys), reference=reference)]
+
+    def use(self, quantity: Decimal) -> Decimal:
+        """So much of ``quantity`` as the bar's volume still has for it."""
+        quantity = at_most(quantity, self._left, self._model.lot_size(self.bar.symbol))
+        self._left = EXACT.subtract(self._left, quantity)
+        return quantity
+
+
+def _within(price: Decimal, limit: Decimal | None, *, buys: bool) -> Decimal:
+    """An order is never filled beyond its limit."""
+    if limit is None:
+        return price
+    return min(price, limit) if buys else max(price, limit)
+
+
+def _sum(levels: list[list[Decimal]]) -> Decimal:
+    total = ZERO
+    for _, size in levels:
+        total = EXACT.add(total, size)
+    return total

@@ -1,6 +1,6 @@
 """The ledger: cash and positions, to the last digit, as a fold over fills, funding and transfers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import ROUND_05UP, ROUND_HALF_EVEN, Context, Decimal, Inexact
 from typing import Self
@@ -250,6 +250,16 @@ class Ledger:
         """Every position ever held, in the order of first trade; flat ones with quantity 0."""
         return tuple(self._positions.values())
 
+    @property
+    def open_positions(self) -> tuple[Position, ...]:
+        """Every position that is not flat."""
+        return tuple(self._open.values())
+
+    @property
+    def marks(self) -> Mapping[str, Decimal]:
+        """The last mark of each symbol that had one."""
+        return self._marks
+
     def position(self, symbol: str) -> Position:
         """The symbol's position; a flat one if it never traded."""
         return self._positions.get(symbol) or Position(symbol=symbol)
@@ -275,7 +285,11 @@ class Ledger:
         """
         quantities = {symbol: position.quantity for symbol, position in self._open.items()}
         for order in waiting:
-            change = order.quantity if order.side == "buy" else EXACT.minus(order.quantity)
+            if order.parent_id is not None:
+                # A bracket's exits only take away, and mostly never do.
+                continue
+            left = EXACT.subtract(order.quantity, order.filled_quantity)
+            change = left if order.side == "buy" else EXACT.minus(left)
             quantities[order.symbol] = EXACT.add(quantities.get(order.symbol, ZERO), change)
         total = ZERO
         for symbol, quantity in quantities.items():
@@ -293,7 +307,8 @@ class Ledger:
             free = EXACT.subtract(free, position.cost)
         for order in waiting:
             if order.side == "buy":
-                needed = EXACT.multiply(order.quantity, self._marks.get(order.symbol, ZERO))
+                left = EXACT.subtract(order.quantity, order.filled_quantity)
+                needed = EXACT.multiply(left, self._marks.get(order.symbol, ZERO))
                 free = EXACT.subtract(free, needed)
         return free
 

@@ -1,8 +1,12 @@
 """Stated confidence against what came true: how often a direction was right that was called so likely."""
 
+from decimal import Decimal
 from math import sqrt
 
 from msgspec import Struct
+
+from bot.market import INTERVAL_MS, Bar
+from bot.trading.events import Signal
 
 _BINS = 10
 _Z = 1.959963984540054
@@ -125,4 +129,107 @@ class ReliabilityCount:
             share_right=right / claims,
             share_low=low,
             share_high=high,
+        )
+
+
+class OpenClaim(Struct, frozen=True, kw_only=True, gc=False):
+    """A claim that is not over yet, made at a close of ``price``; ``base`` is what the base rate stated."""
+
+    end_ms: int
+    price: Decimal
+    rises: bool
+    stated: float
+    base: float
+
+
+class TrackRecordState(Struct, frozen=True, kw_only=True):
+    """What a :class:`TrackRecord` goes on from: open claims by symbol, counts, and its rolling window.
+
+    ``squares`` holds for each judged claim, oldest first, the squared error of what was stated and
+    of the base rate.
+    """
+
+    open: dict[str, OpenClaim] = {}
+    judged: int = 0
+    right: int = 0
+    squares: tuple[tuple[float, float], ...] = ()
+
+
+class TrackRecord:
+    """Judges stated confidence as its outcomes come in, against the base rate known when it was stated.
+
+    The base rate is the share of all earlier claims that were right, begun with one right and one
+    wrong. As in :class:`ReliabilityCount`, one symbol's claims that overlap count once, and a claim
+    whose horizon ends in a hole does not count. The last ``size`` claims are held against each
+    other (0: none is taken at all).
+    """
+
+    def __init__(self, size: int, state: TrackRecordState) -> None:
+        self._size = size
+        self.open = dict(state.open)
+        """Claims by symbol whose outcome is still to come."""
+        self._judged = state.judged
+        self._right = state.right
+        self._squares = list(state.squares[-size:]) if size else []
+
+    def snapshot(self) -> TrackRecordState:
+        """Everything that the record goes on from, as a value."""
+        return TrackRecordState(
+            open=dict(self.open), judged=self._judged, right=self._right, squares=tuple(self._squares)
+        )
+
+    def claim(self, signal: Signal, bar: Bar, base_ratio: float | None) -> bool:
+        """Take what a signal states at a bar's close; whether it counts.
+
+        A long calls a rise and a short a fall; a hold leans to the side on which its moments ended
+        more often than ``base_ratio``, the share of rises that the memory knows.
+        """
+        if not self._size or not signal.confidence or signal.horizon_bars is None or bar.symbol in self.open:
+            return False
+        if signal.action == "hold":
+            if signal.positive_ratio is None:
+                return False
+            rises = signal.positive_ratio > (0.5 if base_ratio is None else base_ratio)
+        else:
+            rises = signal.action == "long"
+        self.open[bar.symbol] = OpenClaim(
+            end_ms=bar.close_ms + signal.horizon_bars * INTERVAL_MS[bar.interval],
+            price=bar.close,
+            rises=rises,
+            stated=signal.confidence,
+            base=(self._right + 1) / (self._judged + 2),
+        )
+        return True
+
+    def mature(self, bar: Bar) -> bool:
+        """Judge the symbol's open claim where this close ends its horizon; whether anything changed."""
+        claim = self.open.get(bar.symbol)
+        if claim is None or bar.close_ms < claim.end_ms:
+            return False
+        del self.open[bar.symbol]
+        if bar.close_ms == claim.end_ms:
+            right = bar.close > claim.price if claim.rises else bar.close < claim.price
+            self._judged += 1
+            self._right += right
+            self._squares.append(((claim.stated - right) ** 2, (claim.base - right) ** 2))
+            del self._squares[: -self._size]
+        return True
+
+    def worse_than_base(self) -> str | None:
+        """Why stated confidence cannot be believed, with the figures; None where it can, or too few are known.
+
+        It must do worse by more than one standard error of the difference: equal skill is no fault.
+        """
+        count = len(self._squares)
+        if not self._size or count < self._size:
+            return None
+        excess = [stated - base for stated, base in self._squares]
+        mean = sum(excess) / count
+        spread = sqrt(sum((each - mean) ** 2 for each in excess)) / count
+        if mean <= spread:
+            return None
+        stated, base = (sum(pair[place] for pair in self._squares) / count for place in (0, 1))
+        return (
+            f"over the last {count} claims confidence had a Brier score of {stated:.4f}, the base rate "
+            f"{base:.4f}: worse by {mean:.4f}, more than its standard error {spread:.4f}"
         )

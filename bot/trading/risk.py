@@ -1,42 +1,102 @@
-"""What may not be ordered, and why."""
+"""What may not be ordered, and why; and when everything is sold until a person says to go on."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from bot.market import INTERVAL_MS, Bar, Instrument, Quote
-from bot.trading.events import Equity, Order, Position, Rejection
+from bot.trading.events import Equity, Fill, FundingPayment, Halt, Order, Position, Rejection, Resume, Signal
 from bot.trading.exact import EXACT, ZERO, is_multiple, require_within
+from bot.trading.reliability import TrackRecord, TrackRecordState
+
+NO_SIZE = Decimal("1E-12")
+"""What stands for the size of an entry that the configured sizing gives none."""
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
 
 
 class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[risk]`` of the configuration.
+    """``[risk]`` of the configuration. Fractions are shares of equity.
 
-    Fractions are shares of equity: what an entry takes, what one symbol and what all symbols
-    together may come to. None exceeds 1, for the paper account does not borrow. A live entry needs
-    a quote no older than ``max_quote_age_bars`` bars before its decision (0: any or none), and
-    ``require_contiguous_bars`` bars, its own the last, that each directly followed their
-    predecessor (0: a hole does not matter).
+    Size. ``sizing`` says what an entry takes: ``fixed``, ``position_fraction``; ``volatility``, as
+    much as moves the account by ``volatility_target`` a year (one standard deviation); ``kelly``,
+    ``kelly_fraction`` of the expected return over its variance. None takes more than
+    ``max_position_fraction``.
+
+    Limits on entries. What one symbol (``max_position_fraction``) and all together
+    (``max_total_fraction``) may come to; the leverage that a symbol may be held with
+    (``max_leverage``, 0: any). A quote no older than ``max_quote_age_bars`` bars before the decision
+    (0: any or none), and ``require_contiguous_bars`` bars, its own the last, that each directly
+    followed their predecessor (0: a hole does not matter). At most ``max_orders_per_hour`` orders
+    (0: any number). After ``cooldown_losses`` losing round trips in a row (0: never) no entry into
+    that symbol for ``cooldown_bars`` bars. None while confidence as stated did worse than the base
+    rate over the last ``stand_down_claims`` predictions (0: it does not matter).
+
+    Limits on the account. At a close at which equity is ``max_daily_loss`` below what it was when the
+    UTC day began, or ``max_drawdown`` below its highest (0: no limit), everything is sold and
+    nothing entered until a person resumes.
     """
 
+    sizing: Literal["fixed", "volatility", "kelly"] = "fixed"
     position_fraction: Decimal = Decimal("0.2")
+    volatility_target: Annotated[float, Meta(gt=0, le=10)] = 0.2
+    kelly_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.25
     max_position_fraction: Decimal = Decimal("0.5")
     max_total_fraction: Decimal = Decimal("1.0")
+    max_leverage: Decimal = Decimal("0")
     max_quote_age_bars: Annotated[float, Meta(ge=0, le=1000)] = 1.0
     require_contiguous_bars: Annotated[int, Meta(ge=0, le=100_000)] = 1
+    max_orders_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    cooldown_losses: Annotated[int, Meta(ge=0, le=1000)] = 0
+    cooldown_bars: Annotated[int, Meta(ge=1, le=100_000)] = 24
+    stand_down_claims: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    max_daily_loss: Decimal = Decimal("0.1")
+    max_drawdown: Decimal = Decimal("0.3")
 
     def __post_init__(self) -> None:
-        require_within("position_fraction", self.position_fraction, "0.0001", "1")
-        require_within("max_position_fraction", self.max_position_fraction, "0.0001", "1")
-        require_within("max_total_fraction", self.max_total_fraction, "0.0001", "1")
-        if self.position_fraction > self.max_position_fraction:
+        require_within("position_fraction", self.position_fraction, "0.0001", "100")
+        require_within("max_position_fraction", self.max_position_fraction, "0.0001", "100")
+        require_within("max_total_fraction", self.max_total_fraction, "0.0001", "100")
+        require_within("max_leverage", self.max_leverage, "0", "200")
+        require_within("max_daily_loss", self.max_daily_loss, "0", "1")
+        require_within("max_drawdown", self.max_drawdown, "0", "1")
+        if self.sizing == "fixed" and self.position_fraction > self.max_position_fraction:
             raise ValueError(
                 f"position_fraction {self.position_fraction} is above max_position_fraction "
                 f"{self.max_position_fraction}: no entry would ever pass"
             )
+
+
+class RiskState(Struct, frozen=True, kw_only=True):
+    """What a :class:`RiskReview` goes on from. Amounts in quote currency.
+
+    ``halt`` is the one in force. ``day`` counts UTC days since 1970, ``day_equity`` is what the
+    account was worth when it began, ``peak_equity`` the most it ever was; both move with transfers,
+    and begin anew when a person resumes. ``ordered_ms`` are the times of the last hour's orders.
+    By symbol: ``results`` of the open round trip so far, ``losses`` in a row, and ``cooling_ms``,
+    the last close at which nothing may be entered.
+    """
+
+    halt: Halt | None = None
+    next_halt_id: int = 1
+    last_resume_id: int = 0
+    day: int | None = None
+    day_equity: Decimal = ZERO
+    peak_equity: Decimal | None = None
+    ordered_ms: tuple[int, ...] = ()
+    results: dict[str, Decimal] = {}
+    losses: dict[str, int] = {}
+    cooling_ms: dict[str, int] = {}
+    record: TrackRecordState = TrackRecordState()
+
+
+NOTHING_YET = RiskState()
+"""Where an account begins."""
 
 
 class RiskContext(Struct, frozen=True, kw_only=True):
@@ -44,8 +104,10 @@ class RiskContext(Struct, frozen=True, kw_only=True):
 
     ``bar`` is the one that was decided on; its close prices the order. ``position`` is its
     symbol's. ``exposure`` is the worth of the other symbols' positions and waiting orders, and
-    ``spendable`` the cash that spot buys may use, both in quote currency. ``needs_quote`` is False
-    in runs that have bars alone.
+    ``spendable`` the cash that spot buys may use, both in quote currency, and ``free_margin`` what
+    the other symbols leave of the account to back positions. ``needs_quote`` is False in runs that
+    have bars alone; ``exits_unknown`` is True where the exits of an entry cannot be placed, for want of
+    a volatility to measure them by.
     """
 
     bar: Bar
@@ -54,6 +116,8 @@ class RiskContext(Struct, frozen=True, kw_only=True):
     exposure: Decimal
     spendable: Decimal
     needs_quote: bool
+    free_margin: Decimal = Decimal("Infinity")
+    exits_unknown: bool = False
 
 
 Rule = Callable[[Order, RiskContext, Instrument], str | None]
@@ -63,14 +127,44 @@ Rule = Callable[[Order, RiskContext, Instrument], str | None]
 class RiskReview:
     """Lets orders pass, or turns them into Rejections; a broken rule is never an exception.
 
+    ``leverage`` says what a symbol's positions are held with, ``margin_rules`` what the account must
+    have to back an entry.
+
+    Sole owner of halts and cool-downs. It is told of every bar, quote, fill, funding payment and
+    transfer, and judges the account at each close.
+
     Rules for entries do not stop exits: where they stop an order that would reverse a position,
     its closing part still passes. What closes a whole position may also be smaller than the
     exchange's minimum, and off its lots.
     """
 
-    def __init__(self, config: RiskConfig, instruments: Mapping[str, Instrument]) -> None:
+    def __init__(
+        self,
+        config: RiskConfig,
+        instruments: Mapping[str, Instrument],
+        state: RiskState = NOTHING_YET,
+        *,
+        leverage: Callable[[str], Decimal] = lambda symbol: Decimal(1),
+        margin_rules: Mapping[str, Rule] = {},
+    ) -> None:
         self._config = config
         self._instruments = instruments
+        self._leverage = leverage
+        self._halt = state.halt
+        self._next_halt_id = state.next_halt_id
+        self._last_resume_id = state.last_resume_id
+        self._day = state.day
+        self._day_equity = state.day_equity
+        self._peak_equity = state.peak_equity
+        self._ordered_ms = list(state.ordered_ms)
+        self._results = dict(state.results)
+        self._losses = dict(state.losses)
+        self._cooling_ms = dict(state.cooling_ms)
+        self._record = TrackRecord(config.stand_down_claims, state.record)
+        self._floor = self._ceiling = ZERO
+        self._day_ends_ms = 0
+        self._account_changed()
+        self._changed = False
         self._newest_ms: dict[str, int] = {}
         self._contiguous: dict[str, int] = {}
         self._quoted_ms: dict[str, int] = {}
@@ -85,13 +179,49 @@ class RiskReview:
         self._entry_rules: dict[str, Rule] = {
             "reduce_only": _reduce_only,
             "spot_short": _spot_short,
+            "no_size": self._no_size,
+            "exits_unknown": _exits_unknown,
+            "halted": self._halted,
             "hole_in_bars": self._hole_in_bars,
             "stale_quote": self._stale_quote,
+            "cooldown": self._cooldown,
+            "stand_down": self._stand_down,
             **exchange,
             "max_position": self._max_position,
             "max_total": self._max_total,
+            "max_leverage": self._max_leverage,
             "spot_cash": _spot_cash,
+            **margin_rules,
+            "max_orders_per_hour": self._max_orders_per_hour,
         }
+
+    @property
+    def halt(self) -> Halt | None:
+        """The halt in force, or None."""
+        return self._halt
+
+    def snapshot(self) -> RiskState:
+        """Everything that the review goes on from, as a value."""
+        return RiskState(
+            halt=self._halt,
+            next_halt_id=self._next_halt_id,
+            last_resume_id=self._last_resume_id,
+            day=self._day,
+            day_equity=self._day_equity,
+            peak_equity=self._peak_equity,
+            ordered_ms=tuple(self._ordered_ms),
+            results=dict(self._results),
+            losses=dict(self._losses),
+            cooling_ms=dict(self._cooling_ms),
+            record=self._record.snapshot(),
+        )
+
+    def news(self) -> RiskState | None:
+        """The snapshot where it has changed since this was last asked, else None."""
+        if not self._changed:
+            return None
+        self._changed = False
+        return self.snapshot()
 
     def observe(self, bar: Bar) -> None:
         """Take note of a closed bar, in order, before anything is decided on it."""
@@ -101,10 +231,94 @@ class RiskReview:
         else:
             self._contiguous[symbol] = 0
         self._newest_ms[symbol] = start_ms
+        if symbol in self._record.open and self._record.mature(bar):
+            self._changed = True
 
     def observe_quote(self, quote: Quote) -> None:
         """Take note that a symbol was quoted."""
         self._quoted_ms[quote.symbol] = quote.time_ms
+
+    def observe_fill(self, fill: Fill, position: Position, interval_ms: int) -> None:
+        """Take note of a booked fill; ``position`` is its symbol's after it.
+
+        The fee of a fill that turns a position over counts to the round trip that it ends.
+        """
+        self._changed = True
+        symbol = fill.symbol
+        change = fill.quantity if fill.side == "buy" else EXACT.minus(fill.quantity)
+        before = EXACT.subtract(position.quantity, change)
+        result = EXACT.add(self._results.get(symbol, ZERO), EXACT.subtract(fill.realized_pnl, fill.fee))
+        if not before or (position.quantity and (position.quantity > 0) == (before > 0)):
+            self._results[symbol] = result
+            return
+        self._results[symbol] = ZERO
+        self._losses[symbol] = self._losses.get(symbol, 0) + 1 if result < 0 else 0
+        needed = self._config.cooldown_losses
+        if needed and self._losses[symbol] >= needed:
+            self._losses[symbol] = 0
+            self._cooling_ms[symbol] = fill.time_ms + self._config.cooldown_bars * interval_ms
+
+    def observe_funding(self, payment: FundingPayment) -> None:
+        """Take note of funding: it is part of the open round trip's result."""
+        self._changed = True
+        result = EXACT.add(self._results.get(payment.symbol, ZERO), payment.payment)
+        self._results[payment.symbol] = result
+
+    def observe_transfer(self, amount: Decimal) -> None:
+        """Take note of a deposit or withdrawal: neither gain nor loss."""
+        self._day_equity = EXACT.add(self._day_equity, amount)
+        if self._peak_equity is not None:
+            self._peak_equity = EXACT.add(self._peak_equity, amount)
+        self._account_changed()
+
+    def observe_signal(self, signal: Signal, bar: Bar, base_ratio: float | None) -> None:
+        """Take note of what was claimed at a bar's close; ``base_ratio`` is the memory's own share of rises."""
+        if self._record.claim(signal, bar, base_ratio):
+            self._changed = True
+
+    def judge(self, bar: Bar, equity: Equity) -> Halt | None:
+        """Judge the account, as it is worth at a bar's close: the halt that begins now, or None."""
+        worth, now_ms = equity.equity, equity.time_ms
+        if self._floor < worth <= self._ceiling and now_ms < self._day_ends_ms:
+            return None
+        day = now_ms // _DAY_MS
+        if self._day is None or day > self._day:
+            self._day, self._day_equity = day, worth
+            self._account_changed()
+        if self._peak_equity is None or worth > self._peak_equity:
+            self._peak_equity = worth
+            self._account_changed()
+        # A bar that is no longer the newest tells of a time at which nobody could act.
+        if worth > self._floor or self._halt is not None or bar.late:
+            return None
+        rule, reason = "max_daily_loss", _fallen(worth, self._day_equity, self._config.max_daily_loss)
+        if reason is not None:
+            reason += f" when {_date(self._day)} began"
+        else:
+            rule, reason = "max_drawdown", _fallen(worth, self._peak_equity, self._config.max_drawdown)
+            if reason is None:
+                return None
+            reason += " at its highest"
+        self._halt = Halt(id=self._next_halt_id, rule=rule, reason=reason, time_ms=now_ms)
+        self._next_halt_id += 1
+        self._changed = True
+        return self._halt
+
+    def resume(self, resume: Resume, equity: Equity) -> Halt | None:
+        """A person's leave to go on: the halt that it ended, None where none was in force.
+
+        The day and the highest equity begin anew, or the same loss would halt at the next close. A
+        request that was granted before changes nothing.
+        """
+        if resume.id <= self._last_resume_id:
+            return None
+        self._last_resume_id, self._changed = resume.id, True
+        ended, self._halt = self._halt, None
+        if ended is None:
+            return None
+        self._day_equity = self._peak_equity = equity.equity
+        self._account_changed()
+        return replace(ended, resumed_ms=resume.time_ms, note=resume.note)
 
     def review(
         self, orders: Iterable[Order], context: RiskContext
@@ -112,10 +326,18 @@ class RiskReview:
         """Orders that may be placed, and the others with the first rule that each breaks.
 
         A reversal that may not enter comes back in both: its close passes, its entry is rejected.
+        The stops and targets of an entry share its fate, without a rejection of their own.
         """
+        self._forget_orders(context.bar.close_ms)
         passed: list[Order] = []
         rejections: list[Rejection] = []
+        entered = False
         for order in orders:
+            if order.parent_id is not None:
+                if entered:
+                    passed.append(order)
+                continue
+            entered = False
             instrument = self._instruments.get(order.symbol)
             if instrument is None:
                 reason = f"the trading rules of {order.symbol} are not known"
@@ -126,7 +348,8 @@ class RiskReview:
             if entering or not closing:
                 broken = _first_broken(self._entry_rules, order, context, instrument)
                 if broken is None:
-                    passed.append(order)
+                    self._pass(order, passed)
+                    entered = True
                     continue
                 rejections.append(_rejection(replace(order, quantity=entering), *broken, context))
                 if not closing:
@@ -136,10 +359,36 @@ class RiskReview:
             rules = self._whole_exit_rules if whole else self._partial_exit_rules
             broken = _first_broken(rules, order, context, instrument)
             if broken is None:
-                passed.append(order)
+                self._pass(order, passed)
             else:
                 rejections.append(_rejection(order, *broken, context))
         return tuple(passed), tuple(rejections)
+
+    def _account_changed(self) -> None:
+        """Note, and work out between which equities, and until when, there is nothing to judge."""
+        self._changed = True
+        limits = (
+            (self._config.max_daily_loss, self._day_equity),
+            (self._config.max_drawdown, self._peak_equity),
+        )
+        floors = [
+            EXACT.multiply(before, EXACT.subtract(1, share))
+            for share, before in limits
+            if share and before is not None
+        ]
+        self._floor = max(floors, default=Decimal("-Infinity"))
+        self._ceiling = Decimal("-Infinity") if self._peak_equity is None else self._peak_equity
+        self._day_ends_ms = 0 if self._day is None else (self._day + 1) * _DAY_MS
+
+    def _pass(self, order: Order, passed: list[Order]) -> None:
+        passed.append(order)
+        if self._config.max_orders_per_hour:
+            self._ordered_ms.append(order.created_ms)
+            self._changed = True
+
+    def _forget_orders(self, now_ms: int) -> None:
+        if self._ordered_ms:
+            self._ordered_ms = [time_ms for time_ms in self._ordered_ms if time_ms > now_ms - _HOUR_MS]
 
     def _hole_in_bars(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
         needed = self._config.require_contiguous_bars
@@ -161,6 +410,49 @@ class RiskReview:
         if age_ms <= bars * INTERVAL_MS[context.bar.interval]:
             return None
         return f"the last quote is {age_ms} ms old, older than {bars:g} bars"
+
+    def _no_size(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+        if order.quantity > NO_SIZE or self._config.sizing == "fixed":
+            return None
+        missing = (
+            "the volatility is not known yet"
+            if self._config.sizing == "volatility"
+            else "no return is expected that way, or its spread is not known"
+        )
+        return f"{self._config.sizing} sizing gives it nothing: {missing}"
+
+    def _halted(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+        halt = self._halt
+        if halt is None:
+            return None
+        return (
+            f"halted since {_minute(halt.time_ms)} UTC by {halt.rule}: {halt.reason}; "
+            "run_bot.py resume goes on"
+        )
+
+    def _cooldown(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+        until_ms = self._cooling_ms.get(order.symbol)
+        if until_ms is None or context.bar.close_ms > until_ms:
+            return None
+        return (
+            f"{self._config.cooldown_losses} losing round trips in a row: no entry before "
+            f"{_minute(until_ms)} UTC has passed"
+        )
+
+    def _stand_down(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+        return self._record.worse_than_base()
+
+    def _max_orders_per_hour(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+        limit = self._config.max_orders_per_hour
+        if not limit or len(self._ordered_ms) < limit:
+            return None
+        return f"{len(self._ordered_ms)} orders were placed within the last hour, {limit} are allowed"
+
+    def _max_leverage(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+        limit, leverage = self._config.max_leverage, self._leverage(order.symbol)
+        if not limit or instrument.category == "spot" or leverage <= limit:
+            return None
+        return f"it would be held with leverage {leverage:f}, above {limit:f}"
 
     def _max_position(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
         value = _value_after(order, context)
@@ -189,6 +481,12 @@ def _spot_short(order: Order, context: RiskContext, instrument: Instrument) -> s
     if instrument.category != "spot" or order.side == "buy":
         return None
     return f"spot cannot be sold short, and only {context.position.quantity:f} is held"
+
+
+def _exits_unknown(order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+    if not context.exits_unknown:
+        return None
+    return "its stop or target is measured in volatility, for which too few unbroken bars are known"
 
 
 def _lot_size(order: Order, context: RiskContext, instrument: Instrument) -> str | None:
@@ -251,3 +549,19 @@ def _first_broken(
 def _rejection(order: Order, rule: str, reason: str, context: RiskContext) -> Rejection:
     rejected = replace(order, status="rejected", reason=f"{rule}: {reason}", updated_ms=context.bar.close_ms)
     return Rejection(order=rejected, rule=rule, reason=reason)
+
+
+def _fallen(worth: Decimal, before: Decimal, share: Decimal) -> str | None:
+    """How far equity has fallen below ``before``, in words, where that is ``share`` of it or more."""
+    if not share or before <= 0 or worth > EXACT.multiply(before, EXACT.subtract(1, share)):
+        return None
+    fall = 1 - worth / before
+    return f"equity {worth:.2f} is {fall:.2%} (the limit is {share:.2%}) below the {before:.2f}"
+
+
+def _minute(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * _DAY_MS / 1000, UTC).strftime("%Y-%m-%d")

@@ -95,7 +95,7 @@ def test_all_that_the_schema_holds_can_be_exported_but_its_bookkeeping(tmp_path:
         names = other.execute(
             "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
         )
-        assert {name for (name,) in names} - {"meta"} == set(TABLES)
+        assert {name for (name,) in names} - {"meta", "requests", "risk_state"} == set(TABLES)
 
 
 def test_an_unknown_table_is_refused_with_those_there_are(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -135,3 +136,12 @@ def test_funding_comes_ascending_and_only_after_its_beginning():
     settled = ask(lambda rest, _: rest.funding("BTCUSDT", since, until))
     assert [at for at, _ in settled] == [since + n * hours for n in range(1, 6)]
     assert ask(lambda rest, _: rest.mark_price("BTCUSDT", since)) > 0
+
+
+def test_a_linear_instrument_comes_with_its_risk_tiers():
+    tiers = ask(lambda rest, _: rest.instruments(("BTCUSDT",)))["BTCUSDT"].tiers
+    assert [tier.limit for tier in tiers] == [2_000_000 * number for number in range(1, 6)]
+    for lower, upper in pairwise(tiers):
+        # At the limit both tiers ask for the same maintenance margin.
+        below = lower.limit * lower.maintenance_rate - lower.deduction
+        assert below == lower.limit * upper.maintenance_rate - upper.deduction

@@ -12,7 +12,7 @@ from bot.exchange.config import ExchangeConfig
 from bot.exchange.demo import DemoExchange, Faults
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
-from bot.market import INTERVAL_MS, Bar, Category, Funding, Notice, Quote
+from bot.market import INTERVAL_MS, Bar, Book, Category, Funding, Notice, Quote
 from bot.synthetic import PRESETS, SyntheticMarket
 
 INTERVAL = "1"
@@ -29,6 +29,7 @@ class Heard:
         self.bars: dict[str, list[Bar]] = defaultdict(list)
         self.order: list[tuple[int, str]] = []
         self.quotes: list[Quote] = []
+        self.books: list[Book] = []
         self.funding: list[Funding] = []
         self.notices: Counter[str] = Counter()
 
@@ -39,6 +40,8 @@ class Heard:
                 self.order.append((event.start_ms, event.symbol))
             case Quote():
                 self.quotes.append(event)
+            case Book():
+                self.books.append(event)
             case Funding():
                 self.funding.append(event)
             case Notice():
@@ -70,6 +73,7 @@ async def listen(
     meanwhile: Any = None,
     waits: Any = lambda symbol: False,
     patience: float = 25.0,
+    depth: bool = False,
 ) -> Heard:
     """Stream so many bars, and hold what came out against the truth: every bar, once, in order."""
     market = SyntheticMarket(PRESETS["demo"], 3, INTERVAL)
@@ -92,6 +96,7 @@ async def listen(
             last_starts=dict.fromkeys(symbols, live_from - (missed + 1) * STEP),
             funding_since=dict.fromkeys(symbols, live_from - missed * STEP),
             waits=waits,
+            depth=depth,
         )
 
         async def stop_at_the_end() -> None:
@@ -305,3 +310,37 @@ def test_leaving_never_hangs():
         return time.monotonic() - left
 
     assert asyncio.run(leave_at_once()) < 2.0
+
+
+@pytest.mark.parametrize("category", ["linear", "spot"])
+def test_books_come_while_an_order_waits_and_lie_around_the_quotes(category):
+    heard = asyncio.run(listen(category=category, depth=True, waits=lambda symbol: True))
+    assert len(heard.books) > 40
+    quoted = {quote.time_ms: quote for quote in heard.quotes}
+    together = [(book, quoted[book.time_ms]) for book in heard.books if book.time_ms in quoted]
+    assert len(together) > 40
+    for book, quote in together:
+        assert (book.bids[0].price, book.bids[0].size) == (quote.bid, quote.bid_size)
+        assert (book.asks[0].price, book.asks[0].size) == (quote.ask, quote.ask_size)
+        assert len(book.bids) == len(book.asks) == 50
+        assert all(upper.price > lower.price for upper, lower in pairwise(book.bids))
+        assert all(upper.price > lower.price for lower, upper in pairwise(book.asks))
+    assert not heard.notices["refused"]
+
+
+def test_books_come_neither_unasked_nor_while_nothing_waits():
+    assert not asyncio.run(listen(bars=10, waits=lambda symbol: True)).books
+    assert not asyncio.run(listen(bars=10, depth=True)).books
+
+
+def test_a_book_is_whole_again_after_a_cut():
+    async def cut(exchange: DemoExchange, heard: Heard) -> None:
+        await heard.reach("BTCUSDT", 10)
+        before = len(heard.books)
+        exchange.cut()
+        await heard.reach("BTCUSDT", 20)
+        assert len(heard.books) > before
+
+    heard = asyncio.run(listen(depth=True, waits=lambda symbol: True, meanwhile=cut))
+    assert {len(book.bids) for book in heard.books} == {50}
+    assert heard.notices["connected"] == 2

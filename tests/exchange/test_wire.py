@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bot.exchange import wire
-from bot.market import Bar, Instrument
+from bot.market import Bar, Book, Instrument
 
 FIXTURES = Path(__file__).parents[3] / "shared/data/bybit_fixtures"
 needs_fixtures = pytest.mark.skipif(not FIXTURES.exists(), reason="the shared sample messages are not here")
@@ -164,3 +164,61 @@ def test_instruments_are_read_from_both_categories(category: Any, lot: str, noti
     instrument: Instrument = wire.instrument(answer["result"]["list"][0], category)
     assert (str(instrument.lot_size), str(instrument.min_notional)) == (lot, notional)
     assert (instrument.funding_interval_minutes > 0) == (category == "linear")
+
+
+def depth(kind: str, u: int, bids: list[list[str]], asks: list[list[str]]) -> wire.Frame:
+    data = {"s": "BTCUSDT", "b": bids, "a": asks, "u": u, "seq": u}
+    return wire.frame(json.dumps({"topic": "orderbook.50.BTCUSDT", "type": kind, "ts": START, "data": data}))
+
+
+def levels(book: Book | None) -> list[list[tuple[str, str]]]:
+    assert book is not None
+    return [[(str(level.price), str(level.size)) for level in side] for side in (book.bids, book.asks)]
+
+
+def test_a_book_is_a_snapshot_and_what_deltas_made_of_it():
+    state = wire.BookState("BTCUSDT")
+    book = state.message(depth("snapshot", 7, [["99", "1"], ["98.5", "2"]], [["100", "3"], ["101", "4"]]))
+    assert levels(book) == [[("99", "1"), ("98.5", "2")], [("100", "3"), ("101", "4")]]
+    book = state.message(depth("delta", 8, [["99", "0"], ["98", "5.0"]], [["99.5", "1"], ["101", "6"]]))
+    assert levels(book) == [[("98.5", "2"), ("98", "5.0")], [("99.5", "1"), ("100", "3"), ("101", "6")]]
+    # The service began anew: nothing of before stands.
+    book = state.message(depth("delta", 1, [["90", "1"]], [["91", "1"]]))
+    assert levels(book) == [[("90", "1")], [("91", "1")]]
+
+
+def test_a_lost_delta_empties_the_book_until_a_snapshot():
+    state = wire.BookState("BTCUSDT")
+    state.message(depth("snapshot", 7, [["99", "1"]], [["100", "3"]]))
+    with pytest.raises(wire.MalformedFrame, match="update 9 follows 7"):
+        state.message(depth("delta", 9, [["98", "1"]], []))
+    with pytest.raises(wire.MalformedFrame):
+        state.message(depth("delta", 10, [["98", "1"]], []))
+    assert state.message(depth("snapshot", 20, [["99", "1"]], [["100", "3"]])) is not None
+
+
+def test_a_book_with_an_empty_side_or_crossed_sides_is_none():
+    state = wire.BookState("BTCUSDT")
+    assert state.message(depth("snapshot", 7, [["99", "1"]], [])) is None
+    assert state.message(depth("delta", 8, [], [["99", "1"]])) is None
+    assert state.message(depth("delta", 9, [], [["99", "0"], ["99.1", "1"]])) is not None
+    with pytest.raises(wire.MalformedFrame):
+        state.message(depth("snapshot", 10, [["much", "1"]], [["100", "3"]]))
+
+
+def tier(number: int, **changes: Any) -> dict[str, Any]:
+    row = {
+        "id": number, "symbol": "BTCUSDT", "riskLimitValue": str(2_000_000 * number),
+        "maintenanceMargin": "0.005", "initialMargin": "0.01", "isLowestRisk": 1, "maxLeverage": "100.00",
+        "mmDeduction": "",
+    }  # fmt: skip
+    return row | changes
+
+
+def test_risk_tiers_ascend_whatever_their_order_and_other_symbols_are_left_out():
+    rows = [tier(2, maintenanceMargin="0.01", mmDeduction="10000"), tier(1), tier(1, symbol="ETHUSDT")]
+    first, second = wire.risk_tiers(rows, "BTCUSDT")
+    assert (first.limit, first.maintenance_rate, first.deduction) == (2_000_000, Decimal("0.005"), 0)
+    assert (second.limit, second.max_leverage, second.deduction) == (4_000_000, 100, 10_000)
+    with pytest.raises(wire.MalformedFrame):
+        wire.risk_tiers([tier(1) | {"maxLeverage": None}], "BTCUSDT")

@@ -14,7 +14,7 @@ import pytest
 
 from bot.errors import BrokenInvariant, InputError, StoreError
 from bot.store import database as store
-from bot.store.database import Database, Identity, holder
+from bot.store.database import SCHEMA_VERSION, Database, Identity, holder
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal("10000"))
 
@@ -56,7 +56,7 @@ def test_a_new_database_gets_its_folders_schema_version_and_wal(tmp_path: Path) 
     path = tmp_path / "var" / "deep" / "demo.db"
     asyncio.run(opened(path))
     with sqlite3.connect(path) as plain:
-        assert plain.execute("PRAGMA user_version").fetchone() == (1,)
+        assert plain.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
         assert plain.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         tables = {name for (name,) in plain.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         assert tables >= {
@@ -108,12 +108,12 @@ def test_an_older_schema_is_migrated_with_its_rows(tmp_path: Path, monkeypatch) 
         plain.execute("INSERT INTO transfers VALUES (1, 2, '3', 'gift')")
     later = ("ALTER TABLE transfers ADD COLUMN sender TEXT",)
     monkeypatch.setattr(store, "MIGRATIONS", (*store.MIGRATIONS, later))
-    monkeypatch.setattr(store, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(store, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     assert "to migrate it" in refused(path, None, readonly=True)
     assert asyncio.run(opened(path)) == DEMO
     with sqlite3.connect(path) as plain:
         assert plain.execute("SELECT * FROM transfers").fetchall() == [(1, 2, "3", "gift", None)]
-        assert plain.execute("PRAGMA user_version").fetchone() == (2,)
+        assert plain.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch) -> None:
@@ -121,11 +121,11 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch) -> 
     asyncio.run(opened(path))
     broken = ("ALTER TABLE transfers ADD COLUMN sender TEXT", "ALTER TABLE nowhere ADD COLUMN x TEXT")
     monkeypatch.setattr(store, "MIGRATIONS", (*store.MIGRATIONS, broken))
-    monkeypatch.setattr(store, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(store, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     assert "no such table: nowhere" in refused(path)
     with sqlite3.connect(path) as plain:
         assert len(plain.execute("PRAGMA table_info(transfers)").fetchall()) == 4
-        assert plain.execute("PRAGMA user_version").fetchone() == (1,)
+        assert plain.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
 def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.errors import InputError
-from bot.market import Notice
+from bot.market import Instrument, Notice, RiskTier
 from bot.store import queries
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session, end_session
-from bot.trading.events import FundingPayment, Rejection, Step, Transfer
+from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
+from bot.trading.events import FundingPayment, Halt, Rejection, Step, Transfer
+from bot.trading.risk import RiskState
 from tests.factories import (
     START_MS,
     a_bar,
@@ -28,6 +29,7 @@ from tests.factories import (
     a_signal,
     a_step,
     an_equity,
+    an_instrument,
     an_order,
 )
 
@@ -244,3 +246,98 @@ def test_status_sees_a_bot_at_work_and_its_end(tmp_path: Path) -> None:
     assert during.running is not None
     assert after.running is None
     assert after.session.exit_reason == "stopped by a signal"
+
+
+def test_a_brackets_orders_and_what_priced_a_fill_come_back_to_the_digit(tmp_path: Path) -> None:
+    trail = an_order(
+        id=2,
+        side="sell",
+        type="trailing_stop",
+        time_in_force="ioc",
+        stop_price=Decimal("97.50"),
+        distance=Decimal("2.50"),
+        anchor=Decimal("100.00"),
+        reduce_only=True,
+        parent_id=1,
+        filled_quantity=Decimal("0.5"),
+        active_ms=START_MS + 1,
+        triggered_ms=START_MS + 2,
+        status="partially_filled",
+    )
+    target = replace(trail, id=3, type="take_profit", status="pending", quantity=Decimal(0), anchor=None)
+    over = replace(trail, id=4, status="cancelled")
+    fill = a_fill(reference_ms=START_MS - 9, slippage=Decimal("0.010"), preset="brutal")
+    steps = [a_step(orders=(an_order(id=1, status="filled"), trail, target, over), fills=(fill,))]
+    account = asked(tmp_path / "a.db", steps, queries.load_account)
+    assert account.open_orders == (trail, target)
+    assert account.fills == (fill,)
+
+
+def test_the_rules_of_an_instrument_come_back_with_their_tiers(tmp_path: Path) -> None:
+    tier = RiskTier(
+        limit=Decimal("2000000"),
+        maintenance_rate=Decimal("0.005"),
+        initial_rate=Decimal("0.010"),
+        max_leverage=Decimal("100.00"),
+        deduction=Decimal("1.5"),
+    )
+    rules = an_instrument(tiers=(tier, replace(tier, limit=Decimal("4000000"))))
+
+    async def main() -> dict[str, Instrument]:
+        async with Database.open(tmp_path / "a.db", DEMO) as database:
+            await save_instruments(database, [rules])
+            return await queries.load_instruments(database)
+
+    assert asyncio.run(main()) == {"BTCUSDT": rules}
+
+
+HALT = Halt(id=1, rule="max_drawdown", reason="too deep", time_ms=START_MS + BAR_MS)
+
+
+def test_status_tells_the_halt_in_force_and_what_was_rejected_by_which_rule(tmp_path: Path) -> None:
+    rejected = [
+        an_order(id=number, status="rejected", reason=f"{rule}: because: of {number}")
+        for number, rule in ((1, "halted"), (2, "max_total"), (3, "halted"))
+    ]
+    step = a_step(orders=tuple(rejected), halts=(HALT,), risk=RiskState(halt=HALT, next_halt_id=2))
+    status = asked(tmp_path / "a.db", [step], queries.load_status)
+    assert (status.halt, status.resume_asked) == (HALT, False)
+    assert status.rejections == {"halted": 2, "max_total": 1}
+    assert [(one.order_id, one.rule, one.reason) for one in status.last_rejections] == [
+        (3, "halted", "because: of 3"),
+        (2, "max_total", "because: of 2"),
+        (1, "halted", "because: of 1"),
+    ]
+
+
+def test_a_decision_is_explained_with_the_halt_that_was_in_force(tmp_path: Path) -> None:
+    ended = replace(HALT, resumed_ms=START_MS + 3 * BAR_MS, note="seen")
+    steps = [a_step(index) for index in range(4)]
+    steps[0] = replace(steps[0], halts=(HALT,))
+    steps.append(Step(time_ms=START_MS, halts=(ended,)))
+    found = [
+        asked(
+            tmp_path / f"{number}.db",
+            steps,
+            lambda database, number=number: queries.load_explanation(database, number),
+        ).halt
+        for number in (1, 2, 3, 4)
+    ]
+    assert found == [ended, ended, None, None]
+
+
+def test_a_halt_is_one_row_that_its_resume_completes_in_the_session_of_its_beginning(tmp_path: Path) -> None:
+    ended = replace(HALT, resumed_ms=START_MS + 3 * BAR_MS, note="seen")
+
+    async def main() -> list[tuple[Any, ...]]:
+        async with Database.open(tmp_path / "a.db", DEMO) as database:
+            await StepWriter(database, 1).append(Step(time_ms=1, halts=(HALT,)))
+            await StepWriter(database, 2).append(
+                Step(time_ms=1, halts=(ended,), risk=RiskState(next_halt_id=2))
+            )
+            assert (await queries.load_account(database)).risk == RiskState(next_halt_id=2)
+            return await database.fetch("SELECT * FROM halts")
+
+    assert asyncio.run(main()) == [
+        (1, 1, HALT.time_ms, "max_drawdown", "too deep", START_MS + 3 * BAR_MS, "seen")
+    ]

@@ -194,7 +194,7 @@ def test_the_first_bar_stands_and_a_differing_one_is_an_event(tmp_path: Path) ->
     closes, events = asyncio.run(written(tmp_path / "a.db", do))
     assert closes == [("100",)]
     assert [event[:4] for event in events] == [(1, START_MS, "bar_differs", "BTCUSDT")]
-    assert "kept 100 100 100 100 volume 10," in events[0][4]
+    assert "kept 100 100 100 100 volume 100000," in events[0][4]
     assert "refused 101 102 101 101 volume 10" in events[0][4]
 
 

@@ -512,3 +512,15 @@ def test_books_that_do_not_balance_are_not_resumed():
         Ledger.from_state(replace(state, cash=Decimal("9999.8")))
     with pytest.raises(BrokenInvariant, match="fills sum to"):
         Ledger.from_state(replace(state, traded={"BTCUSDT": Decimal(2)}))
+
+
+def test_exposure_counts_what_is_left_of_entries_and_no_exits_of_brackets():
+    ledger = Ledger(Decimal(1000))
+    ledger.post([a_fill(1, quantity="2", price="100")])
+    ledger.mark("BTCUSDT", Decimal(100))
+    waiting = [
+        an_order(quantity="3", filled_quantity=Decimal(1)),
+        an_order(side="sell", quantity="2", reduce_only=True, parent_id=1, type="stop_market"),
+    ]
+    assert ledger.exposure(waiting) == 400
+    assert ledger.spendable(waiting) == 1000 - 200 - 200

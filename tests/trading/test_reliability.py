@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from bot.trading.reliability import Claim, Reliability, ReliabilityCount, wilson
+from bot.trading.reliability import (
+    Claim,
+    Reliability,
+    ReliabilityCount,
+    TrackRecord,
+    TrackRecordState,
+    wilson,
+)
+from tests.factories import a_bar, a_signal
 
 
 def judged(*claims: Claim) -> Reliability:
@@ -60,3 +68,75 @@ def test_a_wilson_interval_ends_where_the_share_seen_is_just_1_96_deviations_awa
                 assert distance == pytest.approx(1.959964, rel=1e-6)
     assert wilson(0, 5)[0] == pytest.approx(0)
     assert wilson(9, 9)[1] == pytest.approx(1)
+
+
+def record_of(size: int, *claims: tuple[float, bool]) -> TrackRecord:
+    """A record of one-bar claims of a rise, each stated so and right or not."""
+    record = TrackRecord(size, TrackRecordState())
+    close = 100
+    record.mature(a_bar(0, close=close))
+    for index, (stated, right) in enumerate(claims):
+        assert record.claim(a_signal(confidence=stated, horizon_bars=1), a_bar(index, close=close), None)
+        close += 1 if right else -1
+        assert record.mature(a_bar(index + 1, close=close))
+    return record
+
+
+def test_a_track_record_holds_each_claim_against_the_base_rate_known_when_it_was_made():
+    squares = record_of(10, (0.9, True), (0.9, False), (0.6, True)).snapshot().squares
+    assert np.array(squares) == pytest.approx(np.array([(0.01, 0.25), (0.81, (2 / 3) ** 2), (0.16, 0.25)]))
+
+
+def test_claims_that_overlap_count_once_and_one_that_ends_in_a_hole_not_at_all():
+    record = TrackRecord(10, TrackRecordState())
+    signal = a_signal("short", confidence=0.7, horizon_bars=2)
+    assert record.claim(signal, a_bar(0, close=100), None)
+    assert not record.claim(signal, a_bar(1, close=100), None)
+    assert record.claim(signal, a_bar(1, close=100, symbol="ETHUSDT"), None)
+    assert not record.mature(a_bar(1, close=50))
+    assert record.mature(a_bar(2, close=99))
+    assert record.mature(a_bar(4, close=99, symbol="ETHUSDT"))
+    assert record.snapshot().judged == 1
+    assert np.array(record.snapshot().squares) == pytest.approx(np.array([(0.09, 0.25)]))
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "base_ratio", "rises"),
+    [
+        ("long", {}, None, True),
+        ("short", {}, None, False),
+        ("hold", {"positive_ratio": 0.55}, 0.6, False),
+        ("hold", {"positive_ratio": 0.55}, None, True),
+        ("hold", {}, 0.6, None),
+        ("long", {"confidence": 0.0}, None, None),
+        ("long", {"horizon_bars": None}, None, None),
+    ],
+)
+def test_what_a_signal_claims(action, fields, base_ratio, rises):
+    record = TrackRecord(10, TrackRecordState())
+    signal = a_signal(action, **({"confidence": 0.7, "horizon_bars": 3} | fields))
+    taken = record.claim(signal, a_bar(0), base_ratio)
+    assert taken == (rises is not None)
+    assert [claim.rises for claim in record.snapshot().open.values()] == [rises] * taken
+
+
+def test_confidence_stands_while_too_little_is_known_and_while_it_is_as_good_as_the_base_rate():
+    wrong = [(0.95, False)] * 20
+    assert record_of(21, *wrong).worse_than_base() is None
+    told = record_of(20, *wrong).worse_than_base()
+    assert told is not None
+    assert "over the last 20 claims confidence had a Brier score of 0.9025" in told
+    assert record_of(20, *[(0.95, True)] * 20).worse_than_base() is None
+    assert record_of(20, *[(0.5, True), (0.5, False)] * 10).worse_than_base() is None
+
+
+def test_confidence_is_believed_again_once_what_was_wrong_is_long_past():
+    claims = [(0.95, False)] * 10 + [(0.95, True)] * 10
+    assert record_of(10, *claims[:10]).worse_than_base() is not None
+    assert record_of(10, *claims).worse_than_base() is None
+
+
+def test_a_record_of_no_size_takes_nothing():
+    record = TrackRecord(0, TrackRecordState())
+    assert not record.claim(a_signal(confidence=0.9, horizon_bars=1), a_bar(0), None)
+    assert record.worse_than_base() is None

@@ -5,10 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from bot.trading.events import Equity, Order, Position, Rejection
-from bot.trading.risk import RiskConfig, RiskContext, RiskReview
-from tests.factories import a_bar, a_quote, an_instrument, an_order
+from bot.trading.events import Equity, FundingPayment, Order, Position, Rejection, Resume
+from bot.trading.risk import NO_SIZE, RiskConfig, RiskContext, RiskReview, RiskState
+from tests.factories import START_MS, a_bar, a_fill, a_quote, a_signal, an_instrument, an_order
 
 FIRST, BAR = a_bar(0), a_bar(1, close="100")
 
@@ -30,15 +31,26 @@ def judge(
     spendable: str = "10000",
     needs_quote: bool = False,
 ) -> tuple[tuple[Order, ...], tuple[Rejection, ...]]:
-    context = RiskContext(
+    context = a_context(held, equity, exposure, spendable, needs_quote=needs_quote)
+    return review.review([order], context)
+
+
+def a_context(
+    held: str = "0",
+    equity: str = "10000",
+    exposure: str = "0",
+    spendable: str = "10000",
+    *,
+    needs_quote: bool = False,
+) -> RiskContext:
+    return RiskContext(
         bar=BAR,
         position=Position(symbol="BTCUSDT", quantity=Decimal(held)),
-        equity=Equity(time_ms=0, cash=Decimal(equity), unrealized_pnl=Decimal(0), equity=Decimal(equity)),
+        equity=worth(equity),
         exposure=Decimal(exposure),
         spendable=Decimal(spendable),
         needs_quote=needs_quote,
     )
-    return review.review([order], context)
 
 
 def broken_rule(*args: Any, **kwargs: Any) -> str | None:
@@ -183,7 +195,7 @@ def test_a_reduce_only_order_never_opens():
     [
         ("position_fraction", 0),
         ("position_fraction", 0.6),
-        ("max_position_fraction", 1.5),
+        ("max_position_fraction", 150),
         ("max_total_fraction", -1),
         ("max_quote_age_bars", -1),
         ("require_contiguous_bars", -1),
@@ -193,3 +205,237 @@ def test_a_reduce_only_order_never_opens():
 def test_a_risk_setting_out_of_range_or_unknown_is_an_error_that_names_it(key, value):
     with pytest.raises(msgspec.ValidationError, match=key):
         msgspec.convert({key: value}, RiskConfig)
+
+
+HOUR = 3_600_000
+
+
+def worth(equity: str, index: int = 0) -> Equity:
+    return Equity(
+        time_ms=a_bar(index).close_ms, cash=Decimal(equity), unrealized_pnl=Decimal(0), equity=Decimal(equity)
+    )
+
+
+def judged(review: RiskReview, *equities: str, late: bool = False) -> list[str | None]:
+    """The rule of the halt that begins at each of the bars from 0 on, if one does."""
+    found = []
+    for index, equity in enumerate(equities):
+        halt = review.judge(a_bar(index, late=late), worth(equity, index))
+        found.append(None if halt is None else halt.rule)
+    return found
+
+
+def trip(review: RiskReview, result: str, *, time_ms: int = START_MS, symbol: str = "BTCUSDT") -> None:
+    """A round trip of one coin that comes to so much, fees aside."""
+    closed = a_fill(2, side="sell", time_ms=time_ms, symbol=symbol, realized_pnl=Decimal(result))
+    held = Position(symbol=symbol, quantity=Decimal(1))
+    review.observe_fill(a_fill(1, time_ms=time_ms, symbol=symbol), held, 900_000)
+    review.observe_fill(closed, Position(symbol=symbol), 900_000)
+
+
+# Each rule alone stops an order that breaks no other.
+
+
+def test_only_the_leverage_limit_stops_a_symbol_that_is_held_with_more():
+    config = RiskConfig(max_leverage=Decimal(3))
+
+    def review(leverage: str, category: str = "linear") -> RiskReview:
+        rules = {"BTCUSDT": an_instrument(category=category)}
+        found = RiskReview(config, rules, leverage=lambda symbol: Decimal(leverage))
+        found.observe(a_bar(0))
+        found.observe(a_bar(1))
+        return found
+
+    assert broken_rule(review("3"), an_order()) is None
+    assert broken_rule(review("3.01"), an_order()) == "max_leverage"
+    assert broken_rule(review("3.01", "spot"), an_order()) is None
+    assert broken_rule(review("5"), an_order(side="sell", reduce_only=True), held="1") is None
+
+
+def test_only_the_order_limit_stops_what_follows_so_many_orders_of_the_last_hour():
+    review = a_review(RiskConfig(max_orders_per_hour=2))
+    close = BAR.close_ms
+    assert broken_rule(review, an_order(created_ms=close - HOUR)) is None
+    assert broken_rule(review, an_order(created_ms=close - HOUR + 1)) is None
+    # The first is just an hour old, so one place is free again.
+    assert broken_rule(review, an_order(created_ms=close)) is None
+    assert broken_rule(review, an_order(created_ms=close)) == "max_orders_per_hour"
+    assert broken_rule(review, an_order(side="sell", reduce_only=True), held="1") is None
+
+
+def test_only_the_cooldown_stops_a_symbol_after_losses_in_a_row():
+    review = a_review(RiskConfig(cooldown_losses=2, cooldown_bars=3))
+    over = BAR.close_ms - 3 * 900_000
+    trip(review, "-1", time_ms=over)
+    assert broken_rule(review, an_order()) is None
+    trip(review, "-1", time_ms=over)
+    assert broken_rule(review, an_order()) == "cooldown"
+    assert broken_rule(review, an_order(side="sell", reduce_only=True), held="1") is None
+    # What was over a bar earlier has cooled down by now.
+    earlier = a_review(RiskConfig(cooldown_losses=2, cooldown_bars=3))
+    trip(earlier, "-1", time_ms=over - 900_000)
+    trip(earlier, "-1", time_ms=over - 900_000)
+    assert broken_rule(earlier, an_order()) is None
+
+
+def test_a_won_round_trip_and_another_symbols_losses_do_not_cool_down():
+    review = a_review(RiskConfig(cooldown_losses=2, cooldown_bars=100))
+    for result in ("-1", "0.5", "-1"):
+        trip(review, result)
+    trip(review, "-1", symbol="ETHUSDT")
+    trip(review, "-1", symbol="ETHUSDT")
+    assert broken_rule(review, an_order()) is None
+
+
+def test_fees_and_funding_turn_a_round_trip_into_a_loss():
+    review = a_review(RiskConfig(cooldown_losses=1, cooldown_bars=100))
+    review.observe_fill(a_fill(1, fee="2"), Position(symbol="BTCUSDT", quantity=Decimal(1)), 900_000)
+    payment = FundingPayment(
+        symbol="BTCUSDT",
+        time_ms=START_MS,
+        rate=Decimal("0.01"),
+        mark_price=Decimal(100),
+        quantity=Decimal(1),
+        payment=Decimal("-1"),
+    )
+    review.observe_funding(payment)
+    won = a_fill(2, side="sell", fee="2", realized_pnl=Decimal("4.99"))
+    review.observe_fill(won, Position(symbol="BTCUSDT"), 900_000)
+    assert broken_rule(review, an_order()) == "cooldown"
+
+
+def test_a_fill_that_turns_a_position_over_ends_its_round_trip():
+    review = a_review(RiskConfig(cooldown_losses=1, cooldown_bars=100))
+    review.observe_fill(a_fill(1), Position(symbol="BTCUSDT", quantity=Decimal(1)), 900_000)
+    turned = a_fill(2, side="sell", quantity="3", realized_pnl=Decimal(-1))
+    review.observe_fill(turned, Position(symbol="BTCUSDT", quantity=Decimal(-2)), 900_000)
+    assert broken_rule(review, an_order()) == "cooldown"
+
+
+def test_only_the_stand_down_stops_entries_while_confidence_is_worse_than_the_base_rate():
+    review = a_review(RiskConfig(stand_down_claims=4), seen=())
+    signal = a_signal(confidence=0.95, horizon_bars=1)
+    for index, close in enumerate(("100", "99", "98", "97", "96")):
+        bar = a_bar(index, close=close)
+        review.observe(bar)
+        assert broken_rule(review, an_order()) == ("stand_down" if index == 4 else _hole(index))
+        review.observe_signal(signal, bar, None)
+    _, (rejection,) = judge(review, an_order())
+    assert "over the last 4 claims confidence had a Brier score of 0.9025" in rejection.reason
+    assert broken_rule(review, an_order(side="sell", reduce_only=True), held="1") is None
+
+
+def _hole(index: int) -> str | None:
+    return None if index else "hole_in_bars"
+
+
+@pytest.mark.parametrize(("key", "limit"), [("max_daily_loss", "0.05"), ("max_drawdown", "0.05")])
+def test_only_a_halt_stops_entries_after_the_account_has_fallen_too_far(key, limit):
+    off = {"max_daily_loss": Decimal(0), "max_drawdown": Decimal(0)}
+    review = a_review(RiskConfig(**(off | {key: Decimal(limit)})))
+    assert broken_rule(review, an_order()) is None
+    assert judged(review, "10000", "9500.01", "9500", "9000") == [None, None, key, None]
+    assert broken_rule(review, an_order()) == "halted"
+    _, (rejection,) = judge(review, an_order())
+    assert key in rejection.reason
+    assert "equity 9500.00 is 5.00% (the limit is 5.00%) below the 10000.00" in rejection.reason
+    assert "run_bot.py resume" in rejection.reason
+    assert broken_rule(review, an_order(side="sell", reduce_only=True), held="1") is None
+
+
+def test_the_daily_loss_is_measured_from_the_close_at_midnight():
+    config = RiskConfig(max_daily_loss=Decimal("0.1"), max_drawdown=Decimal(0))
+    review = a_review(config)
+    # Bar 95 closes at midnight: what it leaves is what the day begins with.
+    for index, equity, rule in ((94, "10000", None), (95, "9100", None), (96, "8200", None)):
+        halt = review.judge(a_bar(index), worth(equity, index))
+        assert (None if halt is None else halt.rule) == rule
+    halt = review.judge(a_bar(97), worth("8190", 97))
+    assert halt is not None
+    assert halt.reason.endswith("when 2023-11-16 began")
+
+
+def test_a_late_bar_halts_nothing_but_the_next_one_does():
+    review = a_review()
+    assert judged(review, "10000") == [None]
+    assert judged(review, "10000", "6000", late=True) == [None, None]
+    assert judged(review, "6000") == ["max_daily_loss"]
+
+
+def test_deposits_and_withdrawals_are_no_loss():
+    review = a_review()
+    assert judged(review, "10000") == [None]
+    review.observe_transfer(Decimal(-5000))
+    assert judged(review, "5000") == [None]
+    review.observe_transfer(Decimal(5000))
+    assert judged(review, "9001", "9000") == [None, "max_daily_loss"]
+
+
+def test_a_resume_ends_the_halt_once_and_what_was_lost_counts_no_more():
+    review = a_review()
+    judged(review, "10000", "8000")
+    halt = review.halt
+    ended = review.resume(Resume(id=1, time_ms=START_MS, note="seen"), worth("8000"))
+    assert halt is not None
+    assert ended == replace(halt, resumed_ms=START_MS, note="seen")
+    assert broken_rule(review, an_order()) is None
+    assert judged(review, "8000", "7201", "7200") == [None, None, "max_daily_loss"]
+    # The request that was granted is not granted again, the next one is.
+    assert review.resume(Resume(id=1, time_ms=START_MS), worth("7000")) is None
+    assert review.halt is not None
+    assert review.halt.id == 2
+    assert review.resume(Resume(id=2, time_ms=START_MS), worth("7000")) is not None
+    assert review.resume(Resume(id=3, time_ms=START_MS), worth("7000")) is None
+
+
+def test_limits_that_are_off_never_halt():
+    review = a_review(RiskConfig(max_daily_loss=Decimal(0), max_drawdown=Decimal(0)))
+    assert judged(review, "10000", "1", "-5") == [None, None, None]
+
+
+def test_stops_and_targets_share_the_fate_of_their_entry():
+    entry = an_order()
+    stop = an_order(side="sell", quantity="0", type="stop_market", status="pending", parent_id=0)
+    context = a_context()
+    passed, rejections = a_review().review([entry, stop], context)
+    assert (passed, rejections) == ((entry, stop), ())
+    passed, rejections = a_review(seen=(1,)).review([entry, stop], context)
+    assert passed == ()
+    assert [one.rule for one in rejections] == ["hole_in_bars"]
+
+
+def test_a_review_goes_on_from_its_snapshot_as_if_it_had_not_stopped():
+    config = RiskConfig(cooldown_losses=2, cooldown_bars=9, max_orders_per_hour=2, stand_down_claims=1)
+    review = a_review(config)
+    judged(review, "10000", "8000")
+    trip(review, "-1", time_ms=BAR.close_ms)
+    review.observe_fill(a_fill(3), Position(symbol="BTCUSDT", quantity=Decimal(1)), 900_000)
+    judge(review, an_order(side="sell", reduce_only=True), held="1")
+    review.observe_signal(a_signal(confidence=0.9, horizon_bars=2), BAR, 0.5)
+    state = msgspec.json.decode(msgspec.json.encode(review.snapshot()), type=RiskState)
+    restored = RiskReview(config, {"BTCUSDT": an_instrument()}, state)
+    assert restored.snapshot() == review.snapshot() == state
+    closed = a_fill(4, side="sell", realized_pnl=Decimal(-1), time_ms=BAR.close_ms)
+    for one in (review, restored):
+        one.observe_fill(closed, Position(symbol="BTCUSDT"), 900_000)
+        one.observe(a_bar(3, close="90"))
+    assert restored.snapshot() == review.snapshot()
+    assert restored.snapshot().cooling_ms
+    assert restored.snapshot().record.judged == 1
+
+
+def test_news_are_told_once():
+    review = a_review()
+    assert review.news() is None
+    judged(review, "10000")
+    assert review.news() == review.snapshot()
+    judged(review, "10000")
+    assert review.news() is None
+
+
+@pytest.mark.parametrize(("sizing", "broken"), [("volatility", "no_size"), ("kelly", "no_size")])
+def test_an_entry_without_a_size_is_told_why(sizing, broken):
+    review = a_review(RiskConfig(sizing=sizing))
+    assert broken_rule(review, an_order(quantity=NO_SIZE)) == broken
+    assert broken_rule(review, an_order()) is None
+    assert broken_rule(a_review(), an_order(quantity=NO_SIZE)) == "lot_size"

@@ -2,12 +2,13 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.trading.events import Equity, Order, Position, Signal
-from bot.trading.risk import RiskConfig
+from bot.trading.risk import NO_SIZE, RiskConfig
 from bot.trading.sizing import Sizer
 from tests.factories import a_bar, a_signal, an_instrument
 
@@ -19,11 +20,19 @@ def an_equity(amount: str | Decimal = "10000") -> Equity:
 
 
 def orders(
-    signal: Signal, held: str = "0", *, equity: str | Decimal = "10000", close: str = "60000", **rules: str
+    signal: Signal,
+    held: str = "0",
+    *,
+    equity: str | Decimal = "10000",
+    close: str = "60000",
+    volatility: float | None = None,
+    **rules: str,
 ) -> tuple[Order, ...]:
     sizer = Sizer(RiskConfig(position_fraction=Decimal("0.2")), {"BTCUSDT": an_instrument(**rules)})
     position = Position(symbol="BTCUSDT", quantity=Decimal(held))
-    return sizer.orders_for(signal, a_bar(close=close), position, an_equity(equity), signal_id=4)
+    return sizer.orders_for(
+        signal, a_bar(close=close), position, an_equity(equity), signal_id=4, volatility=volatility
+    )
 
 
 def test_an_entry_takes_its_share_of_equity_in_whole_lots():
@@ -92,3 +101,87 @@ def test_an_entry_is_the_largest_whole_number_of_lots_within_its_share(equity, c
         assert order.quantity * close <= share < (order.quantity + lot) * close
     else:
         assert order.quantity < lot
+
+
+def sized(signal: Signal, volatility: float | None = None, **config: object) -> tuple[Order, ...]:
+    """What an account of 10000 orders at a close of 100, by the configured sizing."""
+    sizer = Sizer(msgspec.convert(config, RiskConfig), {"BTCUSDT": an_instrument()})
+    flat = Position(symbol="BTCUSDT")
+    bar = a_bar(close="100")
+    return sizer.orders_for(signal, bar, flat, an_equity(), signal_id=4, volatility=volatility)
+
+
+def test_a_volatility_target_takes_less_of_what_moves_more():
+    # A year has 35064 bars of 15 minutes: 0.004 a bar is 0.749 a year, and 0.2 / 0.749 is 0.267.
+    (order,) = sized(a_signal(), 0.004, sizing="volatility", volatility_target=0.2)
+    assert order.quantity == Decimal("26.701")
+    (order,) = sized(a_signal("short"), 0.008, sizing="volatility", volatility_target=0.2)
+    assert (order.side, order.quantity) == ("sell", Decimal("13.350"))
+
+
+def test_kelly_takes_a_part_of_mean_over_variance_whichever_way_it_goes():
+    # A quarter of 0.004 / 0.1² is 0.1.
+    up = {"expected_return": 0.004, "return_std": 0.1}
+    (order,) = sized(a_signal(**up), sizing="kelly", kelly_fraction=0.25)
+    assert order.quantity == Decimal("10.000")
+    down = {"expected_return": -0.004, "return_std": 0.1}
+    (order,) = sized(a_signal("short", **down), sizing="kelly", kelly_fraction=0.25)
+    assert (order.side, order.quantity) == ("sell", Decimal("10.000"))
+
+
+@pytest.mark.parametrize(
+    ("sizing", "signal", "volatility"),
+    [
+        ("volatility", {}, 1e-9),
+        ("kelly", {"expected_return": 0.5, "return_std": 0.01}, None),
+    ],
+)
+def test_no_sizing_takes_more_than_one_position_may_come_to(sizing, signal, volatility):
+    (order,) = sized(a_signal(**signal), volatility, sizing=sizing, max_position_fraction="0.3")
+    assert order.quantity == Decimal("30.000")
+
+
+@pytest.mark.parametrize(
+    ("sizing", "signal"),
+    [
+        ("volatility", {}),
+        ("kelly", {}),
+        ("kelly", {"expected_return": -0.01, "return_std": 0.1}),
+        ("kelly", {"expected_return": 0.01, "return_std": 0.0}),
+    ],
+)
+def test_an_entry_that_nothing_gives_a_size_is_left_to_the_review(sizing, signal):
+    (order,) = sized(a_signal(**signal), sizing=sizing)
+    assert (order.side, order.quantity, order.reduce_only) == ("buy", NO_SIZE, False)
+
+
+def test_an_entry_brings_the_exits_that_its_signal_asks_for():
+    signal = a_signal("long", stop_distance=2.0, trail_distance=3.0, target_distance=4.5, time_stop_bars=6)
+    entry, stop, trail, target, time_stop = orders(signal, volatility=0.0101)
+    assert (entry.type, entry.parent_id, entry.status) == ("market", None, "open")
+    exits = (stop, trail, target, time_stop)
+    assert [order.type for order in exits] == ["stop_market", "trailing_stop", "take_profit", "market"]
+    for order in exits:
+        assert (order.side, order.reduce_only, order.parent_id, order.status) == ("sell", True, 0, "pending")
+        assert (order.quantity, order.signal_id) == (entry.quantity, 4)
+    # 2 * 0.0101 * 60000, 3 * 0.0101 * 60000, 4.5 * 0.0101 * 60000.
+    assert [order.distance for order in exits] == [1212, 1818, 2727, None]
+    assert [order.due_ms - BAR.close_ms for order in exits] == [0, 0, 0, 6 * 15 * 60_000]
+
+
+def test_the_exits_of_a_reversal_are_as_large_as_what_it_opens():
+    signal = a_signal("short", stop_distance=1.0)
+    entry, stop = orders(signal, "0.033", volatility=0.01)
+    assert (entry.quantity, stop.quantity, stop.side) == (Decimal("0.066"), Decimal("0.033"), "buy")
+
+
+def test_a_distance_is_a_whole_number_of_ticks_and_at_least_one():
+    (_, stop) = orders(a_signal("long", stop_distance=1.0), volatility=0.0000021, tick_size="0.1")
+    assert stop.distance == Decimal("0.2")
+    (_, stop) = orders(a_signal("long", stop_distance=1.0), volatility=1e-12, tick_size="0.1")
+    assert stop.distance == Decimal("0.1")
+
+
+def test_closing_brings_no_exits():
+    (order,) = orders(a_signal("hold", close_position=True, stop_distance=1.0), "1", volatility=0.01)
+    assert order.reduce_only

@@ -1,0 +1,187 @@
+"""Isolated margin on linear contracts: what backs a position, what an order needs, when one is liquidated.
+
+One position a symbol. It is backed by its cost over the leverage; the exchange takes it over where the
+mark price leaves less of that than the maintenance margin, and settles at the price at which nothing is
+left. Spot is not leveraged and never liquidated.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
+
+from bot.market import Instrument, RiskTier
+from bot.trading.events import Order, Position
+from bot.trading.exact import EXACT, ZERO
+from bot.trading.fills import BrokerConfig, to_tick
+from bot.trading.risk import RiskContext, Rule
+
+_ONE = Decimal(1)
+
+_ASSUMED_MAINTENANCE = Decimal("0.005")
+"""Where no tiers are known: the rate of the first tier of the largest contracts."""
+
+# What margin is needed is compared, never booked, so it may be rounded: up, against the trader.
+_UP = Context(prec=28, rounding=ROUND_UP)
+_DOWN = Context(prec=28, rounding=ROUND_DOWN)
+
+
+def tier_of(instrument: Instrument, value: Decimal) -> RiskTier:
+    """The tier that a position of this value (quote currency) falls into: the last one where it exceeds all."""
+    for tier in instrument.tiers:
+        if value <= tier.limit:
+            return tier
+    if instrument.tiers:
+        return instrument.tiers[-1]
+    return RiskTier(
+        limit=Decimal("Infinity"),
+        maintenance_rate=_ASSUMED_MAINTENANCE,
+        initial_rate=_UP.divide(1, instrument.max_leverage),
+        max_leverage=instrument.max_leverage,
+    )
+
+
+class Margin:
+    """The rules of isolated margin for the configured leverages; holds no state."""
+
+    def __init__(self, config: BrokerConfig, instruments: Mapping[str, Instrument]) -> None:
+        self._instruments = instruments
+        self._taker_fee = config.taker_fee
+        self._leverage = {
+            symbol: config.leverage_of(symbol) if instrument.category == "linear" else _ONE
+            for symbol, instrument in instruments.items()
+        }
+
+    def _of(self, symbol: str) -> tuple[Instrument, Decimal]:
+        """A symbol's rules and leverage; one that is held, but no longer traded, counts as not leveraged."""
+        instrument = self._instruments.get(symbol)
+        return (
+            (Instrument(symbol=symbol), _ONE) if instrument is None else (instrument, self._leverage[symbol])
+        )
+
+    def is_liquidated(self, position: Position, mark: Decimal) -> bool:
+        """Whether at this mark price the position's margin and PnL are down to its maintenance margin."""
+        instrument, leverage = self._of(position.symbol)
+        long = position.quantity > 0
+        if not position.quantity or instrument.category == "spot" or (long and leverage == 1):
+            return False
+        value = EXACT.multiply(position.quantity, mark).copy_abs()
+        cost = position.cost.copy_abs()
+        pnl = EXACT.subtract(value, cost) if long else EXACT.subtract(cost, value)
+        if pnl >= 0:
+            return False
+        tier = tier_of(instrument, value)
+        maintenance = EXACT.subtract(EXACT.multiply(value, tier.maintenance_rate), tier.deduction)
+        # Both sides times the leverage: a division would have to be rounded.
+        return EXACT.add(cost, EXACT.multiply(leverage, pnl)) <= EXACT.multiply(leverage, maintenance)
+
+    def alarm(self, position: Position) -> Decimal | None:
+        """A mark price before which the position is surely not liquidated; None where it never is.
+
+        A long one is safe above it, a short one below. It is not the liquidation price, but spares
+        asking at each price whether that has come.
+        """
+        instrument, leverage = self._of(position.symbol)
+        long = position.quantity > 0
+        if not position.quantity or instrument.category == "spot" or (long and leverage == 1):
+            return None
+        # Where the highest rate applies and nothing is deducted, it comes first.
+        rate = max((tier.maintenance_rate for tier in instrument.tiers), default=_ASSUMED_MAINTENANCE)
+        cost, quantity = position.cost.copy_abs(), position.quantity.copy_abs()
+        if long:
+            kept = EXACT.multiply(EXACT.multiply(quantity, leverage), EXACT.subtract(1, rate))
+            return _UP.divide(EXACT.multiply(cost, EXACT.subtract(leverage, 1)), kept)
+        kept = EXACT.multiply(EXACT.multiply(quantity, leverage), EXACT.add(1, rate))
+        return _DOWN.divide(EXACT.multiply(cost, EXACT.add(leverage, 1)), kept)
+
+    def bankruptcy_price(self, position: Position) -> Decimal:
+        """The price at which the position's loss is its margin, rounded to the tick against the trader."""
+        instrument, leverage = self._of(position.symbol)
+        long = position.quantity > 0
+        left = EXACT.subtract(leverage, 1) if long else EXACT.add(leverage, 1)
+        over = EXACT.multiply(position.quantity.copy_abs(), leverage)
+        return to_tick(
+            EXACT.multiply(position.cost.copy_abs(), left), over, instrument.tick_size, up=not long
+        )
+
+    def reserved(self, position: Position) -> Decimal:
+        """What a position binds of the account: its initial margin and the fee to close it at bankruptcy."""
+        if self._of(position.symbol)[0].category == "spot":
+            return position.cost
+        long = position.quantity > 0
+        return self._bound(position.symbol, position.cost.copy_abs(), long=long)
+
+    def needed(self, order: Order, position: Position, price: Decimal) -> Decimal:
+        """What an order binds of the account beside its symbol's position, both fees included.
+
+        ``price`` stands in where the order names none. What only reduces the position needs nothing.
+        """
+        opening = _opening(order, position)
+        if not opening:
+            return ZERO
+        value = EXACT.multiply(opening, order.limit_price or order.stop_price or price)
+        fee = EXACT.multiply(value, self._taker_fee)
+        if self._of(order.symbol)[0].category == "spot":
+            return EXACT.add(value, fee)
+        return _UP.add(self._bound(order.symbol, value, long=order.side == "buy"), fee)
+
+    def free(
+        self,
+        cash: Decimal,
+        positions: Iterable[Position],
+        waiting: Iterable[Order],
+        marks: Mapping[str, Decimal],
+        *,
+        without: str | None = None,
+    ) -> Decimal:
+        """What of ``cash`` is bound neither by positions nor by waiting orders (``without``'s aside)."""
+        held = {position.symbol: position for position in positions}
+        for position in held.values():
+            cash = _UP.subtract(cash, self.reserved(position))
+        for order in waiting:
+            if order.symbol != without:
+                position = held.get(order.symbol) or Position(symbol=order.symbol)
+                cash = _UP.subtract(cash, self.needed(order, position, marks.get(order.symbol, ZERO)))
+        return cash
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """The risk review's rules for entries that are the exchange's: what it lends, and against what."""
+        return {"risk_limit": self._risk_limit, "insufficient_margin": self._insufficient_margin}
+
+    def _insufficient_margin(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+        position, free = context.position, context.free_margin
+        needed = self.needed(order, position, context.bar.close)
+        if position.quantity and (position.quantity > 0) == (order.side == "sell"):
+            # What it closes first gives its margin back.
+            free = _UP.add(free, self.reserved(position))
+        if needed <= free:
+            return None
+        return f"it binds {needed:f} of margin and fees, {free:f} is free"
+
+    def _risk_limit(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+        _, leverage = self._of(order.symbol)
+        if instrument.category == "spot" or leverage == 1:
+            return None
+        change = order.quantity if order.side == "buy" else EXACT.minus(order.quantity)
+        quantity = EXACT.add(context.position.quantity, change)
+        value = EXACT.multiply(quantity, context.bar.close).copy_abs()
+        tiers = instrument.tiers
+        allowed = min(tier_of(instrument, value).max_leverage, instrument.max_leverage)
+        if tiers and value > tiers[-1].limit:
+            return f"a position worth {value:f} is above the exchange's last risk limit, {tiers[-1].limit:f}"
+        if leverage <= allowed:
+            return None
+        return f"a position worth {value:f} may have leverage {allowed:f}, not {leverage:f}"
+
+    def _bound(self, symbol: str, value: Decimal, *, long: bool) -> Decimal:
+        share = _UP.divide(value, self._of(symbol)[1])
+        at_bankruptcy = _UP.subtract(value, share) if long else _UP.add(value, share)
+        return _UP.add(share, _UP.multiply(at_bankruptcy, self._taker_fee))
+
+
+def _opening(order: Order, position: Position) -> Decimal:
+    """How much of what is left of the order would add to a position or open one."""
+    if order.reduce_only or order.status == "pending":
+        return ZERO
+    left = EXACT.subtract(order.quantity, order.filled_quantity)
+    against = position.quantity < 0 if order.side == "buy" else position.quantity > 0
+    return max(EXACT.subtract(left, position.quantity.copy_abs()), ZERO) if against else left

@@ -1,0 +1,84 @@
+"""A database that the first version of the bot left behind goes on with this one."""
+
+import asyncio
+import gzip
+import sqlite3
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from bot.assembly import opening_of
+from bot.store.database import SCHEMA_VERSION, Database, Identity
+from bot.store.queries import load_account, load_instruments, load_status, load_trades
+from bot.trading.risk import NOTHING_YET
+from tests.books import audit, rows
+
+VERSION_1 = Path(__file__).parent / "version1.db.gz"
+DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    """A demo's database of schema version 1: 30 bars a symbol, 16 fills, and an order that was resting."""
+    found = tmp_path / "demo.db"
+    found.write_bytes(gzip.decompress(VERSION_1.read_bytes()))
+    with sqlite3.connect(found) as plain:
+        assert plain.execute("PRAGMA user_version").fetchone() == (1,)
+    return found
+
+
+async def migrate(path: Path) -> None:
+    async with Database.open(path, DEMO):
+        pass
+
+
+def test_its_rows_are_kept_and_its_books_still_balance(path):
+    kept = {
+        table: rows(path, f"SELECT * FROM {table}")
+        for table in ("signals", "bars", "orders", "fills", "funding", "positions", "equity", "events")
+    }
+    asyncio.run(migrate(path))
+    with sqlite3.connect(path) as plain:
+        assert plain.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    for table, before in kept.items():
+        after = rows(path, f"SELECT * FROM {table}")
+        assert [{name: row[name] for name in before[0]} for row in after] == before
+    assert audit(path).fills == 16
+
+
+def test_what_was_filled_was_filled_whole_by_the_market_of_its_own_time(path):
+    asyncio.run(migrate(path))
+    for order in rows(path, "SELECT * FROM orders"):
+        assert order["filled_quantity"] == (order["quantity"] if order["status"] == "filled" else "0")
+        assert (order["time_in_force"], order["parent_id"]) == ("gtc", None)
+    for fill in rows(path, "SELECT * FROM fills"):
+        assert fill["reference_ms"] == fill["time_ms"]
+        assert Decimal(fill["slippage"]) == abs(Decimal(fill["price"]) - Decimal(fill["reference_price"]))
+        assert Decimal(fill["slippage"]) > 0
+        assert fill["preset"] == ""
+
+
+def test_the_account_resumes_with_the_order_that_was_resting(path):
+    async def main():
+        async with Database.open(path, DEMO) as database:
+            account = await load_account(database)
+            return account, opening_of(account), await load_instruments(database)
+
+    account, opening, instruments = asyncio.run(main())
+    (order,) = opening.open_orders
+    assert (order.status, order.filled_quantity) == ("open", 0)
+    assert opening.risk == NOTHING_YET
+    assert len(account.fills) == 16
+    assert {rules.tiers for rules in instruments.values()} == {()}
+
+
+def test_it_is_read_like_any_other_once_it_was_migrated(path):
+    async def main():
+        await migrate(path)
+        async with Database.open(path, readonly=True) as database:
+            return await load_status(database), await load_trades(database)
+
+    status, trades = asyncio.run(main())
+    assert len(status.open_orders) == 1
+    assert len(trades) == 16

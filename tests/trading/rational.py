@@ -1,0 +1,411 @@
+"""The broker and the ledger once more, in exact fractions and as plainly as can be: what the tests hold them against.
+
+Nothing of the bot is used here but the values that go in. Only two things are ever rounded: a price that
+takes, to the tick against the trader; and the share of a cost that a partial close releases, to 1e-12.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from bot.market import Bar, Funding, Quote
+from bot.trading.events import Order
+
+MINUTE = 60_000
+STEP_MS = 15 * MINUTE
+TICK, LOT = Fraction(1, 10), Fraction(1, 1000)
+TAKER, MAKER = Fraction(55, 100_000), Fraction(2, 10_000)
+HALF_SPREAD, SLIPPAGE, IMPACT, SHARE = 3, 2, 40, Fraction(1, 5)
+LATENCY_MS, LEVERAGE = 250, 20
+TIERS = ((Fraction(300), Fraction(1, 100), 0), (None, Fraction(2, 100), 3))
+"""Up to which value, at which rate, and what is taken off."""
+# Factors of spread, slippage, impact and share, and whether a touch is enough.
+PRESETS = {
+    "optimistic": (1, 0, 0, 1 / SHARE, True),
+    "realistic": (1, 1, 1, 1, False),
+    "brutal": (2, 3, 4, Fraction(1, 2), False),
+}
+
+
+@dataclass
+class Resting:
+    """An order that may still fill; ``sign`` is 1 for a buy."""
+
+    id: int
+    sign: int
+    type: str
+    tif: str
+    quantity: Fraction
+    limit: Fraction | None
+    stop: Fraction | None
+    distance: Fraction | None
+    reduces: bool
+    parent: int | None
+    due: int
+    pending: bool
+    filled: Fraction = Fraction(0)
+    anchor: Fraction | None = None
+    since: int | None = None
+    triggered: bool = False
+
+    @property
+    def left(self) -> Fraction:
+        return self.quantity - self.filled
+
+
+@dataclass
+class Symbol:
+    """One symbol's orders by number, its position at cost, and what was held when."""
+
+    orders: dict[int, Resting] = field(default_factory=dict)
+    held: Fraction = Fraction(0)
+    cost: Fraction = Fraction(0)
+    changes: list[tuple[int, Fraction]] = field(default_factory=list)
+    settled: int = -1
+
+
+class Account:
+    """What the bot's broker and ledger should come to."""
+
+    def __init__(self, cash: Fraction, preset: str) -> None:
+        spread, slip, impact, share, self.touch = PRESETS[preset]
+        self.quote_worse = Fraction(SLIPPAGE * slip, 10_000)
+        self.bar_worse = Fraction(HALF_SPREAD * spread, 10_000) + self.quote_worse
+        self.impact = Fraction(IMPACT * impact, 10_000)
+        self.share = SHARE * share
+        self.cash = cash
+        self.symbols = {"BTCUSDT": Symbol(), "ETHUSDT": Symbol()}
+        self.fills: list[tuple] = []
+        self.next_id = 1
+
+    def place(self, drafts: list[Order]) -> None:
+        entry = 0
+        for draft in drafts:
+            if draft.parent_id is None:
+                entry = self.next_id
+            self.symbols[draft.symbol].orders[self.next_id] = Resting(
+                id=self.next_id,
+                sign=1 if draft.side == "buy" else -1,
+                type=draft.type,
+                tif=draft.time_in_force,
+                quantity=Fraction(draft.quantity),
+                limit=_fraction(draft.limit_price),
+                stop=_fraction(draft.stop_price),
+                distance=_fraction(draft.distance),
+                reduces=draft.reduce_only,
+                parent=None if draft.parent_id is None else entry,
+                due=draft.due_ms + LATENCY_MS,
+                pending=draft.status == "pending",
+            )
+            self.next_id += 1
+
+    def cancel(self, symbol: str) -> None:
+        self.symbols[symbol].orders.clear()
+
+    def transfer(self, amount: Fraction) -> None:
+        self.cash += amount
+
+    def fund(self, funding: Funding) -> None:
+        one = self.symbols[funding.symbol]
+        if funding.time_ms <= one.settled or not one.changes:
+            return
+        one.settled = funding.time_ms
+        held = sum((change for at, change in one.changes if at < funding.time_ms), Fraction(0))
+        self.cash -= held * Fraction(funding.mark_price) * Fraction(funding.rate)
+
+    def quote(self, quote: Quote) -> None:
+        one, now = self.symbols[quote.symbol], quote.time_ms
+        bid, ask = Fraction(quote.bid), Fraction(quote.ask)
+        size = {-1: Fraction(quote.bid_size), 1: Fraction(quote.ask_size)}
+        if quote.mark is not None and self._dead(one, Fraction(quote.mark)):
+            self._liquidate(one, now)
+
+        def market(order: Resting, left: Fraction, worst: Fraction | None = None) -> list[tuple]:
+            got = whole_lots(left, size[order.sign])
+            size[order.sign] -= got
+            price = self._price(ask if order.sign > 0 else bid, order.sign, self.quote_worse)
+            return [(got, price if worst is None else _nearer(price, worst, order.sign), "quote")]
+
+        for id in sorted(one.orders):
+            order = one.orders.get(id)
+            if order is None or order.pending or order.due > now:
+                continue
+            other = ask if order.sign > 0 else bid
+            new = order.since is None
+            if new:
+                order.since = now
+            self._follow(order, other)
+            if order.type == "limit":
+                assert order.limit is not None
+                if new and order.sign * (order.limit - other) >= 0:
+                    self._arrive(one, order, now, market)
+                elif (left := self._may(one, order)) and self._through(other, order.limit, order.sign):
+                    got = whole_lots(left, size[order.sign])
+                    size[order.sign] -= got
+                    self._rest(one, order, got, order.limit, now)
+                if order.tif == "ioc":
+                    self._drop(one, order)
+            elif self._goes(order, other):
+                self._trade(one, order, now, lambda o, left: market(o, left))
+
+    def bar(self, bar: Bar) -> None:
+        one, start, end = self.symbols[bar.symbol], bar.start_ms, bar.close_ms - 1
+        first, high, low, last = (Fraction(price) for price in (bar.open, bar.high, bar.low, bar.close))
+        volume = Fraction(bar.volume)
+        budget = [volume * self.share]
+
+        def use(left: Fraction) -> Fraction:
+            got = whole_lots(left, budget[0])
+            budget[0] -= got
+            return got
+
+        def at(reference: Fraction, rule: str) -> Callable:
+            def market(order: Resting, left: Fraction, worst: Fraction | None = None) -> list[tuple]:
+                got = use(left)
+                if not got:
+                    return []
+                worse = self.bar_worse + self.impact * got / volume
+                price = self._price(reference, order.sign, worse)
+                return [(got, price if worst is None else _nearer(price, worst, order.sign), rule)]
+
+            return market
+
+        def within(price: Fraction, sign: int) -> Fraction:
+            # A buy that rests is not given more than the bar's high, a sell not less than its low.
+            return min(price, high) if sign > 0 else max(price, low)
+
+        def stops() -> None:
+            while True:
+                reached = []
+                for order in one.orders.values():
+                    if order.type not in ("stop_market", "trailing_stop") or order.triggered:
+                        continue
+                    if order.pending or order.stop is None or order.since is None:
+                        continue
+                    if not (order.since <= start or order.since == end):
+                        continue
+                    extreme = high if order.sign > 0 else low
+                    if order.sign * (extreme - order.stop) >= 0:
+                        # A sale hurts one who is long, or has nothing; a purchase one who is short.
+                        hurts = (order.sign < 0) == (one.held >= 0)
+                        reached.append((0 if hurts else 1, order.sign * order.stop, order.id))
+                stop = one.orders[min(reached)[2]] if reached else None
+                worst = low if one.held > 0 else high
+                if one.held and self._dead(one, worst):
+                    saves = stop is not None and stop.sign * one.held < 0
+                    if not saves or self._dead(one, within(stop.stop, -stop.sign)):
+                        self._liquidate(one, end)
+                        continue
+                if stop is None:
+                    return
+                self._trade(one, stop, end, at(within(stop.stop, -stop.sign), "stop"))
+
+        if self._dead(one, first):
+            self._liquidate(one, start)
+        for id in sorted(one.orders):
+            order = one.orders.get(id)
+            if order is None or order.pending or order.due - LATENCY_MS > start:
+                continue
+            new = order.since is None
+            if new:
+                order.since = start
+                if order.type == "trailing_stop":
+                    self._follow(order, first)
+            elif order.since > start:
+                continue
+            if order.type == "limit":
+                if new and order.sign * (order.limit - first) >= 0:
+                    self._arrive(one, order, start, at(first, "next_open"))
+                if order.tif == "ioc":
+                    self._drop(one, order)
+            elif self._goes(order, first):
+                plain = order.type == "market" or order.triggered
+                self._trade(one, order, start, at(first, "next_open" if plain else "gap"))
+            else:
+                self._follow(order, first)
+        stops()
+        for id in sorted(one.orders):
+            order = one.orders.get(id)
+            if order is None or order.pending or order.since is None or order.since > start:
+                continue
+            best = low if order.sign > 0 else high
+            price = order.limit if order.type == "limit" else order.stop
+            if price is None or not self._through(best, price, order.sign):
+                continue
+            if order.type == "limit":
+                if left := self._may(one, order):
+                    self._rest(one, order, use(left), within(price, order.sign), end)
+            elif order.type == "take_profit" and not order.triggered:
+                self._trade(one, order, end, at(price, "target"))
+        stops()
+        for id in sorted(one.orders):
+            order = one.orders.get(id)
+            if order is None or order.type != "trailing_stop" or order.triggered or order.pending:
+                continue
+            if order.since is None or not (order.since <= start or order.since == end):
+                continue
+            best = low if order.sign > 0 else high
+            self._follow(order, best if order.since <= start else last)
+            if self._goes(order, last):
+                self._trade(one, order, end, at(within(order.stop, -order.sign), "stop"))
+
+    # Prices.
+
+    def _price(self, reference: Fraction, sign: int, worse: Fraction) -> Fraction:
+        ticks = reference * (1 + sign * worse) / TICK
+        return max(math.ceil(ticks) if sign > 0 else math.floor(ticks), 1) * TICK
+
+    def _through(self, price: Fraction, limit: Fraction, sign: int) -> bool:
+        return sign * (limit - price) > 0 or (self.touch and price == limit)
+
+    def _goes(self, order: Resting, price: Fraction) -> bool:
+        if order.type == "market" or order.triggered:
+            return True
+        assert order.stop is not None
+        if order.type == "take_profit":
+            return self._through(price, order.stop, order.sign)
+        return order.sign * (price - order.stop) >= 0
+
+    @staticmethod
+    def _follow(order: Resting, price: Fraction) -> None:
+        """A trailing stop is as far from the best price as it was told."""
+        if order.type != "trailing_stop" or order.triggered:
+            return
+        if order.anchor is None or order.sign * (order.anchor - price) > 0:
+            order.anchor = price
+            assert order.distance is not None
+            order.stop = price + order.sign * order.distance
+            if order.stop <= 0:
+                order.stop = order.distance / 100
+
+    # Orders.
+
+    def _may(self, one: Symbol, order: Resting) -> Fraction:
+        if not order.reduces:
+            return order.left
+        may = min(order.left, max(-order.sign * one.held, Fraction(0)))
+        if not may:
+            self._drop(one, order)
+        return may
+
+    def _arrive(self, one: Symbol, order: Resting, now: int, market: Callable) -> None:
+        if order.tif == "post_only":
+            self._drop(one, order)
+        elif left := self._may(one, order):
+            for got, price, rule in market(order, left, order.limit):
+                self._fill(one, order, got, price, TAKER, rule, now)
+
+    def _trade(self, one: Symbol, order: Resting, now: int, market: Callable) -> None:
+        left = self._may(one, order)
+        if not left:
+            return
+        order.triggered = order.triggered or order.type != "market"
+        self._break_bracket(one, order)
+        for got, price, rule in market(order, left):
+            self._fill(one, order, got, price, TAKER, rule, now)
+
+    def _rest(self, one: Symbol, order: Resting, got: Fraction, price: Fraction, now: int) -> None:
+        if got:
+            self._break_bracket(one, order)
+            self._fill(one, order, got, price, MAKER, "limit", now)
+
+    def _break_bracket(self, one: Symbol, order: Resting) -> None:
+        for other in list(one.orders.values()):
+            if order.parent is not None and other is not order and order.parent in (other.id, other.parent):
+                self._drop(one, other)
+
+    def _drop(self, one: Symbol, order: Resting) -> None:
+        if one.orders.pop(order.id, None) is None:
+            return
+        for child in list(one.orders.values()):
+            if child.parent == order.id and child.pending:
+                self._drop(one, child)
+
+    def _fill(
+        self, one: Symbol, order: Resting, got: Fraction, price: Fraction, fee: Fraction, rule: str, now: int
+    ) -> None:
+        if not got:
+            return
+        before = one.held
+        realized = self._book(one, order.sign * got, price)
+        self.cash += realized - got * price * fee
+        one.changes.append((now, order.sign * got))
+        self.fills.append((order.id, order.sign * got, price, got * price * fee, realized, rule, now))
+        order.filled += got
+        opened = abs(one.held) - (abs(before) if before * one.held > 0 else 0)
+        for child in one.orders.values():
+            if child.parent == order.id and opened > 0:
+                if child.pending:
+                    self._arm(child, price, now)
+                    child.quantity = opened
+                else:
+                    child.quantity += opened
+        if not order.left:
+            self._drop(one, order)
+        if not one.held or before * one.held < 0:
+            for other in list(one.orders.values()):
+                if other.reduces and not other.pending and other.sign * one.held >= 0:
+                    self._drop(one, other)
+
+    def _arm(self, child: Resting, price: Fraction, now: int) -> None:
+        child.pending, child.since = False, now
+        if child.type == "trailing_stop":
+            self._follow(child, price)
+        elif child.type != "market":
+            away = child.sign if child.type == "stop_market" else -child.sign
+            child.stop = price + away * child.distance
+            if child.stop <= 0:
+                child.stop = child.distance / 100
+
+    # Position.
+
+    @staticmethod
+    def _book(one: Symbol, change: Fraction, price: Fraction) -> Fraction:
+        held = one.held
+        one.held += change
+        if held * change >= 0:
+            one.cost += change * price
+            return Fraction(0)
+        if abs(change) < abs(held):
+            # Python rounds a half to the even neighbour, as the documented rule does.
+            released = Fraction(round(one.cost * abs(change) / abs(held) * 10**12), 10**12)
+            one.cost -= released
+            return -change * price - released
+        realized = held * price - one.cost
+        one.cost = one.held * price
+        return realized
+
+    @staticmethod
+    def _dead(one: Symbol, mark: Fraction) -> bool:
+        if not one.held:
+            return False
+        value = abs(one.held) * mark
+        left = abs(one.cost) / LEVERAGE + one.held * mark - one.cost
+        rate, off = next((rate, off) for upto, rate, off in TIERS if upto is None or value <= upto)
+        return left <= value * rate - off
+
+    def _liquidate(self, one: Symbol, now: int) -> None:
+        sign = 1 if one.held > 0 else -1
+        entry = one.cost / one.held
+        price = self._price(entry * (1 - Fraction(sign, LEVERAGE)), -sign, Fraction(0))
+        for other in list(one.orders.values()):
+            self._drop(one, other)
+        order = Resting(
+            id=self.next_id, sign=-sign, type="market", tif="gtc", quantity=abs(one.held), limit=None,
+            stop=None, distance=None, reduces=True, parent=None, due=now, pending=False,
+        )  # fmt: skip
+        self.next_id += 1
+        self._fill(one, order, order.quantity, price, TAKER, "liquidation", now)
+
+
+def whole_lots(quantity: Fraction, at_hand: Fraction) -> Fraction:
+    return quantity if quantity <= at_hand else math.floor(at_hand / LOT) * LOT
+
+
+def _nearer(price: Fraction, worst: Fraction, sign: int) -> Fraction:
+    return min(price, worst) if sign > 0 else max(price, worst)
+
+
+def _fraction(value) -> Fraction | None:
+    return None if value is None else Fraction(value)
