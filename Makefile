@@ -1,6 +1,6 @@
 # Everything runs in .venv, which `make setup` builds from requirements.lock; the other targets call it.
 # torch comes with its GPU libraries unless a package index of CPU builds is named:
-#   make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#   make setup TORCH_INDEX=URL
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TORCH_INDEX ?=
