@@ -50,6 +50,7 @@ class Tally:
         self._fills = self._ended = self._won = 0
         self._fees = self._funding = 0.0
         self._start = self._peak = self._last = start_equity
+        self._transferred = 0.0
         self._drawdown = 0.0
         self.bars = 0
         self.late = 0
@@ -63,11 +64,14 @@ class Tally:
             self.bars += 1
             self.late += step.bar.late
             self.actions[step.signal.action] += 1
+        self._transferred += sum(float(moved.amount) for moved in step.transfers)
         for row in step.equity:
             self._last = float(row.equity)
-            self._peak = max(self._peak, self._last)
+            # What was moved in or out is neither gain nor loss.
+            earned = self._last - self._transferred
+            self._peak = max(self._peak, earned)
             if self._peak > 0:
-                self._drawdown = max(self._drawdown, 1 - self._last / self._peak)
+                self._drawdown = max(self._drawdown, 1 - earned / self._peak)
         events: tuple[Fill | FundingPayment, ...] = (*step.funding, *step.fills)
         for event in events:
             trip = self._trips.add(event)
@@ -104,7 +108,7 @@ class Tally:
             funding=self._funding,
             start_equity=self._start,
             end_equity=self._last,
-            total_return=self._last / self._start - 1 if self._start > 0 else None,
+            total_return=(self._last - self._transferred) / self._start - 1 if self._start > 0 else None,
             max_drawdown=self._drawdown,
             open_positions={
                 symbol: format(position.quantity, "f")
