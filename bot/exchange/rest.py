@@ -8,12 +8,15 @@ from types import TracebackType
 from typing import Any, cast
 
 import ccxt.async_support as ccxt
+import structlog
 from msgspec.structs import replace
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from bot.errors import ConfigError, FeedError
 from bot.exchange import wire
 from bot.market import INTERVAL_MS, Bar, BarSource, Category, Instrument, RiskTier
+
+_log = structlog.get_logger()
 
 PAGE_BARS = 1000
 """Bybit's largest page of klines."""
@@ -124,8 +127,13 @@ class BybitRest:
     async def _risk_tiers(self, symbol: str) -> tuple[RiskTier, ...]:
         if self._category == "spot":
             return ()
-        answer = await self._get("RiskLimit", {"category": self._category, "symbol": symbol})
-        return wire.risk_tiers(_list(answer), symbol)
+        try:
+            answer = await self._get("RiskLimit", {"category": self._category, "symbol": symbol})
+            return wire.risk_tiers(_list(answer), symbol)
+        except (RequestRefused, wire.MalformedFrame) as error:
+            # Margin falls back on its defaults; not every server that speaks the protocol has tiers.
+            _log.warning("risk_tiers_unknown", symbol=symbol, error=str(error))
+            return ()
 
     async def bars(
         self, symbol: str, interval: str, first_ms: int, last_ms: int, source: BarSource
@@ -222,13 +230,16 @@ class BybitRest:
 
     async def mark_price(self, symbol: str, time_ms: int) -> Decimal | None:
         """The mark price at a full minute: the open of that minute's mark price bar, None if not shown."""
-        answer = await self._get(
-            "MarkPriceKline",
-            {
-                "category": self._category, "symbol": symbol, "interval": "1",
-                "start": time_ms, "end": time_ms, "limit": 1,
-            },
-        )  # fmt: skip
+        try:
+            answer = await self._get(
+                "MarkPriceKline",
+                {
+                    "category": self._category, "symbol": symbol, "interval": "1",
+                    "start": time_ms, "end": time_ms, "limit": 1,
+                },
+            )  # fmt: skip
+        except RequestRefused:
+            return None
         try:
             return next((Decimal(row[1]) for row in _list(answer) if int(row[0]) == time_ms), None)
         except (TypeError, ValueError, IndexError, ArithmeticError) as error:
@@ -264,7 +275,7 @@ class BybitRest:
             if self._on_ban is not None:
                 self._on_ban(f"{text}; no requests for ten minutes")
             return Banned(text)
-        if answer.code in _REFUSALS:
+        if answer.code in _REFUSALS or answer.status == 404:
             return RequestRefused(f"{self.host}: {answer}")
         if answer.code == "10006":
             await asyncio.sleep(_until_reset(answer.headers))

@@ -145,3 +145,15 @@ def test_a_linear_instrument_comes_with_its_risk_tiers():
         # At the limit both tiers ask for the same maintenance margin.
         below = lower.limit * lower.maintenance_rate - lower.deduction
         assert below == lower.limit * upper.maintenance_rate - upper.deduction
+
+
+def test_a_server_without_risk_tiers_or_mark_prices_still_serves():
+    async def question(rest: BybitRest, exchange: DemoExchange) -> tuple[Any, Any]:
+        for endpoint in ("risk-limit", "mark-price-kline"):
+            del exchange._endpoints[endpoint]
+        return await rest.instruments(("BTCUSDT",)), await rest.mark_price("BTCUSDT", LIVE_FROM)
+
+    instruments, mark = ask(question)
+    assert instruments["BTCUSDT"].lot_size == Decimal("0.001")
+    assert instruments["BTCUSDT"].tiers == ()
+    assert mark is None
