@@ -32,6 +32,10 @@ class RequestRefused(FeedError):
     """The exchange understood the request and will not answer it; asking again changes nothing."""
 
 
+class NoSuchRoute(RequestRefused):
+    """The server has no such endpoint: another protocol, or only a part of this one."""
+
+
 class Banned(FeedError):
     """The exchange refused this address; nothing is sent until the ten minutes are over."""
 
@@ -67,7 +71,7 @@ class _Client(ccxt.bybit):  # type: ignore[misc]
             raise _Answer(httpCode, code, str(text), lower)
 
 
-_REFUSALS = {"10001", "10017", "10029", "10009", "10024"}
+_REFUSALS = {"10001", "10029", "10009", "10024"}
 
 
 class BybitRest:
@@ -112,6 +116,8 @@ class BybitRest:
         for symbol in symbols:
             try:
                 answer = await self._get("InstrumentsInfo", {"category": self._category, "symbol": symbol})
+            except NoSuchRoute:
+                raise
             except RequestRefused as error:
                 raise _unknown(symbol, self._category) from error
             rows = [row for row in _list(answer) if isinstance(row, dict) and row.get("symbol") == symbol]
@@ -275,7 +281,9 @@ class BybitRest:
             if self._on_ban is not None:
                 self._on_ban(f"{text}; no requests for ten minutes")
             return Banned(text)
-        if answer.code in _REFUSALS or answer.status == 404:
+        if answer.code == "10017" or answer.status == 404:
+            return NoSuchRoute(f"{self.host} has no such endpoint: {answer}")
+        if answer.code in _REFUSALS:
             return RequestRefused(f"{self.host}: {answer}")
         if answer.code == "10006":
             await asyncio.sleep(_until_reset(answer.headers))

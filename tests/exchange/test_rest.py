@@ -8,7 +8,7 @@ import pytest
 
 from bot.errors import ConfigError, FeedError
 from bot.exchange.demo import DemoExchange
-from bot.exchange.rest import Banned, BybitRest, RequestRefused
+from bot.exchange.rest import Banned, BybitRest, NoSuchRoute, RequestRefused
 from bot.market import INTERVAL_MS
 from bot.synthetic import PRESETS, SyntheticMarket
 
@@ -157,3 +157,12 @@ def test_a_server_without_risk_tiers_or_mark_prices_still_serves():
     assert instruments["BTCUSDT"].lot_size == Decimal("0.001")
     assert instruments["BTCUSDT"].tiers == ()
     assert mark is None
+
+
+def test_a_server_without_instruments_is_not_taken_for_an_unknown_symbol():
+    async def question(rest: BybitRest, exchange: DemoExchange) -> None:
+        del exchange._endpoints["instruments-info"]
+        with pytest.raises(NoSuchRoute, match="no such endpoint"):
+            await rest.instruments(("BTCUSDT",))
+
+    ask(question)
