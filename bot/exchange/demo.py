@@ -10,9 +10,8 @@ books of depths other than 1 and 50, and Bybit's limits on requests and idle con
 
 import asyncio
 import random
-from bisect import bisect_right
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 from types import TracebackType
@@ -32,16 +31,8 @@ from bot.exchange.demo_faults import (
     garbage_frame,
     spoil_rows,
 )
-from bot.exchange.demo_market import (
-    FUNDING_MS,
-    Board,
-    GeneratedSource,
-    ListedSource,
-    RunningBar,
-    Source,
-    instrument_fields,
-    risk_tiers,
-)
+from bot.exchange.demo_market import Board, GeneratedSource, ListedSource, RunningBar, Source
+from bot.exchange.demo_rest import Desk, Refused
 from bot.market import INTERVAL_MS, Bar, Category, grid_start_ms, plain
 from bot.synthetic import SyntheticMarket
 
@@ -92,10 +83,6 @@ class _Connection:
                 else:
                     await self._socket.send_str(frame)
             await self._socket.close(code=1001)
-
-
-class _Refused(Exception):
-    """A request that Bybit answers with retCode 10001."""
 
 
 class DemoExchange:
@@ -175,15 +162,9 @@ class DemoExchange:
         self._rest_failures: deque[tuple[RestFault, str]] = deque()
         self._refusals: dict[str, int] = {}
         self._refused_connections = 0
-        self._endpoints: dict[str, Callable[[Mapping[str, str]], dict[str, Any]]] = {
-            "time": self._time,
-            "kline": self._kline,
-            "mark-price-kline": self._mark_kline,
-            "instruments-info": self._instruments,
-            "tickers": self._tickers,
-            "funding/history": self._funding,
-            "risk-limit": self._risk_limit,
-        }
+        self._endpoints = Desk(
+            self._source, self._boards, category, interval, last_ms=last_ms, clock=lambda: self.clock_ms
+        ).endpoints
 
     async def __aenter__(self) -> "DemoExchange":
         app = web.Application()
@@ -587,7 +568,7 @@ class DemoExchange:
             return self._json(10017, "Route not found.", {})
         try:
             result = handler(request.query)
-        except _Refused as refusal:
+        except Refused as refusal:
             return self._json(10001, str(refusal), {})
         if "list" in result and fault == "empty":
             result["list"] = []
@@ -619,138 +600,6 @@ class DemoExchange:
             body=msgspec.json.encode(envelope), content_type="application/json", headers=headers or {}
         )
 
-    def _time(self, query: Mapping[str, str]) -> dict[str, Any]:
-        return {"timeSecond": str(self.clock_ms // 1000), "timeNano": str(self.clock_ms * 1_000_000)}
-
-    def _board(self, query: Mapping[str, str]) -> Board:
-        """The symbol that is asked for, in its category."""
-        board = self._boards.get(query.get("symbol", ""))
-        if board is None or _category(query) != self.category:
-            raise _Refused(f"params error: symbol invalid {query.get('symbol', '')}".rstrip())
-        return board
-
-    def _kline(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Bars newest first, the running one included; where a range holds more than ``limit``, the newest."""
-        board = self._board(query)
-        if query.get("interval") != self.interval:
-            raise _Refused("Invalid period!")
-        start, end, limit = _integer(query, "start"), _integer(query, "end"), _limit(query, 200, 1000)
-        symbol = board.instrument.symbol
-        first_ms = 0 if start is None else grid_start_ms(start, self.interval)
-        last_ms = self.clock_ms if end is None else min(end, self.clock_ms)
-        running_ms = grid_start_ms(self.clock_ms, self.interval)
-        # After the last bar that is ever streamed none is running, though a file may go on.
-        if self._last_ms is not None:
-            last_ms = min(last_ms, self._last_ms)
-        take = self._source.oldest if start is not None and end is None else self._source.newest
-        rows = []
-        for bar in reversed(take(symbol, first_ms, last_ms, limit)):
-            shown = board.running(bar, self.clock_ms if bar.start_ms == running_ms else bar.close_ms)
-            figures = (shown.open, shown.high, shown.low, shown.close, shown.volume, shown.turnover)
-            rows.append([str(bar.start_ms), *(plain(figure) for figure in figures)])
-        return {"category": self.category, "symbol": symbol, "list": rows}
-
-    def _mark_kline(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Mark price bars, newest first, of any interval up to the source's own."""
-        board = self._board(query)
-        step = INTERVAL_MS.get(query.get("interval", ""), 0)
-        if self.category == "spot" or not 0 < step <= self._interval_ms:
-            raise _Refused("Invalid period!")
-        start, end, limit = _integer(query, "start"), _integer(query, "end"), _limit(query, 200, 1000)
-        last_ms = grid_start_ms(min(self.clock_ms if end is None else end, self.clock_ms), query["interval"])
-        first_ms = last_ms - (limit - 1) * step
-        if start is not None:
-            first_ms = max(first_ms, grid_start_ms(start, query["interval"]))
-            if end is None:
-                first_ms = grid_start_ms(start, query["interval"])
-                last_ms = min(last_ms, first_ms + (limit - 1) * step)
-        symbol = board.instrument.symbol
-        count = max(0, last_ms - first_ms) // self._interval_ms + 2
-        bars = self._source.newest(symbol, 0, last_ms, count)
-        starts = [bar.start_ms for bar in bars]
-        rows = []
-        for at_ms in range(last_ms, first_ms - 1, -step):
-            place = bisect_right(starts, at_ms) - 1
-            if place < 0:
-                break
-            bar = bars[place]
-            until_ms = min(at_ms + step, self.clock_ms)
-            third = self._interval_ms // 3
-            turns = (bar.start_ms + third, bar.start_ms + 2 * third)
-            times = (at_ms, until_ms, *(turn for turn in turns if at_ms < turn < until_ms))
-            marks = [board.mark(bar, time_ms) for time_ms in times]
-            figures = (marks[0], max(marks), min(marks), marks[1])
-            rows.append([str(at_ms), *(plain(figure) for figure in figures)])
-        return {"category": self.category, "symbol": symbol, "list": rows}
-
-    def _instruments(self, query: Mapping[str, str]) -> dict[str, Any]:
-        category = _category(query)
-        limit, begin = _limit(query, 500, 1000), _integer(query, "cursor") or 0
-        if "symbol" in query:
-            boards = [self._board(query)]
-        else:
-            boards = list(self._boards.values()) if category == self.category else []
-        if query.get("status", "Trading") != "Trading":
-            boards = []
-        listed = [instrument_fields(board.instrument) for board in boards]
-        if category == "spot":
-            return {"category": category, "list": listed}
-        cursor = str(begin + limit) if begin + limit < len(listed) else ""
-        return {"category": category, "list": listed[begin : begin + limit], "nextPageCursor": cursor}
-
-    def _tickers(self, query: Mapping[str, str]) -> dict[str, Any]:
-        category = _category(query)
-        if "symbol" in query:
-            boards = [self._board(query)]
-        else:
-            boards = list(self._boards.values()) if category == self.category else []
-        listed = []
-        for board in boards:
-            fields = board.ticker(self.clock_ms)
-            if fields and category == "spot":
-                price = Decimal(fields["lastPrice"])
-                names = ("bid1Price", "bid1Size", "ask1Price", "ask1Size")
-                fields |= dict(zip(names, map(plain, board.quote(price)), strict=True))
-            listed.append(fields)
-        return {"category": category, "list": [fields for fields in listed if fields]}
-
-    def _funding(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Settled rates, newest first."""
-        board = self._board(query)
-        start, end = _integer(query, "startTime"), _integer(query, "endTime")
-        if self.category == "spot":
-            raise _Refused("params error: category invalid")
-        if start is not None and end is None:
-            raise _Refused("params error: endTime can not be empty when startTime is given")
-        limit, symbol = _limit(query, 200, 200), board.instrument.symbol
-        newest_ms = min(self.clock_ms if end is None else end, self.clock_ms)
-        newest_ms -= newest_ms % FUNDING_MS
-        first = self._source.oldest(symbol, 0, self.clock_ms, 1)
-        oldest_ms = max(first[0].start_ms if first else newest_ms + 1, start or 0)
-        listed = [
-            {
-                "symbol": symbol,
-                "fundingRate": plain(board.funding_rate(at_ms)),
-                "fundingRateTimestamp": str(at_ms),
-            }
-            for at_ms in range(newest_ms, newest_ms - limit * FUNDING_MS, -FUNDING_MS)
-            if at_ms >= oldest_ms
-        ]
-        return {"category": self.category, "list": listed}
-
-    def _risk_limit(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Five tiers a symbol, 15 symbols a page."""
-        category, begin = _category(query), _integer(query, "cursor") or 0
-        if category == "spot":
-            raise _Refused("params error: category invalid")
-        if "symbol" in query:
-            boards = [self._board(query)]
-        else:
-            boards = list(self._boards.values()) if category == self.category else []
-        page = [tier for board in boards[begin : begin + 15] for tier in risk_tiers(board.instrument.symbol)]
-        cursor = str(begin + 15) if begin + 15 < len(boards) else ""
-        return {"category": category, "list": page, "nextPageCursor": cursor}
-
 
 _ERRORS = {
     "code10000": "Server Timeout",
@@ -765,26 +614,3 @@ def _answer(connection: _Connection, op: str, request_id: str, message: str, *, 
         "success": success, "ret_msg": message, "conn_id": connection.id, "req_id": request_id, "op": op,
     }  # fmt: skip
     return msgspec.json.encode(answer).decode()
-
-
-def _category(query: Mapping[str, str]) -> str:
-    category = query.get("category", "linear")
-    if category not in ("linear", "spot", "inverse", "option"):
-        raise _Refused("params error: Category is invalid")
-    return category
-
-
-def _integer(query: Mapping[str, str], name: str) -> int | None:
-    text = query.get(name, "")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit():
-        raise _Refused(f"params error: {name} invalid")
-    return int(text)
-
-
-def _limit(query: Mapping[str, str], default: int, most: int) -> int:
-    limit = _integer(query, "limit")
-    if limit == 0:
-        raise _Refused("params error: limit invalid")
-    return min(default if limit is None else limit, most)

@@ -1,0 +1,205 @@
+"""The pretend Bybit's market endpoints: a query in, Bybit's answer out, as of the exchange's own clock."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from bot.exchange.demo_market import FUNDING_MS, Board, Source, instrument_fields, risk_tiers
+from bot.market import INTERVAL_MS, Category, grid_start_ms, plain
+
+Endpoint = Callable[[Mapping[str, str]], dict[str, Any]]
+
+
+class Refused(Exception):
+    """A request that Bybit answers with retCode 10001."""
+
+
+class Desk:
+    """Answers from ``source`` and ``boards``; ``last_ms`` is the last bar that is ever streamed, if any is.
+
+    ``endpoints`` holds them by their path after ``/v5/market/``. Each raises :class:`Refused` for a query
+    that Bybit would not answer.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        boards: Mapping[str, Board],
+        category: Category,
+        interval: str,
+        *,
+        last_ms: int | None,
+        clock: Callable[[], int],
+    ) -> None:
+        self._source = source
+        self._boards = boards
+        self._category = category
+        self._interval = interval
+        self._interval_ms = INTERVAL_MS[interval]
+        self._last_ms = last_ms
+        self._clock = clock
+        self.endpoints: dict[str, Endpoint] = {
+            "time": self._time,
+            "kline": self._kline,
+            "mark-price-kline": self._mark_kline,
+            "instruments-info": self._instruments,
+            "tickers": self._tickers,
+            "funding/history": self._funding,
+            "risk-limit": self._risk_limit,
+        }
+
+    def _time(self, query: Mapping[str, str]) -> dict[str, Any]:
+        return {"timeSecond": str(self._clock() // 1000), "timeNano": str(self._clock() * 1_000_000)}
+
+    def _board(self, query: Mapping[str, str]) -> Board:
+        """The symbol that is asked for, in its category."""
+        board = self._boards.get(query.get("symbol", ""))
+        if board is None or _category_of(query) != self._category:
+            raise Refused(f"params error: symbol invalid {query.get('symbol', '')}".rstrip())
+        return board
+
+    def _kline(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Bars newest first, the running one included; where a range holds more than ``limit``, the newest."""
+        board = self._board(query)
+        if query.get("interval") != self._interval:
+            raise Refused("Invalid period!")
+        start, end, limit = _integer(query, "start"), _integer(query, "end"), _limit(query, 200, 1000)
+        symbol = board.instrument.symbol
+        first_ms = 0 if start is None else grid_start_ms(start, self._interval)
+        last_ms = self._clock() if end is None else min(end, self._clock())
+        running_ms = grid_start_ms(self._clock(), self._interval)
+        # After the last bar that is ever streamed none is running, though a file may go on.
+        if self._last_ms is not None:
+            last_ms = min(last_ms, self._last_ms)
+        take = self._source.oldest if start is not None and end is None else self._source.newest
+        rows = []
+        for bar in reversed(take(symbol, first_ms, last_ms, limit)):
+            shown = board.running(bar, self._clock() if bar.start_ms == running_ms else bar.close_ms)
+            figures = (shown.open, shown.high, shown.low, shown.close, shown.volume, shown.turnover)
+            rows.append([str(bar.start_ms), *(plain(figure) for figure in figures)])
+        return {"category": self._category, "symbol": symbol, "list": rows}
+
+    def _mark_kline(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Mark price bars, newest first, of any interval up to the source's own."""
+        board = self._board(query)
+        step = INTERVAL_MS.get(query.get("interval", ""), 0)
+        if self._category == "spot" or not 0 < step <= self._interval_ms:
+            raise Refused("Invalid period!")
+        start, end, limit = _integer(query, "start"), _integer(query, "end"), _limit(query, 200, 1000)
+        last_ms = grid_start_ms(min(self._clock() if end is None else end, self._clock()), query["interval"])
+        first_ms = last_ms - (limit - 1) * step
+        if start is not None:
+            first_ms = max(first_ms, grid_start_ms(start, query["interval"]))
+            if end is None:
+                first_ms = grid_start_ms(start, query["interval"])
+                last_ms = min(last_ms, first_ms + (limit - 1) * step)
+        symbol = board.instrument.symbol
+        count = max(0, last_ms - first_ms) // self._interval_ms + 2
+        bars = self._source.newest(symbol, 0, last_ms, count)
+        starts = [bar.start_ms for bar in bars]
+        rows = []
+        for at_ms in range(last_ms, first_ms - 1, -step):
+            place = bisect_right(starts, at_ms) - 1
+            if place < 0:
+                break
+            bar = bars[place]
+            until_ms = min(at_ms + step, self._clock())
+            third = self._interval_ms // 3
+            turns = (bar.start_ms + third, bar.start_ms + 2 * third)
+            times = (at_ms, until_ms, *(turn for turn in turns if at_ms < turn < until_ms))
+            marks = [board.mark(bar, time_ms) for time_ms in times]
+            figures = (marks[0], max(marks), min(marks), marks[1])
+            rows.append([str(at_ms), *(plain(figure) for figure in figures)])
+        return {"category": self._category, "symbol": symbol, "list": rows}
+
+    def _instruments(self, query: Mapping[str, str]) -> dict[str, Any]:
+        category = _category_of(query)
+        limit, begin = _limit(query, 500, 1000), _integer(query, "cursor") or 0
+        if "symbol" in query:
+            boards = [self._board(query)]
+        else:
+            boards = list(self._boards.values()) if category == self._category else []
+        if query.get("status", "Trading") != "Trading":
+            boards = []
+        listed = [instrument_fields(board.instrument) for board in boards]
+        if category == "spot":
+            return {"category": category, "list": listed}
+        cursor = str(begin + limit) if begin + limit < len(listed) else ""
+        return {"category": category, "list": listed[begin : begin + limit], "nextPageCursor": cursor}
+
+    def _tickers(self, query: Mapping[str, str]) -> dict[str, Any]:
+        category = _category_of(query)
+        if "symbol" in query:
+            boards = [self._board(query)]
+        else:
+            boards = list(self._boards.values()) if category == self._category else []
+        listed = []
+        for board in boards:
+            fields = board.ticker(self._clock())
+            if fields and category == "spot":
+                price = Decimal(fields["lastPrice"])
+                names = ("bid1Price", "bid1Size", "ask1Price", "ask1Size")
+                fields |= dict(zip(names, map(plain, board.quote(price)), strict=True))
+            listed.append(fields)
+        return {"category": category, "list": [fields for fields in listed if fields]}
+
+    def _funding(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Settled rates, newest first."""
+        board = self._board(query)
+        start, end = _integer(query, "startTime"), _integer(query, "endTime")
+        if self._category == "spot":
+            raise Refused("params error: category invalid")
+        if start is not None and end is None:
+            raise Refused("params error: endTime can not be empty when startTime is given")
+        limit, symbol = _limit(query, 200, 200), board.instrument.symbol
+        newest_ms = min(self._clock() if end is None else end, self._clock())
+        newest_ms -= newest_ms % FUNDING_MS
+        first = self._source.oldest(symbol, 0, self._clock(), 1)
+        oldest_ms = max(first[0].start_ms if first else newest_ms + 1, start or 0)
+        listed = [
+            {
+                "symbol": symbol,
+                "fundingRate": plain(board.funding_rate(at_ms)),
+                "fundingRateTimestamp": str(at_ms),
+            }
+            for at_ms in range(newest_ms, newest_ms - limit * FUNDING_MS, -FUNDING_MS)
+            if at_ms >= oldest_ms
+        ]
+        return {"category": self._category, "list": listed}
+
+    def _risk_limit(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Five tiers a symbol, 15 symbols a page."""
+        category, begin = _category_of(query), _integer(query, "cursor") or 0
+        if category == "spot":
+            raise Refused("params error: category invalid")
+        if "symbol" in query:
+            boards = [self._board(query)]
+        else:
+            boards = list(self._boards.values()) if category == self._category else []
+        page = [tier for board in boards[begin : begin + 15] for tier in risk_tiers(board.instrument.symbol)]
+        cursor = str(begin + 15) if begin + 15 < len(boards) else ""
+        return {"category": category, "list": page, "nextPageCursor": cursor}
+
+
+def _category_of(query: Mapping[str, str]) -> str:
+    category = query.get("category", "linear")
+    if category not in ("linear", "spot", "inverse", "option"):
+        raise Refused("params error: Category is invalid")
+    return category
+
+
+def _integer(query: Mapping[str, str], name: str) -> int | None:
+    text = query.get(name, "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise Refused(f"params error: {name} invalid")
+    return int(text)
+
+
+def _limit(query: Mapping[str, str], default: int, most: int) -> int:
+    limit = _integer(query, "limit")
+    if limit == 0:
+        raise Refused("params error: limit invalid")
+    return min(default if limit is None else limit, most)
