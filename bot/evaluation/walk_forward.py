@@ -13,7 +13,6 @@ from bot.errors import InputError
 from bot.evaluation import rivals
 from bot.evaluation.earnings import Earnings, earned_by_bot, earned_by_rule, luck_of, sides_of
 from bot.evaluation.metrics import (
-    LEVELS,
     Interval,
     calibrated_error_limit,
     calibration_error,
@@ -43,6 +42,7 @@ from bot.evaluation.protocol import (
 from bot.evaluation.rivals import Fold
 from bot.market import INTERVAL_MS, Bar
 from bot.model.memory import MemoryConfig
+from bot.model.odds import LEVELS
 from bot.trading.reliability import Claim, Reliability, ReliabilityCount
 
 Floats = NDArray[np.float64]

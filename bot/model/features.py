@@ -35,11 +35,30 @@ FEATURES = (
 )  # fmt: skip
 """Columns of :func:`feature_row`."""
 
+STATE_BARS = 500
+"""Returns behind a state row's longest figure; with it, ``STATE_BARS + 1`` unbroken bars."""
+
+STATE_SIZES, STATE_RETURNS = 16, 8
+"""Last absolute and signed returns in a state row."""
+
+STATE_FEATURES = (
+    *FEATURES,
+    "weekday_sine", "weekday_cosine", "range", "day_ratio", "long_ratio", "daily_volatility",
+    *(f"size_{age}" for age in range(STATE_SIZES - 1, -1, -1)),
+    *(f"return_{age}" for age in range(STATE_RETURNS - 1, -1, -1)),
+)  # fmt: skip
+"""Columns of :func:`state_row`."""
+
 _DECAY = 0.97
 _SHORT_DECAY = 0.85
 _CLIP = 6.0
 _LEAST_VOLATILITY = 1e-12
 _DAY_MS = 86_400_000
+_WEEK_MS = 7 * _DAY_MS
+_DAY_RATIO_BARS = 24
+_COMMON_DAILY_VOLATILITY = 0.03
+_PARKINSON = 2.0 * math.sqrt(math.log(2.0))
+_LEAST_RATIO = math.exp(-_CLIP)
 
 
 def _fading(decay: float) -> Floats:
@@ -249,3 +268,37 @@ def feature_row(window: FeatureWindow) -> NDArray[np.float32] | None:
     row = [scaled[0], trends[0], trends[1], math.log(short / known_before), abs(scaled[0]), volume]
     clipped = np.clip(np.array([*row, math.sin(hour), math.cos(hour)]), -_CLIP, _CLIP)
     return np.asarray(clipped, dtype=np.float32)
+
+
+def state_row(window: FeatureWindow) -> NDArray[np.float32] | None:
+    """What the odds of the coming bars may depend on: float32 of :data:`STATE_FEATURES`, in [-6, 6].
+
+    :func:`feature_row`, then: the time of the week (UTC, of the close); logarithms of the newest bar's
+    Parkinson volatility and of the root mean square return of 24 and of 500 bars, over the volatility
+    expected of the next bar; the logarithm of that volatility a day, over 3 %; and the last 16 absolute
+    and 8 signed scaled returns, oldest first. None where fewer than 501 unbroken bars are known.
+    """
+    squares = window.squared_returns(STATE_BARS)
+    row = feature_row(window)
+    if len(squares) < STATE_BARS or row is None:
+        return None
+    expected = _volatility(squares[-VOLATILITY_BARS:], _WEIGHTS)
+    week = 2.0 * math.pi * (window.next_start_ms % _WEEK_MS) / _WEEK_MS
+    parkinson = log_return(float(window.lows(1)[0]), float(window.highs(1)[0])) / _PARKINSON
+    day, long = squares[-_DAY_RATIO_BARS:].mean(), squares.mean()
+    figures = [
+        math.sin(week),
+        math.cos(week),
+        _log_ratio(parkinson, expected),
+        _log_ratio(math.sqrt(day), expected),
+        _log_ratio(math.sqrt(long), expected),
+        _log_ratio(expected * math.sqrt(_DAY_MS / window.interval_ms), _COMMON_DAILY_VOLATILITY),
+    ]
+    scaled = window.scaled_returns(STATE_SIZES)
+    whole = np.concatenate((row, np.clip(figures, -_CLIP, _CLIP), np.abs(scaled), scaled[-STATE_RETURNS:]))
+    return np.asarray(whole, dtype=np.float32)
+
+
+def _log_ratio(figure: float, unit: float) -> float:
+    """Their ratio's logarithm, and -6 where the figure is that small or nothing."""
+    return math.log(max(figure / unit, _LEAST_RATIO))

@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 from bot.model.features import (
     FEATURES,
     RECEPTIVE_BARS,
+    STATE_BARS,
+    STATE_FEATURES,
+    WINDOW_BARS,
     FeatureWindow,
     PlainEncoder,
     feature_row,
     log_return,
+    state_row,
 )
 from tests.factories import a_bar
 from tests.model.walks import from_closes, walk
@@ -173,3 +177,44 @@ def test_a_log_return_is_finite_at_the_edge_of_what_a_float_holds():
 def test_a_window_too_small_for_a_key_is_refused():
     with pytest.raises(ValueError, match="at least 305"):
         FeatureWindow(304)
+
+
+def test_a_state_row_knows_its_last_501_bars_alone_to_the_bit():
+    bars = walk(2000)
+    long = pushed(bars, WINDOW_BARS)
+    short = pushed(bars[-STATE_BARS - 1 :], WINDOW_BARS)
+    one, other = state_row(long), state_row(short)
+    assert one is not None
+    assert other is not None
+    assert one.tobytes() == other.tobytes()
+    assert state_row(pushed(bars[-STATE_BARS:], WINDOW_BARS)) is None
+
+
+def test_a_state_row_begins_with_the_feature_row_and_ends_with_the_last_returns():
+    window = pushed(walk(600), WINDOW_BARS)
+    row, plain = state_row(window), feature_row(window)
+    assert row is not None
+    assert plain is not None
+    assert row.shape == (len(STATE_FEATURES),)
+    assert row[: len(plain)].tolist() == plain.tolist()
+    assert row[-8:].tolist() == window.scaled_returns(8).astype(np.float32).tolist()
+    assert row[-24:-8].tolist() == np.abs(window.scaled_returns(16)).astype(np.float32).tolist()
+
+
+def test_a_state_row_is_the_same_at_another_price():
+    closes = [float(bar.close) for bar in walk(600)]
+    one, other = (
+        state_row(pushed(from_closes(factor * close for close in closes), WINDOW_BARS))
+        for factor in (1.0, 1000.0)
+    )
+    assert np.abs(one - other).max() < 1e-3
+
+
+def test_a_state_row_is_finite_where_the_price_stands_still_or_leaps():
+    still = [100.0] * 600
+    leaping = [100.0 * (1e6 if i % 2 else 1.0) for i in range(600)]
+    for closes in (still, leaping):
+        row = state_row(pushed(from_closes(closes), WINDOW_BARS))
+        assert row is not None
+        assert np.isfinite(row).all()
+        assert np.abs(row).max() <= 6.0
