@@ -135,18 +135,28 @@ class Odds:
         """The weight of what is recalled against the head, where the null slot takes nothing."""
         return 1.0 / (1.0 + math.exp(-self._learned("gate", horizon_bars)))
 
-    def recalled(self, states: Tensor, outcomes: Floats, query: State, horizon_bars: int) -> Recalled | None:
+    def recalled(
+        self,
+        states: Tensor,
+        outcomes: Floats,
+        query: State,
+        horizon_bars: int,
+        *,
+        squares: Tensor | None = None,
+    ) -> Recalled | None:
         """The distribution of remembered outcomes, each weighted by how near its state is to the query's.
 
         ``states`` (m, dimension) and ``outcomes`` (m,) stand in ascending order of outcome, so that nothing
         need be sorted and the same memory gives the same bits in whatever order it was filled. None where
-        m is 0. An outcome is the log return over the horizon by the volatility expected of it.
+        m is 0. An outcome is the log return over the horizon by the volatility expected of it. ``squares``
+        are those of the states' lengths, as :func:`squares_of` gives them, where somebody kept them.
         """
         if not len(outcomes):
             return None
-        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, query[None])[0]
+        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, query[None], squares)[0]
         weights, share = self._attention(scores[None], horizon_bars)
-        total = np.cumsum(weights[0], dtype=np.float64)
+        # Converted beforehand: half the time of doing so while adding up.
+        total = np.cumsum(weights[0].astype(np.float64))
         return Recalled(
             _quantiles(outcomes, total),
             float(share[0]),
@@ -212,11 +222,18 @@ class Odds:
         return np.array([np.interp(place, self._log_horizons, one) for one in ones])
 
 
-def _distances(states: Tensor, queries: State) -> Tensor:
+def squares_of(states: Tensor) -> Tensor:
+    """The squared lengths (m,) of states (m, dimension)."""
+    squares: Tensor = np.einsum("ij,ij->i", states, states)
+    return squares
+
+
+def _distances(states: Tensor, queries: State, squares: Tensor | None = None) -> Tensor:
     """Squared distances (n, m) of queries (n, d) from states (m, d)."""
-    squares = np.einsum("ij,ij->i", states, states) - np.float32(2.0) * (queries @ states.T)
-    squares += np.einsum("ij,ij->i", queries, queries)[:, None]
-    return np.asarray(np.maximum(squares, np.float32(0.0)), np.float32)
+    known = squares_of(states) if squares is None else squares
+    distances = known - np.float32(2.0) * (queries @ states.T)
+    distances += squares_of(queries)[:, None]
+    return np.asarray(np.maximum(distances, np.float32(0.0)), np.float32)
 
 
 def _quantiles(outcomes: Floats, totals: Floats) -> Floats:

@@ -7,10 +7,19 @@ from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar
 from bot.model.calibration import Calibration
-from bot.model.features import RECEPTIVE_BARS, WINDOW_BARS, Encoder, FeatureWindow, PlainEncoder
+from bot.model.features import (
+    RECEPTIVE_BARS,
+    WINDOW_BARS,
+    Encoder,
+    FeatureWindow,
+    PlainEncoder,
+    state_row,
+)
 from bot.model.forecast import Forecast, forecast_from
 from bot.model.memory import MemoryBank, MemoryConfig, Neighbor
+from bot.model.odds import Odds, Tensor
 from bot.model.outcomes import Episode, Moment, PendingOutcomes
+from bot.model.outlook import Outlook, outlook_of
 from bot.model.regime import regime_of
 from bot.model.shape import shape_of, views_of
 
@@ -21,8 +30,8 @@ LEAST_VOTE_BARS = 16
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[model]`` of the configuration.
 
-    ``checkpoint`` is the folder of a trained encoder, ``default`` the one that comes with the bot; without
-    one ("") keys are plain windows of returns.
+    ``checkpoint`` is the folder of a trained encoder and odds, ``default`` the one that comes with the bot;
+    without one ("") keys are plain windows of returns, and there are no odds.
     """
 
     checkpoint: str = "default"
@@ -56,7 +65,10 @@ class SimilarityModel:
         horizon_bars: int,
         remembers: bool = True,
         encoder: Encoder | None = None,
+        odds: Odds | None = None,
     ) -> None:
+        self._odds = odds
+        self._horizon_bars = horizon_bars
         self._encoder = encoder or PlainEncoder()
         self._windows: dict[str, FeatureWindow] = {}
         self._config = config
@@ -74,6 +86,7 @@ class SimilarityModel:
                 interval_ms=self._interval_ms,
                 exclusion_bars=exclusion_bars,
                 key_share=self._key_share(),
+                state_dimension=0 if odds is None else odds.dimension,
             )
             if config.calibration_bars:
                 self._calibration = Calibration(config.calibration_bars * self._interval_ms)
@@ -96,12 +109,16 @@ class SimilarityModel:
         window.push(bar)
         if self.memory is None:
             return None
-        moment = self._moment(self.memory, window)
         # By the calendar, not by counting: whoever starts anywhere holds the same votes to account.
         votes = self._calibration is not None and bar.start_ms // self._interval_ms % self._vote_every == 0
+        row = None
+        if self._odds is not None and (recall or votes or self.memory.keeps_state(bar.start_ms)):
+            row = state_row(window)
+        moment = self._moment(self.memory, window, row)
         recollection = None
         if recall or (votes and moment is not None):
-            recollection = self._recall(self.memory, window, moment, bar.close_ms)
+            outlook = self._outlook(self.memory, moment, row, bar.close_ms, recall=recall)
+            recollection = self._recall(self.memory, window, moment, bar.close_ms, outlook)
             if votes and moment is not None and recollection.forecast is not None:
                 moment = replace(moment, vote=recollection.forecast.cast)
         settled = self._pending.settle(bar)
@@ -118,13 +135,14 @@ class SimilarityModel:
             return self._config.key_share
         return 0.0 if isinstance(self._encoder, PlainEncoder) else 0.5
 
-    def _moment(self, memory: MemoryBank, window: FeatureWindow) -> Moment | None:
+    def _moment(self, memory: MemoryBank, window: FeatureWindow, row: Tensor | None) -> Moment | None:
         """What will be remembered of the newest bar; None where it cannot be compared with others."""
         key, regime, volatility = self._encoder.key(window), regime_of(window), window.volatility()
         shape = shape_of(window) if memory.compares_shapes else None
         if key is None or regime is None or volatility is None or (memory.compares_shapes and shape is None):
             return None
-        return Moment(key=key, regime=regime, volatility=volatility, shape=shape)
+        state = None if self._odds is None or row is None else self._odds.state(row)
+        return Moment(key=key, regime=regime, volatility=volatility, shape=shape, state=state)
 
     def _learn(self, episodes: Sequence[Episode]) -> None:
         """Hold the votes of these episodes against their outcomes."""
@@ -134,8 +152,27 @@ class SimilarityModel:
                     episode.symbol, episode.matured_ms, episode.moment.vote, episode.forward_return
                 )
 
+    def _outlook(
+        self, memory: MemoryBank, moment: Moment | None, row: Tensor | None, now_ms: int, *, recall: bool
+    ) -> Outlook | None:
+        """What head and memory say of the newest bar; without ``recall`` the head alone, for its vote."""
+        if self._odds is None or moment is None or moment.state is None or row is None:
+            return None
+        recalled = None
+        if recall:
+            known, horizon_bars = memory.odds(now_ms), self._horizon_bars
+            recalled = self._odds.recalled(
+                known.states, known.outcomes, moment.state, horizon_bars, squares=known.squares
+            )
+        return outlook_of(self._odds, row, recalled, self._horizon_bars, moment.volatility)
+
     def _recall(
-        self, memory: MemoryBank, window: FeatureWindow, moment: Moment | None, now_ms: int
+        self,
+        memory: MemoryBank,
+        window: FeatureWindow,
+        moment: Moment | None,
+        now_ms: int,
+        outlook: Outlook | None,
     ) -> Recollection:
         base = memory.base_rate(now_ms)
         if moment is None:
@@ -152,7 +189,9 @@ class SimilarityModel:
         for neighbor in neighbors:
             votes[neighbor.regime] = votes.get(neighbor.regime, 0.0) + neighbor.weight
         belief = None if self._calibration is None else self._calibration.belief(now_ms, base.moments)
-        forecast = forecast_from(neighbors, base, self._config.prior_strength, moment.volatility, belief)
+        forecast = forecast_from(
+            neighbors, base, self._config.prior_strength, moment.volatility, belief, outlook
+        )
         return Recollection(
             regime=moment.regime,
             neighbors=neighbors,
