@@ -9,8 +9,8 @@ from msgspec import Meta, Struct
 
 from bot.errors import BrokenInvariant
 from bot.model.features import Key
-from bot.model.odds_rows import KnownOdds, OddsRows, keeps_state
 from bot.model.outcomes import Episode
+from bot.model.ranked import Ranked, RankedMoments, keeps_state
 from bot.model.rows import CertifiedRows, FaissRows, NumpyRows, Rows, Similarities, Slots, overwrites_in_place
 from bot.model.shape import SHAPE_BARS, Views
 
@@ -121,7 +121,7 @@ class MemoryBank:
         self._names: list[str] = []
         self._name_ids: dict[str, int] = {}
         self._state_dimension = state_dimension
-        self._odds = OddsRows(state_dimension, size if state_dimension else 0)
+        self._odds = RankedMoments(state_dimension, size if state_dimension else 0)
 
         self._written = 0
         self._known: set[tuple[str, int]] = set()
@@ -191,7 +191,7 @@ class MemoryBank:
             count *= 4
         return ()
 
-    def odds(self, now_ms: int) -> KnownOdds:
+    def odds(self, now_ms: int) -> Ranked:
         """The moments that are asked for odds, in ascending order of outcome.
 
         The same rules as for :meth:`recall` say which may be known at ``now_ms``, but none is left out for

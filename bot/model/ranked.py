@@ -31,7 +31,7 @@ def keeps_state(bar: int, size: int, wanted: int) -> bool:
     return bar * _GOLDEN % _CIRCLE * size < wanted * _CIRCLE
 
 
-class KnownOdds(NamedTuple):
+class Ranked(NamedTuple):
     """States (n, dimension), the squares of their lengths (n,), and outcomes (n,) in ascending order."""
 
     states: Tensor
@@ -39,7 +39,7 @@ class KnownOdds(NamedTuple):
     outcomes: Floats
 
 
-class OddsRows:
+class RankedMoments:
     """States (n, dimension) and outcomes (n,) of at most ``size`` moments, in ascending order of outcome.
 
     In that order nothing need be sorted to read quantiles, and the same moments give the same bits in
@@ -75,14 +75,14 @@ class OddsRows:
         if self._coming.pop(moment, None) is None:
             self._going.add(moment)
 
-    def known(self, now_ms: int) -> "KnownOdds":
+    def known(self, now_ms: int) -> "Ranked":
         """The moments that may be recalled at ``now_ms``; arrays that hold until the next change."""
         self._settle()
         columns = [column[: len(self._moments)] for column in self._columns]
         recallable = columns[-1] <= now_ms
         if not recallable.all():
             columns = [column[recallable] for column in columns]
-        return KnownOdds(*columns[:-1])
+        return Ranked(*columns[:-1])
 
     def _settle(self) -> None:
         if len(self._coming) + len(self._going) > _FEW:
