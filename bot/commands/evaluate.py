@@ -171,7 +171,11 @@ def _model_maker(config: Config) -> ModelMaker:
     checkpoint = find_checkpoint(config)
     encoder = None if checkpoint is None else KeptKeys(checkpoint.encoder)
     return lambda memory: SimilarityModel(
-        memory, interval=config.run.interval, horizon_bars=config.strategy.horizon_bars, encoder=encoder
+        memory,
+        interval=config.run.interval,
+        horizon_bars=config.strategy.horizon_bars,
+        encoder=encoder,
+        odds=None if checkpoint is None else checkpoint.odds,
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from bot import app, history, logs
-from bot.assembly import build_trader, checkpoint_sha256, load_strategy, opening_of
+from bot.assembly import build_trader, find_checkpoint, load_strategy, opening_of
 from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
 from bot.commands.summary import Tally, print_summary
@@ -191,8 +191,11 @@ class _Session:
         trader = build_trader(config, strategy, instruments, opening, quotes=True)
         await save_instruments(database, instruments.values())
         started_ms, config_json = time.time_ns() // 1_000_000, msgspec.json.encode(config).decode()
-        sha256 = checkpoint_sha256(config, strategy)
+        checkpoint = find_checkpoint(config) if strategy.needs_memory else None
+        sha256 = None if checkpoint is None else checkpoint.sha256
         self.id = await begin_session(database, self._mode, config_json, started_ms, checkpoint_sha256=sha256)
+        if checkpoint is not None:
+            _log.info("model", checkpoint=checkpoint.card.summary())
         if self._mode == "testnet":
             _log.warning(
                 "testnet_prices",
