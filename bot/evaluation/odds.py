@@ -43,7 +43,7 @@ def material_before(panel: Panel, row: int, horizons: Sequence[int]) -> OddsRows
     """Everything that may be learned from when bar ``row`` opens: moments whose outcomes were all over."""
     end = max(0, row - max(horizons))
     outcomes = np.column_stack([panel.outcome(h)[:end] for h in horizons])
-    known = np.flatnonzero(np.isfinite(panel.states[:end]).all(axis=1) & np.isfinite(outcomes).all(axis=1))
+    known = np.flatnonzero(panel.stated[:end] & np.isfinite(outcomes).all(axis=1))
     return OddsRows(
         panel.states[known],
         outcomes[known],
@@ -85,11 +85,11 @@ def _tell(panel: Panel, fitted: FoldOdds, queries: Ints, h: int) -> tuple[Floats
     asked = queries[(queries >= fold.first) & (queries < fold.end)]
     outcome = panel.outcome(h)[: fold.end]
     kept = panel.start_ms[: fold.end] // INTERVAL_MS[panel.interval] % REMEMBER_EVERY == 0
-    states_known = np.isfinite(panel.states[: fold.end]).all(axis=1)
-    moments = np.flatnonzero(kept & states_known & np.isfinite(outcome))
+    stated = panel.stated[: fold.end]
+    moments = np.flatnonzero(kept & stated & np.isfinite(outcome))
     moments = moments[np.argsort(outcome[moments], kind="stable")]
     states, outcomes = odds.states(panel.states[moments]), outcome[moments]
-    spoken = np.flatnonzero(states_known[asked])
+    spoken = np.flatnonzero(stated[asked])
     told = np.full((4, len(asked), odds.network.levels), np.nan)
     for begin in range(0, len(spoken), _BLOCK):
         places = spoken[begin : begin + _BLOCK]

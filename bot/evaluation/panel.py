@@ -43,6 +43,11 @@ class Panel:
     def __len__(self) -> int:
         return len(self.start_ms)
 
+    @property
+    def stated(self) -> NDArray[np.bool_]:
+        """Which rows have a state."""
+        return np.asarray(np.isfinite(self.states).all(axis=1))
+
     def outcome(self, horizon_bars: int) -> Floats:
         """Log return over the next ``horizon_bars`` over the volatility expected of them.
 

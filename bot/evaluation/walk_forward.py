@@ -490,7 +490,7 @@ class _Examiner:
         mine = online.of(came + self._offset)
         if self._odds:
             # All are scored on the same bars; a state looks further back than a key.
-            mine = mine.of(np.flatnonzero(np.isfinite(panel.states).all(axis=1)) + self._offset)
+            mine = mine.of(np.flatnonzero(panel.stated) + self._offset)
         rows = mine.rows - self._offset
         if not len(rows):
             return
