@@ -266,6 +266,9 @@ def _parser() -> argparse.ArgumentParser:
         "--quantile-trees", action="store_true", help="also LightGBM's quantiles: several minutes more"
     )
     evaluate.add_argument(
+        "--odds", action="store_true", help="also head and memory of the odds: about a minute more a fold"
+    )
+    evaluate.add_argument(
         "--trials",
         type=_count_or_zero,
         default=0,

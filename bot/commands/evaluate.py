@@ -85,6 +85,7 @@ async def _on_bars(
     protocol = Protocol(
         trials=_count_trial(out, config, bars) + args.trials,
         quantile_trees=args.quantile_trees,
+        odds=args.odds,
     )
     if args.quick:
         longest = max(map(len, bars.values()))

@@ -60,7 +60,8 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     The last ``test_share`` of each symbol's bars are forecast, in ``folds`` stretches for which weights are
     fitted anew; ``horizons`` longer than the bot's own are left out. Every ``every``-th bar is scored
     (None: as few as leave some 12,000). ``sizes`` are memory sizes beside the configured one. ``trials``
-    counts the configurations that were tried on these bars so far, this one included.
+    counts the configurations that were tried on these bars so far, this one included. ``quantile_trees``
+    and ``odds`` ask for what takes minutes to fit: LightGBM's quantiles, and the odds.
     """
 
     test_share: Annotated[float, Meta(gt=0, lt=1)] = 0.6
@@ -70,6 +71,7 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sizes: tuple[Annotated[int, Meta(ge=1)], ...] = (2_000, 8_000, 32_000)
     trials: Annotated[int, Meta(ge=1)] = 1
     quantile_trees: bool = False
+    odds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ Count = Annotated[int, Meta(ge=1, le=4096)]
 LEVELS: Floats = np.arange(1, 20) / 20.0
 """Levels of the quantiles that a distribution is told in: 5 % to 95 %."""
 
+REMEMBER_EVERY = 4
+"""One bar in so many, by the calendar, is remembered: neighbors in time say nearly the same, and cost as much."""
+
 
 class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Two small networks of the same inputs: one gives the state, the other the head's quantiles.
@@ -193,8 +196,12 @@ class Odds:
         """The forecast: head and memory, mean of quantiles by the gate. ``head`` is of this horizon."""
         if recalled is None:
             return head
-        weight = self.gate(horizon_bars) * recalled.share
-        return (1.0 - weight) * head + weight * recalled.quantiles
+        return self.blends(head, recalled.quantiles, np.array(recalled.share), horizon_bars)
+
+    def blends(self, heads: Floats, recalled: Floats, shares: Floats, horizon_bars: int) -> Floats:
+        """Those of many: quantiles (n, levels) twice, and what :meth:`recalled_by` gave as shares (n,)."""
+        weight = self.gate(horizon_bars) * shares[..., None]
+        return np.asarray((1.0 - weight) * heads + weight * recalled)
 
     def _forward(self, rows: Tensor, part: str) -> Tensor:
         w = self._weights
