@@ -108,7 +108,7 @@ def train_odds(
             f"at least {config.candidates} and {config.queries} are needed"
         )
     generator = torch.Generator().manual_seed(config.seed)
-    weights = _initial(network, training.rows, generator)
+    weights = _initial(network, training, generator)
     state = {name: value for name, value in weights.items() if name.startswith(("state.", "log_temp"))}
     head = {name: value for name, value in weights.items() if name.startswith("head.")}
     learned = [value.requires_grad_() for value in (*state.values(), *head.values())]
@@ -160,15 +160,18 @@ def train_odds(
     return TrainedOdds(weights=gated, history=tuple(history), unseen=told_unseen)
 
 
-def _initial(network: OddsNetwork, rows: Rows, generator: torch.Generator) -> Weights:
-    """Inputs standardised, random layers, no bias, and gates that lean towards the head."""
+def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generator) -> Weights:
+    """Inputs standardised, random layers, a head that begins unconditional, gates that lean towards it."""
     weights: Weights = {}
     for name, shape in network.shapes().items():
         weights[name] = torch.zeros(shape)
         if len(shape) == 2:
             weights[name] = torch.randn(shape, generator=generator) / math.sqrt(shape[1])
-    weights["inputs.mean"] = torch.from_numpy(rows.mean(axis=0))
-    weights["inputs.spread"] = torch.from_numpy(rows.std(axis=0) + np.float32(1e-3))
+    weights["inputs.mean"] = torch.from_numpy(training.rows.mean(axis=0))
+    weights["inputs.spread"] = torch.from_numpy(training.rows.std(axis=0) + np.float32(1e-3))
+    unconditional = np.quantile(training.outcomes, LEVELS, axis=0).T.ravel()
+    weights["head.out.bias"] = torch.from_numpy(unconditional.astype(np.float32))
+    weights["head.out.weight"] *= 0.1
     weights["gate"] -= 2.0
     return weights
 
@@ -289,4 +292,4 @@ def _fit_gate(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     fitted_gate, null = learned.detach().tolist()
-    return fitted_gate, null, float(loss)
+    return fitted_gate, null, float(loss.detach())
