@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bot.evaluation.panel import Panel
 from bot.market import Bar
-from bot.model.features import Encoder, FeatureWindow, Key
+from bot.model.features import Encoder, FeatureWindow, Key, Keys
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.trader import Trader
@@ -42,16 +42,20 @@ class KeptKeys:
         self.window_bars = encoder.window_bars
         self.receptive_bars = encoder.receptive_bars
         self._encoder = encoder
-        self._keys: dict[bytes, Key | None] = {}
+        self._keys: dict[bytes, Key] = {}
 
-    def key(self, window: FeatureWindow) -> Key | None:
-        closes = window.closes(self.receptive_bars)
-        if len(closes) < self.receptive_bars:
-            return None
-        name = blake2b(closes.tobytes(), digest_size=16).digest()
-        if name not in self._keys:
-            self._keys[name] = self._encoder.key(window)
-        return self._keys[name]
+    def last_keys(self, window: FeatureWindow, n: int) -> Keys:
+        """See :class:`~bot.model.features.Encoder`."""
+        reach = self.receptive_bars
+        closes = window.closes(n + reach - 1)
+        names = [
+            blake2b(closes[i : i + reach].tobytes(), digest_size=16).digest()
+            for i in range(len(closes) - reach + 1)
+        ]
+        unknown = next((len(names) - i for i, name in enumerate(names) if name not in self._keys), 0)
+        if unknown:
+            self._keys.update(zip(names[-unknown:], self._encoder.last_keys(window, unknown), strict=True))
+        return np.array([self._keys[name] for name in names], np.float32).reshape(-1, self.dimension)
 
 
 class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

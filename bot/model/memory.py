@@ -134,11 +134,20 @@ class MemoryBank:
         Raises :class:`BrokenInvariant`, with nothing remembered, on a key or shape that is not a finite
         float32 vector of unit length, or an outcome or volatility that is not finite.
         """
+        self._check(episodes)
+        coming: list[Episode] = []
         for episode in episodes:
-            self._check(episode)
-        for episode in episodes:
-            if (episode.symbol, episode.start_ms) not in self._known:
-                self._write(episode)
+            if (episode.symbol, episode.start_ms) in self._known:
+                continue
+            self._make_room(self._written + len(coming))
+            self._known.add((episode.symbol, episode.start_ms))
+            coming.append(episode)
+            if (self._written + len(coming)) % self._config.size == 0:
+                # The end of the ring: what follows goes to its front.
+                self._write(coming)
+                coming = []
+        if coming:
+            self._write(coming)
 
     def recall(
         self,
@@ -194,25 +203,31 @@ class MemoryBank:
             positive_ratio=rises_twice / (2 * moments),
         )
 
-    def _write(self, episode: Episode) -> None:
-        """Overwrite the oldest slot, or the next free one: the key and every field beside it."""
-        slot = self._written % self._config.size
-        if self._written >= self._config.size:
+    def _make_room(self, number: int) -> None:
+        """Let the oldest episode go, if that many have been written that it must give way to the next."""
+        if number >= self._config.size:
+            slot = number % self._config.size
             self._count(self._move(slot), -1)
             self._known.remove((self._names[self._symbol[slot]], int(self._start_ms[slot])))
-        self._rows.write(slot, episode.moment.key)
+
+    def _write(self, episodes: Sequence[Episode]) -> None:
+        """Overwrite the oldest slots, or the next free ones: the keys and every field beside them."""
+        first = self._written % self._config.size
+        slots = slice(first, first + len(episodes))
+        moments = [episode.moment for episode in episodes]
+        self._rows.write(first, np.array([moment.key for moment in moments]))
         if self.compares_shapes:
-            self._shapes[slot] = episode.moment.shape
-        self._start_ms[slot] = episode.start_ms
-        self._matured_ms[slot] = episode.matured_ms
-        self._forward_return[slot] = episode.forward_return
-        self._volatility[slot] = episode.moment.volatility
-        self._symbol[slot] = self._id(episode.symbol)
-        self._regime[slot] = self._id(episode.moment.regime)
-        self._known.add((episode.symbol, episode.start_ms))
-        self._count(self._move(slot), 1)
-        self._latest_ms = max(self._latest_ms, episode.matured_ms)
-        self._written += 1
+            self._shapes[slots] = [moment.shape for moment in moments]
+        self._start_ms[slots] = [episode.start_ms for episode in episodes]
+        self._matured_ms[slots] = [episode.matured_ms for episode in episodes]
+        self._forward_return[slots] = [episode.forward_return for episode in episodes]
+        self._volatility[slots] = [moment.volatility for moment in moments]
+        self._symbol[slots] = [self._id(episode.symbol) for episode in episodes]
+        self._regime[slots] = [self._id(moment.regime) for moment in moments]
+        for slot in range(slots.start, slots.stop):
+            self._count(self._move(slot), 1)
+        self._latest_ms = max(self._latest_ms, *(episode.matured_ms for episode in episodes))
+        self._written += len(episodes)
 
     def _count(self, move: int, times: int) -> None:
         self._move_sum += times * move
@@ -311,21 +326,30 @@ class MemoryBank:
             for (similarity, slot), vote in zip(chosen, votes, strict=True)
         )
 
-    def _check(self, episode: Episode) -> None:
-        vectors: dict[str, tuple[Any, int]] = {"key": (episode.moment.key, self._dimension)}
+    def _check(self, episodes: Sequence[Episode]) -> None:
+        if not episodes:
+            return
+        vectors: dict[str, tuple[list[Any], int]] = {
+            "key": ([episode.moment.key for episode in episodes], self._dimension)
+        }
         if self.compares_shapes:
-            vectors["shape"] = (episode.moment.shape, SHAPE_BARS)
-        for name, (vector, length) in vectors.items():
-            if vector is None or vector.dtype != np.float32 or vector.shape != (length,):
-                found = "missing" if vector is None else f"{vector.dtype} {vector.shape}"
-                raise BrokenInvariant(f"a {name} is {found}, not float32 ({length},)")
+            vectors["shape"] = ([episode.moment.shape for episode in episodes], SHAPE_BARS)
+        for name, (found, length) in vectors.items():
+            for vector in found:
+                if vector is None or vector.dtype != np.float32 or vector.shape != (length,):
+                    what = "missing" if vector is None else f"{vector.dtype} {vector.shape}"
+                    raise BrokenInvariant(f"a {name} is {what}, not float32 ({length},)")
+            rows = np.array(found)
             # Written so that a NaN fails it.
-            if not abs(float(np.dot(vector, vector)) - 1.0) < 1e-3:
+            whole = np.abs(np.einsum("ij,ij->i", rows, rows) - 1.0) < 1e-3
+            if not whole.all():
+                first = episodes[int(np.argmin(whole))]
                 raise BrokenInvariant(
-                    f"the {name} of {episode.symbol} at {episode.start_ms} is not of unit length"
+                    f"the {name} of {first.symbol} at {first.start_ms} is not of unit length"
                 )
-        if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
-            raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
+        for episode in episodes:
+            if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
+                raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
 
 
 def _rises_twice(move: int) -> int:

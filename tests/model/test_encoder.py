@@ -12,7 +12,7 @@ from bot.model.encoder import (
     build_encoder,
     unit_scale,
 )
-from bot.model.features import FeatureWindow
+from bot.model.features import FeatureWindow, key_of
 from tests.factories import a_bar
 from tests.model.walks import from_closes, walk
 
@@ -47,7 +47,7 @@ def keys_of(encoder, bars, window=None):
     keys = []
     for bar in bars:
         window.push(bar)
-        keys.append(encoder.key(window))
+        keys.append(key_of(encoder, window))
     return keys
 
 
@@ -119,8 +119,8 @@ def test_bars_that_nobody_asked_a_key_of_change_no_later_key(network):
     for i, bar in enumerate(bars):
         window.push(bar)
         if i > 320 and i % 7 in (0, 1, 5):
-            assert np.array_equal(encoder.key(window), asked_always[i])
-            assert np.array_equal(encoder.key(window), asked_always[i])  # asked twice
+            assert np.array_equal(key_of(encoder, window), asked_always[i])
+            assert np.array_equal(key_of(encoder, window), asked_always[i])  # asked twice
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -131,8 +131,8 @@ def test_symbols_do_not_mix(network):
     for i, (bar, foreign) in enumerate(zip(bars, others, strict=True)):
         window.push(bar)
         other.push(foreign)
-        encoder.key(other)
-        key = encoder.key(window)
+        key_of(encoder, other)
+        key = key_of(encoder, window)
         assert (key is None and alone[i] is None) or np.array_equal(key, alone[i])
 
 

@@ -11,6 +11,7 @@ from bot.model.features import (
     FeatureWindow,
     PlainEncoder,
     feature_row,
+    key_of,
     log_return,
 )
 from tests.factories import a_bar
@@ -55,7 +56,7 @@ def test_returns_and_key_are_what_their_definition_says():
         for i in range(len(returns) - 48, len(returns))
     ]
     scaled = np.clip(scaled, -6, 6)
-    assert ENCODER.key(window) == pytest.approx(scaled / np.linalg.norm(scaled), rel=1e-5)
+    assert key_of(ENCODER, window) == pytest.approx(scaled / np.linalg.norm(scaled), rel=1e-5)
     assert window.volatility() == pytest.approx(math.sqrt(weights @ returns[-256:] ** 2))
 
 
@@ -63,7 +64,7 @@ def test_a_key_is_a_float32_vector_of_unit_length_once_enough_bars_are_known():
     window = FeatureWindow()
     for i, bar in enumerate(walk(RECEPTIVE_BARS + 5), start=1):
         window.push(bar)
-        key = ENCODER.key(window)
+        key = key_of(ENCODER, window)
         assert (key is None) == (i < RECEPTIVE_BARS)
         assert (feature_row(window) is None) == (i < 258)
     assert key is not None
@@ -77,7 +78,7 @@ def test_a_gap_starts_the_window_anew():
     window.push(bars[-1])
     assert len(window) == 1
     assert len(window.returns(10)) == 0
-    assert ENCODER.key(window) is None
+    assert key_of(ENCODER, window) is None
 
 
 def test_after_a_gap_nothing_from_before_it_is_left():
@@ -86,7 +87,7 @@ def test_after_a_gap_nothing_from_before_it_is_left():
     for bar in after:
         window.push(bar)
         fresh.push(bar)
-        key, expected = ENCODER.key(window), ENCODER.key(fresh)
+        key, expected = key_of(ENCODER, window), key_of(ENCODER, fresh)
         assert (key is None and expected is None) or np.array_equal(key, expected)
 
 
@@ -97,10 +98,10 @@ def test_keys_and_rows_do_not_depend_on_when_observation_began_or_when_they_were
     for i, bar in enumerate(bars):
         long_running.push(bar)
         if i % asked_every == 0:
-            ENCODER.key(long_running)
+            key_of(ENCODER, long_running)
         if i > 400 and i % 97 == 0:
             again = pushed(bars[i + 1 - RECEPTIVE_BARS : i + 1], 512)
-            assert np.array_equal(ENCODER.key(again), ENCODER.key(long_running))
+            assert np.array_equal(key_of(ENCODER, again), key_of(ENCODER, long_running))
             assert np.array_equal(feature_row(again), feature_row(long_running))
             assert again.volatility() == long_running.volatility()
             older = pushed(bars[max(0, i - 500) : i + 1], 512).scaled_returns(200)
@@ -119,18 +120,18 @@ def test_poisoning_later_bars_changes_no_key():
         for bar in poisoned[:end]:
             window.push(bar)
             if bar.start_ms == bars[399].start_ms:
-                keys.append(ENCODER.key(window))
+                keys.append(key_of(ENCODER, window))
     clean = pushed(bars[:400])
     assert np.array_equal(keys[0], keys[1])
-    assert np.array_equal(keys[0], ENCODER.key(clean))
+    assert np.array_equal(keys[0], key_of(ENCODER, clean))
 
 
 def test_a_market_that_stands_still_has_no_key_but_finite_features():
     window = pushed([a_bar(i, close="100", volume="0") for i in range(RECEPTIVE_BARS)])
-    assert ENCODER.key(window) is None
+    assert key_of(ENCODER, window) is None
     assert np.isfinite(feature_row(window)).all()
     window.push(a_bar(RECEPTIVE_BARS, close="100.01", volume="0"))
-    assert ENCODER.key(window).tolist() == [0.0] * 47 + [1.0]
+    assert key_of(ENCODER, window).tolist() == [0.0] * 47 + [1.0]
     assert window.scaled_returns(1).tolist() == [6.0]
 
 
@@ -150,7 +151,7 @@ def test_keys_and_rows_are_finite_for_any_valid_bar(prices, volume):
     window = pushed(LEAD)
     for i, price in enumerate(prices, start=300):
         window.push(a_bar(i, open=price, high=price, low=price, close=price, volume=volume))
-        key, row = ENCODER.key(window), feature_row(window)
+        key, row = key_of(ENCODER, window), feature_row(window)
         assert key is None or float(np.linalg.norm(key)) == pytest.approx(1.0, abs=1e-6)
         assert row is None or (np.isfinite(row).all() and np.abs(row).max() <= 6.0)
 
