@@ -237,10 +237,13 @@ def walk(trader: Trader, bars: Iterable[Bar], library: Library, decided: Callabl
     fills: list[Fill] = []
     equity: list[Equity] = []
     count = 0
+    past: list[Bar] = []
     for bar in bars:
         if not decided(bar):
-            trader.observe(bar)
+            past.append(bar)
             continue
+        trader.observe_all(past)
+        past.clear()
         count += 1
         step = trader.on_bar(bar)
         row = library.row_of[bar.symbol, bar.start_ms]
@@ -271,8 +274,17 @@ def recalled(
     """What the model alone recalls at the ``asked`` rows; from ``frozen_from_ms`` on it remembers nothing new."""
     sheet = AnswerSheet(library)
     wanted = set(asked.tolist())
+    grew = True
+    past: list[Bar] = []
     for bar in bars:
-        row = library.row_of[bar.symbol, bar.start_ms]
         grows = frozen_from_ms is None or bar.start_ms < frozen_from_ms
-        sheet.add(bar, model.observe(bar, recall=row in wanted, remember=grows))
+        asks = library.row_of[bar.symbol, bar.start_ms] in wanted
+        if asks or grows != grew:
+            model.observe_all(past, remember=grew)
+            past.clear()
+        if asks:
+            sheet.add(bar, model.observe(bar, remember=grows))
+        else:
+            past.append(bar)
+        grew = grows
     return sheet.answers()

@@ -100,7 +100,7 @@ class SimilarityModel:
         return self._take_in([bar], recall=recall, remember=remember)
 
     def observe_all(
-        self, bars: Sequence[Bar], *, asked_from_ms: int | None = None, remember: bool = True
+        self, bars: Sequence[Bar], asked_from_ms: int | None = None, *, remember: bool = True
     ) -> None:
         """Take in history whose answers nobody reads, in order of closes.
 
@@ -224,9 +224,7 @@ class SimilarityModel:
         if moment is None:
             missing = self._missing(window)
             regimes = last_regimes(window, 1)
-            return Recollection(
-                regime=regimes[0] if regimes else None, missing=missing, moments=base.moments
-            )
+            return Recollection(regime=regimes[0] if regimes else None, missing=missing, moments=base.moments)
         views = views_of(window) if memory.compares_shapes else None
         neighbors = memory.recall(moment.key, now_ms, views=views, regime=moment.regime)
         if not neighbors:

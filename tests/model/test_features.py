@@ -13,7 +13,10 @@ from bot.model.features import (
     feature_row,
     key_of,
     log_return,
+    windows_of,
 )
+from bot.model.regime import last_regimes
+from bot.model.shape import last_shapes
 from tests.factories import a_bar
 from tests.model.walks import from_closes, walk
 
@@ -109,6 +112,52 @@ def test_keys_and_rows_do_not_depend_on_when_observation_began_or_when_they_were
             common = min(len(older), len(known))
             assert common >= 48
             assert np.array_equal(older[-common:], known[-common:])
+
+
+def test_what_is_derived_of_many_bars_at_once_is_what_one_by_one_gives_bit_for_bit():
+    rng = np.random.default_rng(1)
+    bars = walk(1_500)
+    one_by_one, in_blocks = FeatureWindow(700), FeatureWindow(700)
+    end = 0
+    while end < len(bars):
+        n = int(rng.integers(1, 300))
+        for bar in bars[end : end + n]:
+            one_by_one.push(bar)
+            one_by_one.returns(1)
+            in_blocks.push(bar)
+        end += n
+        for name in ("returns", "squared_returns", "scaled_returns", "volatilities"):
+            expected, found = (getattr(window, name)(700) for window in (one_by_one, in_blocks))
+            assert np.array_equal(expected, found)
+            assert len(found) == max(0, min(end, len(bars)) - _BEHIND[name]) or len(found) == 700
+        assert one_by_one.volatility() == in_blocks.volatility()
+
+
+_BEHIND = {"returns": 1, "squared_returns": 1, "scaled_returns": 257, "volatilities": 256}
+
+
+def test_shapes_and_regimes_of_many_bars_are_those_of_each_bit_for_bit():
+    window, shapes, regimes = FeatureWindow(), [], []
+    for i, bar in enumerate(walk(1_300), start=1):
+        window.push(bar)
+        shapes.extend(last_shapes(window, 1))
+        regimes.extend(last_regimes(window, 1))
+        if i % 97 == 0:
+            for n in (1, 2, 60, 256):
+                found = last_shapes(window, n)
+                assert len(found) == min(n, len(shapes))
+                assert all(map(np.array_equal, found, shapes[len(shapes) - len(found) :]))
+                assert last_regimes(window, n) == regimes[max(0, len(regimes) - n) :]
+    assert len(shapes) == 1_300 - 304
+    assert len(regimes) == 1_300 - 304
+
+
+@given(st.integers(0, 40), st.integers(1, 12))
+def test_windows_are_every_unbroken_stretch_of_their_length_in_order(count, length):
+    run = np.arange(float(count))
+    found = windows_of(run, length)
+    assert found.tolist() == [list(range(i, i + length)) for i in range(count - length + 1)]
+    assert all(row.flags.c_contiguous for row in found)
 
 
 def test_poisoning_later_bars_changes_no_key():

@@ -72,6 +72,29 @@ def test_a_certified_search_equals_the_flat_one_bit_for_bit_through_turns_of_the
     assert asked > 500
 
 
+@pytest.mark.parametrize("rows", [FaissRows, NumpyRows, CertifiedRows])
+def test_rows_written_together_are_found_like_rows_written_one_by_one(rows):
+    rng = np.random.default_rng(9)
+    size, dimension = 3_000, 32
+    more = {"certified_from": 2_000} if rows is CertifiedRows else {}
+    single, together = (rows(dimension, size, **more) for _ in range(2))
+    keys = low_rank(rng, 8_000, dimension)
+    end = 0
+    while end < len(keys):
+        slot = end % size
+        piece = keys[end : end + min(int(rng.integers(1, 700)), size - slot)]
+        together.write(slot, piece)
+        for i, key in enumerate(piece):
+            single.write(slot + i, key[None])
+        end += len(piece)
+        query = keys[int(rng.integers(len(keys)))]
+        (similarities, slots), (expected, true_slots) = (
+            each.search(query, min(32, end)) for each in (together, single)
+        )
+        assert np.array_equal(similarities, expected)
+        assert set(slots.tolist()) == set(true_slots.tolist())
+
+
 def test_copies_of_one_key_are_all_found_by_a_certified_search():
     rng = np.random.default_rng(6)
     keys = low_rank(rng, 3_000, 32)
