@@ -6,26 +6,16 @@ from bot.model.calibration import Belief
 from bot.model.features import FeatureWindow
 from bot.model.forecast import forecast_from
 from bot.model.memory import BaseRate
-from bot.model.outlook import Outlook
 from bot.model.similarity import Recollection
 from bot.strategy import Costs, Situation, StrategyConfig
 from strategies.historical_similarity import HistoricalSimilarityStrategy
-from tests.factories import a_bar, a_neighbor, a_position, a_recollection, an_equity
+from tests.factories import a_bar, a_neighbor, a_position, a_recollection, an_equity, an_outlook
 
 COSTS = Costs(taker_fee=0.00055, half_spread=0.0001, slippage=0.0001)
 FLAT = a_position("0", "0")
 
 
-OUTLOOK = Outlook(
-    quantiles=(-0.03, -0.01, 0.001, 0.01, 0.04),
-    spread=0.02,
-    head=(-0.02, -0.01, 0.002, 0.01, 0.03),
-    head_ratio=0.54,
-    recalled=(-0.04, -0.01, 0.0, 0.01, 0.05),
-    gate=0.41,
-    null=0.02,
-    effective=900.0,
-)
+OUTLOOK = an_outlook()
 
 
 def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5, belief=None, outlook=None):
