@@ -263,10 +263,11 @@ class _Session:
             self._database, self.id, before_commit=None if recorder is None else recorder.commit
         )
 
-        def observe(bar: Bar) -> None:
+        def observe(bars: list[Bar], asked_from_ms: int) -> None:
             if recorder is not None:
-                recorder.note(Observed(bar))
-            trader.observe(bar)
+                for bar in bars:
+                    recorder.note(Observed(bar))
+            trader.observe_all(bars, asked_from_ms)
 
         last_starts = await self._warm_up(observe, steps)
         self._tell_resumed(account, last_starts)
@@ -311,7 +312,9 @@ class _Session:
                     yield asked
             yield event
 
-    async def _warm_up(self, observe: Callable[[Bar], None], steps: StepWriter) -> dict[str, int | None]:
+    async def _warm_up(
+        self, observe: Callable[[list[Bar], int], None], steps: StepWriter
+    ) -> dict[str, int | None]:
         run, memory = self._config.run, self._config.memory
         wanted = history.Wanted(
             symbols=run.symbols,

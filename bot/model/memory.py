@@ -151,11 +151,20 @@ class MemoryBank:
         float32 vector of unit length, a state that is not a finite float32 vector, or an outcome or
         volatility that is not finite.
         """
+        self._check(episodes)
+        coming: list[Episode] = []
         for episode in episodes:
-            self._check(episode)
-        for episode in episodes:
-            if (episode.symbol, episode.start_ms) not in self._known:
-                self._write(episode)
+            if (episode.symbol, episode.start_ms) in self._known:
+                continue
+            self._make_room(self._written + len(coming))
+            self._known.add((episode.symbol, episode.start_ms))
+            coming.append(episode)
+            if (self._written + len(coming)) % self._config.size == 0:
+                # The end of the ring: what follows goes to its front.
+                self._write(coming)
+                coming = []
+        if coming:
+            self._write(coming)
 
     def recall(
         self,
@@ -219,24 +228,38 @@ class MemoryBank:
             positive_ratio=rises_twice / (2 * moments),
         )
 
-    def _write(self, episode: Episode) -> None:
-        """Overwrite the oldest slot, or the next free one: the key and every field beside it."""
-        slot = self._written % self._config.size
-        if self._written >= self._config.size:
+    def _make_room(self, number: int) -> None:
+        """Let the oldest episode go, if that many have been written that it must give way to the next."""
+        if number >= self._config.size:
+            slot = number % self._config.size
             self._count(self._move(slot), -1)
             symbol, start_ms = self._names[self._symbol[slot]], int(self._start_ms[slot])
             self._known.remove((symbol, start_ms))
             if self._has_state[slot]:
                 self._odds.remove(symbol, start_ms, self._scaled_outcome(slot))
-        self._rows.write(slot, episode.moment.key)
+
+    def _write(self, episodes: Sequence[Episode]) -> None:
+        """Overwrite the oldest slots, or the next free ones: the keys and every field beside them."""
+        first = self._written % self._config.size
+        slots = slice(first, first + len(episodes))
+        moments = [episode.moment for episode in episodes]
+        self._rows.write(first, np.array([moment.key for moment in moments]))
         if self.compares_shapes:
-            self._shapes[slot] = episode.moment.shape
-        self._start_ms[slot] = episode.start_ms
-        self._matured_ms[slot] = episode.matured_ms
-        self._forward_return[slot] = episode.forward_return
-        self._volatility[slot] = episode.moment.volatility
-        self._symbol[slot] = self._id(episode.symbol)
-        self._regime[slot] = self._id(episode.moment.regime)
+            self._shapes[slots] = [moment.shape for moment in moments]
+        self._start_ms[slots] = [episode.start_ms for episode in episodes]
+        self._matured_ms[slots] = [episode.matured_ms for episode in episodes]
+        self._forward_return[slots] = [episode.forward_return for episode in episodes]
+        self._volatility[slots] = [moment.volatility for moment in moments]
+        self._symbol[slots] = [self._id(episode.symbol) for episode in episodes]
+        self._regime[slots] = [self._id(moment.regime) for moment in moments]
+        for slot, episode in enumerate(episodes, start=first):
+            self._count(self._move(slot), 1)
+            self._keep_state(slot, episode)
+        self._latest_ms = max(self._latest_ms, *(episode.matured_ms for episode in episodes))
+        self._written += len(episodes)
+
+    def _keep_state(self, slot: int, episode: Episode) -> None:
+        """Put the episode among those that are asked for odds, where it is one of them."""
         state = episode.moment.state if self.keeps_state(episode.start_ms) else None
         self._has_state[slot] = state is not None
         if state is not None:
@@ -245,10 +268,6 @@ class MemoryBank:
             recallable_ms = max(episode.matured_ms, away_ms)
             outcome = self._scaled_outcome(slot)
             self._odds.add(episode.symbol, episode.start_ms, outcome, state, recallable_ms)
-        self._known.add((episode.symbol, episode.start_ms))
-        self._count(self._move(slot), 1)
-        self._latest_ms = max(self._latest_ms, episode.matured_ms)
-        self._written += 1
 
     def _count(self, move: int, times: int) -> None:
         self._move_sum += times * move
@@ -351,29 +370,40 @@ class MemoryBank:
             for (similarity, slot), vote in zip(chosen, votes, strict=True)
         )
 
-    def _check(self, episode: Episode) -> None:
-        vectors: dict[str, tuple[Any, int]] = {"key": (episode.moment.key, self._dimension)}
+    def _check(self, episodes: Sequence[Episode]) -> None:
+        if not episodes:
+            return
+        vectors: dict[str, tuple[list[Any], int]] = {
+            "key": ([episode.moment.key for episode in episodes], self._dimension)
+        }
         if self.compares_shapes:
-            vectors["shape"] = (episode.moment.shape, SHAPE_BARS)
-        for name, (vector, length) in vectors.items():
-            if vector is None or vector.dtype != np.float32 or vector.shape != (length,):
-                found = "missing" if vector is None else f"{vector.dtype} {vector.shape}"
-                raise BrokenInvariant(f"a {name} is {found}, not float32 ({length},)")
+            vectors["shape"] = ([episode.moment.shape for episode in episodes], SHAPE_BARS)
+        for name, (found, length) in vectors.items():
+            for vector in found:
+                if vector is None or vector.dtype != np.float32 or vector.shape != (length,):
+                    what = "missing" if vector is None else f"{vector.dtype} {vector.shape}"
+                    raise BrokenInvariant(f"a {name} is {what}, not float32 ({length},)")
+            rows = np.array(found)
             # Written so that a NaN fails it.
-            if not abs(float(np.dot(vector, vector)) - 1.0) < 1e-3:
+            whole = np.abs(np.einsum("ij,ij->i", rows, rows) - 1.0) < 1e-3
+            if not whole.all():
+                first = episodes[int(np.argmin(whole))]
                 raise BrokenInvariant(
-                    f"the {name} of {episode.symbol} at {episode.start_ms} is not of unit length"
+                    f"the {name} of {first.symbol} at {first.start_ms} is not of unit length"
                 )
-        state = episode.moment.state
-        if state is not None:
-            whole = state.dtype == np.float32 and state.shape == (self._state_dimension,)
-            if not whole or not np.isfinite(state).all():
+        for episode in episodes:
+            if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
+                raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
+            state = episode.moment.state
+            if state is not None and not (
+                state.dtype == np.float32
+                and state.shape == (self._state_dimension,)
+                and np.isfinite(state).all()
+            ):
                 raise BrokenInvariant(
                     f"the state of {episode.symbol} at {episode.start_ms} is not {self._state_dimension} "
                     "finite float32 figures"
                 )
-        if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
-            raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
 
 
 def _rises_twice(move: int) -> int:

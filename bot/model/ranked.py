@@ -113,7 +113,8 @@ class RankedMoments:
         self._moments = sorted(rows)
         count = len(rows)
         if count:
-            self._states[:count] = [rows[moment][0] for moment in self._moments]
+            # A copy first: the rows that stay are views of what is written to.
+            self._states[:count] = np.array([rows[moment][0] for moment in self._moments])
             self._squares[:count] = squares_of(self._states[:count])
         self._outcomes[:count] = [moment.outcome for moment in self._moments]
         self._recallable_ms[:count] = [rows[moment][1] for moment in self._moments]
