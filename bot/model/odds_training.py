@@ -29,6 +29,9 @@ Count = Annotated[int, Meta(ge=1)]
 _TEMPERATURE_HASTE = 10.0
 """How much faster a temperature learns than a weight: it alone decides how broad a horizon's recall is."""
 
+_EVEN_HANDED = 3e-4
+"""The price in CRPS of a gate's distance from equal parts: the unseen span is short, and must speak clearly."""
+
 
 class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How odds are trained.
@@ -326,14 +329,19 @@ class _Looks:
 def _fit_gate(
     head: Tensor, recalled: Tensor, mass: Tensor, came: Tensor, gate: float, steps: int = 200
 ) -> tuple[float, float, float]:
-    """Gate, null slot and the blend's CRPS; from ``gate``, and half trust in the remotest tenth of moments."""
-    learned = torch.tensor([gate, float(mass.quantile(0.1))], requires_grad=True)
+    """Gate, null slot and the blend's CRPS.
+
+    They begin at ``gate``, towards the head, and are drawn to equal parts for all but the remotest moments.
+    """
+    even = torch.tensor([0.0, float(mass.quantile(0.01))])
+    learned = torch.tensor([gate, float(even[1])], requires_grad=True)
     optimiser = torch.optim.Adam([learned], lr=0.05)
     for _ in range(steps):
         weight = torch.sigmoid(learned[0]) * torch.sigmoid(mass - learned[1])
-        loss = pinball(head + weight[:, None] * (recalled - head), came).mean()
+        crps = pinball(head + weight[:, None] * (recalled - head), came).mean()
+        loss = crps + _EVEN_HANDED * (learned - even).square().sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     fitted_gate, null = learned.detach().tolist()
-    return fitted_gate, null, float(loss.detach())
+    return fitted_gate, null, float(crps.detach())
