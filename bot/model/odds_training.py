@@ -6,7 +6,7 @@ machine and number of threads two runs of one seed give the same weights.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -25,6 +25,12 @@ Rows = NDArray[np.float32]
 Weights = dict[str, Tensor]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
+
+_TEMPERATURE_HASTE = 10.0
+"""How much faster a temperature learns than a weight: it alone decides how broad a horizon's recall is."""
+
+_EVEN_HANDED = 3e-4
+"""The price in CRPS of a gate's distance from equal parts: the unseen span is short, and must speak clearly."""
 
 
 class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +51,7 @@ class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     learning_rate: Positive = 2e-3
     weight_decay: Annotated[float, Meta(ge=0)] = 2e-2
     unseen_share: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    averaging: Annotated[float, Meta(ge=0, lt=1)] = 0.98
     validate_every: Count = 25
     memory: Count = 25_000
 
@@ -66,7 +73,20 @@ class OddsRows:
         return len(self.rows)
 
     def of(self, chosen: NDArray[np.bool_] | Ints) -> "OddsRows":
+        """Those of the moments."""
         return OddsRows(self.rows[chosen], self.outcomes[chosen], self.start_ms[chosen], self.interval_ms)
+
+
+def merged(parts: Sequence[OddsRows]) -> OddsRows:
+    """The moments of several symbols, in order of time; all of one interval, at least one part."""
+    start_ms = np.concatenate([part.start_ms for part in parts])
+    order = np.argsort(start_ms, kind="stable")
+    return OddsRows(
+        np.concatenate([part.rows for part in parts])[order],
+        np.concatenate([part.outcomes for part in parts])[order],
+        start_ms[order],
+        parts[0].interval_ms,
+    )
 
 
 class OddsLook(Struct, frozen=True, kw_only=True):
@@ -86,11 +106,16 @@ class UnseenOdds(Struct, frozen=True, kw_only=True):
 
 
 class TrainedOdds(Struct, frozen=True, kw_only=True):
-    """Weights as float32 arrays, and how they came to be. ``unseen`` is by horizon."""
+    """Weights as float32 arrays, and how they came to be. ``unseen`` is by horizon.
+
+    Trained on were moments before ``cut_ms``; from ``resumed_ms`` on they were kept unseen.
+    """
 
     weights: dict[str, NDArray[np.float32]]
     history: tuple[OddsLook, ...]
     unseen: dict[int, UnseenOdds]
+    cut_ms: int
+    resumed_ms: int
 
 
 def train_odds(
@@ -102,20 +127,27 @@ def train_odds(
 ) -> TrainedOdds:
     """Train odds from random weights. Raises ValueError where there are too few rows."""
     training, unseen = split(material, config, max(network.horizons))
-    if len(training) < config.candidates or len(unseen) < config.queries:
+    drawn_at_once = config.queries + config.candidates
+    if len(training) < drawn_at_once or not len(unseen):
         raise ValueError(
-            f"{len(training)} moments to train on and {len(unseen)} to validate on are too few; "
-            f"at least {config.candidates} and {config.queries} are needed"
+            f"odds need {drawn_at_once:,} moments to train on and later ones to validate on, "
+            f"there are {len(training):,} and {len(unseen):,}"
         )
     generator = torch.Generator().manual_seed(config.seed)
     weights = _initial(network, training, generator)
-    state = {name: value for name, value in weights.items() if name.startswith(("state.", "log_temp"))}
+    state = {name: value for name, value in weights.items() if name.startswith("state.")}
     head = {name: value for name, value in weights.items() if name.startswith("head.")}
     learned = [value.requires_grad_() for value in (*state.values(), *head.values())]
+    temperature = weights["log_temperature"].requires_grad_()
     optimiser = torch.optim.AdamW(
         [
             {"params": [v for v in learned if v.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [v for v in learned if v.ndim == 1], "weight_decay": 0.0},
+            {
+                "params": [temperature],
+                "weight_decay": 0.0,
+                "lr": _TEMPERATURE_HASTE * config.learning_rate,
+            },
         ],
         lr=config.learning_rate,
     )
@@ -124,6 +156,7 @@ def train_odds(
     start_ms = torch.from_numpy(training.start_ms)
     apart_ms = config.apart_bars * material.interval_ms
     looks = _Looks(network, training, unseen, config)
+    averaged = {name: value.detach().clone() for name, value in weights.items()}
     history: list[OddsLook] = []
     best: dict[str, Tensor] = {}
     for step in range(1, config.steps + 1):
@@ -135,11 +168,11 @@ def train_odds(
         recall = torch.stack(
             [
                 recall_crps(
-                    (-temperature * distances).masked_fill(near, -math.inf),
+                    (-heat * distances).masked_fill(near, -math.inf),
                     outcomes[others, i],
                     outcomes[asked, i],
                 ).mean()
-                for i, temperature in enumerate(weights["log_temperature"].exp())
+                for i, heat in enumerate(temperature.exp())
             ]
         ).mean()
         told = forward(weights, rows[drawn], "head", config.dropout, generator)
@@ -148,16 +181,23 @@ def train_odds(
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
+        _follow(averaged, weights, config.averaging)
         on_step(step, config.steps)
         if step % config.validate_every == 0 or step == config.steps:
-            history.append(looks.look(step, weights))
+            history.append(looks.look(step, averaged))
             if history[-1].recall <= min(look.recall for look in history):
-                best |= {name: weights[name].detach().clone() for name in state}
+                best |= {name: averaged[name].clone() for name in (*state, "log_temperature")}
             if history[-1].head <= min(look.head for look in history):
-                best |= {name: weights[name].detach().clone() for name in head}
+                best |= {name: averaged[name].clone() for name in head}
     kept = {name: value.detach().numpy() for name, value in (weights | best).items()}
     gated, told_unseen = looks.gated(kept)
-    return TrainedOdds(weights=gated, history=tuple(history), unseen=told_unseen)
+    return TrainedOdds(
+        weights=gated,
+        history=tuple(history),
+        unseen=told_unseen,
+        cut_ms=int(training.start_ms[-1]) + 1,
+        resumed_ms=int(unseen.start_ms[0]),
+    )
 
 
 def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generator) -> Weights:
@@ -174,6 +214,13 @@ def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generato
     weights["head.out.weight"] *= 0.1
     weights["gate"] -= 2.0
     return weights
+
+
+@torch.no_grad()
+def _follow(averaged: Weights, weights: Weights, share: float) -> None:
+    """Move the averages towards the weights by the rest of ``share``: a mean of the last steps."""
+    for name, value in averaged.items():
+        value.lerp_(weights[name], 1.0 - share)
 
 
 def split(material: OddsRows, config: OddsTrainingConfig, reach_bars: int) -> tuple[OddsRows, OddsRows]:
@@ -282,14 +329,19 @@ class _Looks:
 def _fit_gate(
     head: Tensor, recalled: Tensor, mass: Tensor, came: Tensor, gate: float, steps: int = 200
 ) -> tuple[float, float, float]:
-    """Gate, null slot and the blend's CRPS; from ``gate``, and half trust in the remotest tenth of moments."""
-    learned = torch.tensor([gate, float(mass.quantile(0.1))], requires_grad=True)
+    """Gate, null slot and the blend's CRPS.
+
+    They begin at ``gate``, towards the head, and are drawn to equal parts for all but the remotest moments.
+    """
+    even = torch.tensor([0.0, float(mass.quantile(0.01))])
+    learned = torch.tensor([gate, float(even[1])], requires_grad=True)
     optimiser = torch.optim.Adam([learned], lr=0.05)
     for _ in range(steps):
         weight = torch.sigmoid(learned[0]) * torch.sigmoid(mass - learned[1])
-        loss = pinball(head + weight[:, None] * (recalled - head), came).mean()
+        crps = pinball(head + weight[:, None] * (recalled - head), came).mean()
+        loss = crps + _EVEN_HANDED * (learned - even).square().sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     fitted_gate, null = learned.detach().tolist()
-    return fitted_gate, null, float(loss.detach())
+    return fitted_gate, null, float(crps.detach())

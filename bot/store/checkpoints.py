@@ -209,12 +209,13 @@ def save_checkpoint(folder: Path, weights: _Tensors, card: Card, odds: _Tensors 
     """
     from safetensors.numpy import save
 
-    networks = {"network": msgspec.json.encode(card.network).decode()}
+    # Under one name, whatever there is: several stand in the header in a random order, and so would the hash.
+    network = msgspec.json.encode(card.network).decode()
     if card.odds is not None:
-        networks["odds"] = msgspec.json.encode(card.odds.network).decode()
+        network = f"[{network},{msgspec.json.encode(card.odds.network).decode()}]"
     whole = {**weights, **{f"{_ODDS}{name}": tensor for name, tensor in (odds or {}).items()}}
     tensors = {name: np.ascontiguousarray(whole[name]) for name in sorted(whole)}
-    data = save(tensors, metadata=networks)
+    data = save(tensors, metadata={"network": network})
     card = msgspec.structs.replace(card, weights_sha256=hashlib.sha256(data).hexdigest())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -248,8 +249,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise InputError(f"{weights} is not the file that {CARD} describes; copy the whole folder again")
     try:
         with safe_open(weights, framework="numpy") as stored:
-            networks = stored.metadata() or {}
-        network = msgspec.json.decode(networks.get("network", "null"), type=Network)
+            described_as = (stored.metadata() or {}).get("network", "null")
+        network, odds_network = _networks(described_as)
         tensors = load(data)
         odds_tensors = {
             name.removeprefix(_ODDS): tensors.pop(name) for name in [*tensors] if name.startswith(_ODDS)
@@ -258,11 +259,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     except (SafetensorError, msgspec.DecodeError, ValueError) as error:
         raise InputError(f"{weights} does not hold an encoder: {error}") from error
     try:
-        odds_network = msgspec.json.decode(networks.get("odds", "null"), type=OddsNetwork | None)
         odds = None if odds_network is None else _odds(odds_network, odds_tensors)
-    except (msgspec.DecodeError, ValueError) as error:
+    except ValueError as error:
         raise InputError(f"{weights} does not hold odds: {error}") from error
     return Checkpoint(encoder=encoder, odds=odds, sha256=sha256, card=card, weights=tensors)
+
+
+def _networks(text: str) -> tuple[Network, OddsNetwork | None]:
+    """What the header says: the encoder's network alone, or that and the odds'."""
+    if text.startswith("["):
+        return msgspec.json.decode(text, type=tuple[Network, OddsNetwork])
+    return msgspec.json.decode(text, type=Network), None
 
 
 def _odds(network: OddsNetwork, tensors: _Tensors) -> Odds:

@@ -144,7 +144,7 @@ def test_a_moment_never_learns_from_its_own_surroundings():
 
 
 def test_too_few_moments_are_refused():
-    with pytest.raises(ValueError, match="are too few"):
+    with pytest.raises(ValueError, match="odds need 640 moments"):
         train_odds(SMALL, regimes(500), config=SHORT)
 
 
