@@ -208,6 +208,19 @@ def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> 
                 f"{utc_text(part.last_start_ms)}, though no outcome; train one on earlier bars (train --to) "
                 "to be sure"
             )
+    if checkpoint is not None and checkpoint.card.odds is not None:
+        odds = checkpoint.card.odds
+        # Outcomes of any symbol tell of all: they share the factor.
+        last_ms = max(part.last_start_ms for part in (*odds.trained_on, *odds.validated_on))
+        first_ms = min(
+            each[len(each) - int(protocol.test_share * len(each))].start_ms for each in bars.values()
+        )
+        if last_ms >= first_ms:
+            sentences.append(
+                f"the bot's own odds have learned from outcomes until {utc_text(last_ms)}: until then its "
+                "forecasts and trades know of what came; train odds on earlier bars (train --odds-only, --to) "
+                "to be sure. The rows of --odds are fitted anew each fold and know nothing of it"
+            )
     return sentences
 
 
