@@ -70,8 +70,8 @@ def run() -> Iterator[Result]:
             script = Path(folder) / "fill.py"
             script.write_text(_FILLED)
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            printed = run_child([sys.executable, "-c", _PEAK, str(script), filled], environment)
-        held.append(float(printed.splitlines()[-1]))
+            peak = run_child([sys.executable, "-c", _PEAK, str(script), filled], environment)
+        held.append(float(peak))
     note = f"asked for: 400; the whole process, {held[0]:.0f} MB of which are there before the first moment"
     yield cost(f"memory: {_MOMENTS:,} moments of 64 dimensions, peak", held[1], unit="MB", note=note)
     peaks: dict[int, float] = {}
