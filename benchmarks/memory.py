@@ -140,17 +140,18 @@ def _add_and_search(size: int, spectrum: str, decay: float, rounds: int) -> Resu
     The energy of each direction is ``decay`` times that of the one before it.
     """
     rng = np.random.default_rng(1)
-    scale = decay ** (0.5 * np.arange(_DIMENSION))
+    scale = (decay ** (0.5 * np.arange(_DIMENSION))).astype(np.float32)
 
     def drawn(count: int) -> Keys:
-        keys = rng.standard_normal((count, _DIMENSION), np.float32) * scale
-        return np.asarray(keys / np.linalg.norm(keys, axis=1, keepdims=True), np.float32)
+        keys = rng.standard_normal((count, _DIMENSION), np.float32)
+        keys *= scale
+        keys /= np.sqrt(np.einsum("ij,ij->i", keys, keys))[:, None]
+        return keys
 
     stored, bars = drawn(size), 8
     coming = drawn(bars * rounds)
     rows, textbook = CertifiedRows(_DIMENSION, size), PackedMemory(stored)
     rows.write(0, stored)
-    del stored
     ours, theirs = iter(enumerate(coming)), iter(coming)
 
     def add_and_search() -> None:

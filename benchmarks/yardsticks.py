@@ -39,8 +39,8 @@ class TextbookMemory:
 class PackedMemory:
     """The same with the keys in one array all along: the most that can be said for refilling."""
 
-    def __init__(self, keys: Iterable[Keys]) -> None:
-        self._keys = np.stack(list(keys))
+    def __init__(self, keys: Iterable[Keys] | Keys) -> None:
+        self._keys = keys if isinstance(keys, np.ndarray) else np.stack(list(keys))
         self._oldest = 0
         self._index = faiss.IndexFlatIP(self._keys.shape[1])
 
