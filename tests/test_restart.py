@@ -205,7 +205,6 @@ def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_
 
     async def main() -> list[Bar]:
         identity = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
-        seen: list[Bar] = []
         async with Database.open(tmp_path / "demo.db", identity) as database:
             steps = StepWriter(database, 1)
             await steps.insert_history(MARKET.bars("BTCUSDT", 0, 6_000))
@@ -218,8 +217,17 @@ def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_
                 horizon_bars=7,
                 calibration_bars=calibration_bars,
             )
-            await history.observe(lambda bars, _: seen.extend(bars), database, wanted, lambda *_: None)
-        return seen
+            blocks: list[tuple[list[Bar], int]] = []
+            await history.observe(
+                lambda bars, asked_from_ms: blocks.append((list(bars), asked_from_ms)),
+                database,
+                wanted,
+                lambda *_: None,
+            )
+        # Nothing is asked before the bars that follow these.
+        assert {asked for _, asked in blocks} == {MARKET.start_ms(5_999)}
+        assert len(blocks) > 5
+        return [bar for bars, _ in blocks for bar in bars]
 
     seen = asyncio.run(main())
     # Moments of one alone: the other's have no state yet.

@@ -65,9 +65,9 @@ class PendingOutcomes:
         A bar that does not directly follow its symbol's last one drops what was waiting: a horizon
         with a gap in it has no outcome.
         """
-        waiting = self._waiting.setdefault(bar.symbol, deque())
-        if self._next_start_ms.get(bar.symbol) != bar.start_ms:
-            waiting.clear()
+        waiting = self._waiting.get(bar.symbol)
+        if waiting is None or self._next_start_ms[bar.symbol] != bar.start_ms:
+            waiting = self._waiting[bar.symbol] = deque()
         self._next_start_ms[bar.symbol] = bar.start_ms + INTERVAL_MS[bar.interval]
         if not waiting or waiting[0].due_start_ms != bar.start_ms:
             return []

@@ -150,7 +150,9 @@ class CertifiedRows:
             return
         self._rotation = directions[:, -PREFIX:]
         bounds = FaissRows(PREFIX + 1, self._size)
-        bounds.write(0, self._bounding(keys))
+        # In pieces: in double precision all keys at once would be twice the memory that they are kept in.
+        for first in range(0, len(keys), _SAMPLE):
+            bounds.write(first, self._bounding(keys[first : first + _SAMPLE]))
         self._bounds = bounds
 
     def _bounding(self, keys: Keys) -> Keys:
