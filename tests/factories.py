@@ -7,6 +7,7 @@ from bot.market import INTERVAL_MS, Bar, Instrument, Quote
 from bot.model.calibration import Belief
 from bot.model.forecast import Forecast
 from bot.model.memory import Neighbor
+from bot.model.outlook import Outlook
 from bot.model.similarity import Recollection
 from bot.trading.events import Equity, Fill, Order, Position, Signal, Step
 from bot.trading.exact import EXACT
@@ -126,6 +127,21 @@ def a_neighbor(**fields: Any) -> Neighbor:
     return Neighbor(**(known | {"forward_return": 0.012, "volatility": 0.01, "regime": "up calm"} | fields))
 
 
+def an_outlook(**fields: Any) -> Outlook:
+    """Half head, nearly half memory, of moments that weigh as 900."""
+    known: dict[str, Any] = {
+        "quantiles": (-0.03, -0.01, 0.001, 0.01, 0.04),
+        "spread": 0.02,
+        "head": (-0.02, -0.01, 0.002, 0.01, 0.03),
+        "head_ratio": 0.54,
+        "recalled": (-0.04, -0.01, 0.0, 0.01, 0.05),
+        "gate": 0.41,
+        "null": 0.02,
+        "effective": 900.0,
+    }
+    return Outlook(**(known | fields))
+
+
 def a_recollection(*neighbors: Neighbor, **fields: Any) -> Recollection:
     """What a memory of a thousand moments says of these neighbors, or why it has none."""
     forecast = Forecast(
@@ -140,7 +156,7 @@ def a_recollection(*neighbors: Neighbor, **fields: Any) -> Recollection:
         effective=7.2,
         chance=0.31,
         best_similarity=0.83,
-        belief=Belief(slope=0.4, curve=0.25, votes=412),
+        belief=Belief(slope=0.4, curve=0.25, votes=412, head=0.3),
     )
     known: dict[str, Any] = {
         "regime": "up calm",

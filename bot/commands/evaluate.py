@@ -85,6 +85,7 @@ async def _on_bars(
     protocol = Protocol(
         trials=_count_trial(out, config, bars) + args.trials,
         quantile_trees=args.quantile_trees,
+        odds=args.odds,
     )
     if args.quick:
         longest = max(map(len, bars.values()))
@@ -171,7 +172,11 @@ def _model_maker(config: Config) -> ModelMaker:
     checkpoint = find_checkpoint(config)
     encoder = None if checkpoint is None else KeptKeys(checkpoint.encoder)
     return lambda memory: SimilarityModel(
-        memory, interval=config.run.interval, horizon_bars=config.strategy.horizon_bars, encoder=encoder
+        memory,
+        interval=config.run.interval,
+        horizon_bars=config.strategy.horizon_bars,
+        encoder=encoder,
+        odds=None if checkpoint is None else checkpoint.odds,
     )
 
 
@@ -202,6 +207,19 @@ def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> 
                 f"the encoder has seen the shapes of {part.symbol} bars until "
                 f"{utc_text(part.last_start_ms)}, though no outcome; train one on earlier bars (train --to) "
                 "to be sure"
+            )
+    if checkpoint is not None and checkpoint.card.odds is not None:
+        odds = checkpoint.card.odds
+        # Outcomes of any symbol tell of all: they share the factor.
+        last_ms = max(part.last_start_ms for part in (*odds.trained_on, *odds.validated_on))
+        first_ms = min(
+            each[len(each) - int(protocol.test_share * len(each))].start_ms for each in bars.values()
+        )
+        if last_ms >= first_ms:
+            sentences.append(
+                f"the bot's own odds have learned from outcomes until {utc_text(last_ms)}: until then its "
+                "forecasts and trades know of what came; train odds on earlier bars (train --odds-only, --to) "
+                "to be sure. The rows of --odds are fitted anew each fold and know nothing of it"
             )
     return sentences
 

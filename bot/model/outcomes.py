@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bot.market import INTERVAL_MS, Bar
 from bot.model.calibration import Vote
 from bot.model.features import Key, log_return
+from bot.model.odds import State
 from bot.model.shape import Shape
 
 
@@ -14,14 +15,16 @@ class Moment:
     """What is known when a bar closes, and worth remembering.
 
     ``key`` is a float32 unit vector, ``shape`` another where shapes are compared; ``volatility`` is the
-    size of the coming bar's log return as expected. ``vote`` is what the memory said at the time, where
-    it will be held against what happens.
+    size of the coming bar's log return as expected. ``state`` is there where the moment will be asked for
+    odds. ``vote`` is what the memory and the head said at the time, where it will be held against what
+    happens.
     """
 
     key: Key
     regime: str
     volatility: float
     shape: Shape | None = None
+    state: State | None = None
     vote: Vote | None = None
 
 
@@ -62,9 +65,9 @@ class PendingOutcomes:
         A bar that does not directly follow its symbol's last one drops what was waiting: a horizon
         with a gap in it has no outcome.
         """
-        waiting = self._waiting.setdefault(bar.symbol, deque())
-        if self._next_start_ms.get(bar.symbol) != bar.start_ms:
-            waiting.clear()
+        waiting = self._waiting.get(bar.symbol)
+        if waiting is None or self._next_start_ms[bar.symbol] != bar.start_ms:
+            waiting = self._waiting[bar.symbol] = deque()
         self._next_start_ms[bar.symbol] = bar.start_ms + INTERVAL_MS[bar.interval]
         if not waiting or waiting[0].due_start_ms != bar.start_ms:
             return []

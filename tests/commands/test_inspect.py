@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bot.commands import inspect
 from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.market import INTERVAL_MS
+from bot.model.outlook import Outlook
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, end_session
 from bot.trading.events import Step
@@ -27,6 +29,7 @@ from tests.factories import (
     a_step,
     an_equity,
     an_order,
+    an_outlook,
 )
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal("10000"))
@@ -171,6 +174,30 @@ def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Pa
     ]
     (figure,) = [line for line in told.splitlines() if line.startswith("cost")]
     assert figure.split() == ["cost", "0.00152"]
+
+
+def an_explanation(tmp_path: Path, capsys, outlook: Outlook) -> list[str]:
+    whole = a_recollection(a_neighbor())
+    assert whole.forecast is not None
+    recollection = replace(whole, forecast=replace(whole.forecast, outlook=outlook))
+    asyncio.run(inspect.explain(a_database(tmp_path, [a_step(0, recollection=recollection)])))
+    return capsys.readouterr().out.splitlines()
+
+
+def test_an_explanation_tells_the_blend_the_head_s_own_view_and_the_gate(tmp_path: Path, capsys) -> None:
+    told = an_explanation(tmp_path, capsys, an_outlook())
+    for line in (
+        "in 9 of 10 cases -3.00% to +4.00%, median +0.10%",
+        "the head alone: -2.00% to +3.00%, median +0.20%, 54% up, which counts 0.30 times beside the vote",
+        "gate 0.41 to moments in a like state (weighing as 900): -4.00% to +5.00%, median +0.00%; "
+        "2% of the attention found none",
+    ):
+        assert line in told
+
+
+def test_an_explanation_says_where_the_gate_was_closed(tmp_path: Path, capsys) -> None:
+    told = an_explanation(tmp_path, capsys, an_outlook(recalled=None, gate=0.0, null=1.0, effective=0.0))
+    assert "gate 0.00: no moment's odds are known yet" in told
 
 
 def test_an_explanation_of_a_hold_without_moments_says_why_there_are_none(tmp_path: Path, capsys) -> None:
