@@ -559,7 +559,9 @@ class _Examiner:
         if TREES in quantiles:
             blend = f"{TREES} and odds memory, mean of quantiles"
             quantiles[blend] = (quantiles[TREES] + told.memory) / 2.0
-            pairs += [(ODDS, TREES), (blend, TREES)]
+            whole = f"{TREES} and gated forecast, mean of quantiles"
+            quantiles[whole] = (quantiles[TREES] + told.gated) / 2.0
+            pairs += [(ODDS, TREES), (blend, TREES), (whole, TREES)]
         return pairs
 
     def _past_quantiles(self, horizon_bars: int, outcome: Floats, rows: Ints) -> dict[str, Floats]:
