@@ -1,7 +1,8 @@
 """Warm-up: the history that the model wants, from the exchange into the store and from there into the core."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -10,7 +11,7 @@ from msgspec import Struct
 from bot.errors import FeedError
 from bot.exchange.rest import PAGE_BARS, BybitRest, RequestRefused
 from bot.market import INTERVAL_MS, Bar
-from bot.model.features import RECEPTIVE_BARS, WINDOW_BARS
+from bot.model.features import STATE_BARS, WINDOW_BARS
 from bot.store import bars as store
 from bot.store.database import Database
 from bot.store.steps import StepWriter
@@ -23,8 +24,12 @@ _PAUSE_SECONDS = (1.0, 30.0)
 _AT_ONCE = 8
 _BLOCK_BARS = 512
 """Bars that are observed before anything else has its turn."""
+_LEAD_BARS = STATE_BARS + 1
+"""Unbroken bars that what is known of a moment depends on, at most."""
 _PATIENT_LOOKS = 3
 """Looks at an answer that is empty or has holes before it is taken for what the exchange has."""
+
+_Run = tuple[int, int]
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -126,24 +131,23 @@ async def observe(
     uninterrupted run would. They come in blocks, and with each the time as of which the model will be
     asked at the earliest. Returns how many there were.
     """
-    decided = {
-        symbol: await store.last_decided(database, symbol, wanted.interval) for symbol in wanted.symbols
-    }
-    stored = [await store.count(database, symbol, wanted.interval) for symbol in wanted.symbols]
-    moments = _share(stored, wanted.memory_size) + wanted.horizon_bars
-    if wanted.calibration_bars:
-        # The oldest vote that counts was cast by a memory that was whole at that time.
-        since = wanted.calibration_bars + wanted.horizon_bars
-        before = [max(0, each - since) for each in stored]
-        moments = max(moments, _share(before, wanted.memory_size) + wanted.horizon_bars + since)
-    limit = max(wanted.bars, moments, WINDOW_BARS) + RECEPTIVE_BARS
-    total = sum(min(limit, each) for each in stored)
+    step, since_ms = INTERVAL_MS[wanted.interval], []
+    runs: list[_Run] = []
+    newest: dict[str, int] = {}
+    for symbol in wanted.symbols:
+        last = await store.last_decided(database, symbol, wanted.interval)
+        if last is None:
+            last = await store.last_start(database, symbol, wanted.interval)
+        first = await store.first_start(database, symbol, wanted.interval)
+        if first is None or last is None:
+            continue
+        newest[symbol] = last
+        runs += await _runs(database, symbol, wanted.interval, first, last)
+        since_ms.append(last - (max(wanted.bars, WINDOW_BARS) + _LEAD_BARS) * step)
     # What is decided first is a bar after one of these.
-    newest = [
-        last if last is not None else await store.last_start(database, symbol, wanted.interval)
-        for symbol, last in decided.items()
-    ]
-    asked_from_ms = min((start for start in newest if start is not None), default=0)
+    asked_from_ms = min(newest.values(), default=0)
+    since_ms.append(_whole_since(runs, wanted, asked_from_ms))
+    total = sum(_bars(run, min(since_ms), step) for run in runs)
     observed = 0
     block: list[Bar] = []
 
@@ -153,9 +157,8 @@ async def observe(
         progress("memory", observed, total)
         await asyncio.sleep(0)
 
-    async for bar in store.load_bars(database, wanted.symbols, wanted.interval, limit=limit):
-        last = decided[bar.symbol]
-        if last is not None and bar.start_ms > last:
+    async for bar in store.load_bars(database, wanted.symbols, wanted.interval, since_ms=min(since_ms)):
+        if bar.start_ms > newest[bar.symbol]:
             continue
         block.append(bar)
         observed += 1
@@ -166,14 +169,43 @@ async def observe(
     return observed
 
 
-def _share(stored: list[int], room: int) -> int:
-    """How many of its newest bars each symbol has in so much room: who has fewer leaves it to the others."""
-    for place, bars in enumerate(sorted(stored)):
-        left = len(stored) - place
-        if bars * left >= room:
-            return -(-room // left)
-        room -= bars
-    return max(stored, default=0)
+async def _runs(database: Database, symbol: str, interval: str, first: int, last: int) -> list[_Run]:
+    """The stored bars as unbroken stretches between these starts."""
+    holes = await store.missing_ranges(database, symbol, interval, first, last)
+    step = INTERVAL_MS[interval]
+    begins = [first, *(after + step for _, after in holes)]
+    ends = [*(before - step for before, _ in holes), last]
+    return [run for run in zip(begins, ends, strict=True) if run[0] <= run[1]]
+
+
+def _whole_since(runs: Sequence[_Run], wanted: Wanted, asked_from_ms: int) -> int:
+    """From when on bars must be observed, so that a memory is whole once anything is asked of it that counts.
+
+    By the calendar, the same for all symbols: the memory keeps what came last, of whichever symbol, and
+    one that has few bars, or holes among them, leaves its room to the others. The first of the runs
+    where there are fewer moments than the memory has room for.
+    """
+    step = INTERVAL_MS[wanted.interval]
+    # What is known when the first bar is decided, or when the oldest vote that counts was cast.
+    last_ms = asked_from_ms
+    if wanted.calibration_bars:
+        last_ms -= (wanted.calibration_bars + wanted.horizon_bars + 2) * step
+    lost = _LEAD_BARS - 1 + wanted.horizon_bars
+
+    def moments(bars: int) -> int:
+        """How many moments these last bars give: each stretch loses its first and its last ones."""
+        within = ((first, min(last, last_ms)) for first, last in runs)
+        return sum(max(0, _bars(run, last_ms - bars * step, step) - lost) for run in within)
+
+    first_ms = min((first for first, _ in runs), default=last_ms)
+    most = max(0, (last_ms - first_ms) // step + 1)
+    return last_ms - bisect_left(range(most), wanted.memory_size, key=moments) * step
+
+
+def _bars(run: _Run, since_ms: int, step: int) -> int:
+    """How many bars of the run start at that time or later."""
+    first, last = run
+    return max(0, (last - max(first, since_ms)) // step + 1)
 
 
 async def _listed_since(rest: BybitRest, symbol: str, interval: str, oldest: int) -> int:

@@ -49,7 +49,7 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     other_regime_weight: Annotated[float, Meta(gt=0, le=1)] = 1.0
     prior_strength: Annotated[float, Meta(ge=0)] = 8.0
     calibration_bars: Annotated[int, Meta(ge=0)] = 20_000
-    odds_moments: Annotated[int, Meta(ge=0)] = 16_384
+    odds_moments: Annotated[int, Meta(ge=0)] = 8_192
 
 
 class Neighbor(Struct, frozen=True, kw_only=True, gc=False):

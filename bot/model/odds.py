@@ -106,6 +106,7 @@ class Odds:
         self.dimension = network.dimension
         self._weights = weights
         self._log_horizons = np.log(np.array(network.horizons, np.float64))
+        self._mixtures: dict[int, Floats] = {}
 
     def state(self, row: Tensor) -> State:
         """The state of one bar: (inputs,) to float32 (dimension,)."""
@@ -224,9 +225,12 @@ class Odds:
 
     def _mixture(self, horizon_bars: int) -> Floats:
         """How far each trained horizon speaks for this one: linear in the logarithm, the outermost beyond."""
-        ones = np.eye(len(self._log_horizons))
-        place = math.log(horizon_bars)
-        return np.array([np.interp(place, self._log_horizons, one) for one in ones])
+        known = self._mixtures.get(horizon_bars)
+        if known is None:
+            ones, place = np.eye(len(self._log_horizons)), math.log(horizon_bars)
+            known = np.array([np.interp(place, self._log_horizons, one) for one in ones])
+            self._mixtures[horizon_bars] = known
+        return known
 
 
 def squares_of(states: Tensor) -> Tensor:

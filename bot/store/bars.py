@@ -135,14 +135,6 @@ async def missing_ranges(
     ]
 
 
-async def count(database: Database, symbol: str, interval: str) -> int:
-    """How many bars are stored."""
-    found: int = await database.value(
-        "SELECT count(*) FROM bars WHERE symbol = ? AND interval = ?", (symbol, interval)
-    )
-    return found
-
-
 async def last_decided(database: Database, symbol: str, interval: str) -> int | None:
     """Start of the newest bar that has been decided on, or None."""
     found: int | None = await database.value(

@@ -121,7 +121,7 @@ def test_poisoning_the_future_changes_no_outlook_before_it():
     assert answer.forecast.outlook != other.forecast.outlook
 
 
-@pytest.mark.parametrize("odds_moments", [80, 16_384])
+@pytest.mark.parametrize("odds_moments", [80, 8_192])
 def test_a_restart_sees_the_same_outlook_bit_for_bit_and_believes_the_head_as_far(odds_moments):
     feeds = [walk(1_900, seed=s, symbol=symbol) for s, symbol in enumerate(("ADAUSDT", "BTCUSDT"))]
     bars = [bar for together in zip(*feeds, strict=True) for bar in together]

@@ -94,23 +94,22 @@ def test_every_digit_of_a_bar_survives(values: list[Decimal]) -> None:
         assert (after.as_tuple().exponent == before.as_tuple().exponent) or before.as_tuple().exponent > 0
 
 
-def test_first_last_count_and_signals_of_a_symbol(tmp_path: Path) -> None:
+def test_first_last_and_signals_of_a_symbol(tmp_path: Path) -> None:
     async def main() -> list[Any]:
         async with Database.open(tmp_path / "a.db", DEMO) as database:
             async with database.transaction():
                 rows = [store.bar_row(a_bar(number)) for number in (2, 5, 3)]
                 await store.insert_bar_rows(database, rows)
             key = (database, "BTCUSDT", "15")
-            known = [await store.first_start(*key), await store.last_start(*key), await store.count(*key)]
+            known = [await store.first_start(*key), await store.last_start(*key)]
             unknown = (database, "ETHUSDT", "15")
             return [
                 *known,
                 await store.last_start(*unknown),
-                await store.count(*unknown),
                 await store.last_decided(*key),
             ]
 
-    expected = [START_MS + 2 * BAR_MS, START_MS + 5 * BAR_MS, 3, None, 0, None]
+    expected = [START_MS + 2 * BAR_MS, START_MS + 5 * BAR_MS, None, None]
     assert asyncio.run(main()) == expected
 
 
