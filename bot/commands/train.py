@@ -221,7 +221,7 @@ def _moment_ranges(
 async def _material(args: argparse.Namespace, config: Config, progress: Progress) -> _Material:
     """What is seen of the bars asked for, split in time; InputError where they are too few."""
     # Behind it stands torch, which takes seconds to load.
-    from bot.evaluation.odds import material_before
+    from bot.evaluation.fold_odds import material_before
 
     runs: dict[str, list[Run]] = {}
     moments = {}

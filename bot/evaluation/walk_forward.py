@@ -48,7 +48,7 @@ from bot.model.odds import LEVELS
 from bot.trading.reliability import Claim, Reliability, ReliabilityCount
 
 if TYPE_CHECKING:
-    from bot.evaluation.odds import FoldOdds
+    from bot.evaluation.fold_odds import FoldOdds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -549,7 +549,7 @@ class _Examiner:
 
     def _add_odds(self, quantiles: dict[str, Floats], horizon_bars: int, rows: Ints) -> list[tuple[str, str]]:
         """Distributions by odds into ``quantiles``; returns whom to compare with whom."""
-        from bot.evaluation.odds import tell_odds
+        from bot.evaluation.fold_odds import tell_odds
 
         told = tell_odds(self._panel, self._odds, rows, horizon_bars)
         quantiles |= {HEAD: told.head, ODDS: told.memory, ODDS_FROZEN: told.frozen, GATED: told.gated}
@@ -559,7 +559,9 @@ class _Examiner:
         if TREES in quantiles:
             blend = f"{TREES} and odds memory, mean of quantiles"
             quantiles[blend] = (quantiles[TREES] + told.memory) / 2.0
-            pairs += [(ODDS, TREES), (blend, TREES)]
+            whole = f"{TREES} and gated forecast, mean of quantiles"
+            quantiles[whole] = (quantiles[TREES] + told.gated) / 2.0
+            pairs += [(ODDS, TREES), (blend, TREES), (whole, TREES)]
         return pairs
 
     def _past_quantiles(self, horizon_bars: int, outcome: Floats, rows: Ints) -> dict[str, Floats]:
@@ -649,7 +651,7 @@ def _fitted_odds(panel: Panel, folds: Sequence[Fold], progress: Progress) -> tup
     if find_spec("torch") is None:
         return (), "torch is not installed"
     # Only whoever asks for odds waits for torch.
-    from bot.evaluation.odds import fit_odds
+    from bot.evaluation.fold_odds import fit_odds
 
     what = f"odds of {panel.symbol}"
     try:

@@ -22,7 +22,7 @@ from tests.model.test_odds import NETWORK, some_memory, some_weights
 
 STEP_MS = 3_600_000
 SMALL = OddsNetwork(inputs=3, width=32, dimension=4, horizons=(1, 4))
-SHORT = OddsTrainingConfig(steps=80, queries=128, candidates=512, validate_every=20)
+SHORT = OddsTrainingConfig(steps=80, queries=128, candidates=512, averaging=0.9, validate_every=20)
 
 
 def regimes(count=6000, seed=1):

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bot.evaluation.odds import fit_odds, material_before, tell_odds
+from bot.evaluation.fold_odds import fit_odds, material_before, tell_odds
 from bot.evaluation.panel import Panel
 from bot.evaluation.rivals import folds_of
 from bot.model.odds_training import OddsTrainingConfig
