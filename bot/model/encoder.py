@@ -159,11 +159,13 @@ class WindowEncoder:
 
         Zero for a window that stood still.
         """
-        rows = unit_scale(windows_of(scaled, self.network.bars))
-        keys = np.empty((len(rows), self.dimension), dtype=np.float32)
-        for i in _chunks(len(rows)):
-            keys[i : i + _CHUNK_BARS] = self._forward(rows[i : i + _CHUNK_BARS])
-        keys[~rows.any(axis=1)] = 0.0
+        bars = self.network.bars
+        keys = np.empty((max(0, len(scaled) - bars + 1), self.dimension), dtype=np.float32)
+        for i in _chunks(len(keys)):
+            rows = unit_scale(windows_of(scaled[i : i + _CHUNK_BARS + bars - 1], bars))
+            chunk = keys[i : i + _CHUNK_BARS]
+            chunk[:] = self._forward(rows)
+            chunk[~rows.any(axis=1)] = 0.0
         return keys
 
     def _forward(self, x: Tensor) -> Tensor:
