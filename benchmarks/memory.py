@@ -8,7 +8,7 @@ import faiss
 from benchmarks.measure import Result, cost, in_turns
 from benchmarks.yardsticks import PackedMemory, TextbookMemory, textbook_key
 from bot.market import INTERVAL_MS, Bar
-from bot.model.features import RECEPTIVE_BARS, FeatureWindow, Key, PlainEncoder
+from bot.model.features import RECEPTIVE_BARS, FeatureWindow, Key, PlainEncoder, key_of
 from bot.model.memory import MemoryBank, MemoryConfig
 from bot.model.outcomes import Episode, Moment
 from bot.synthetic import PRESETS, SyntheticMarket
@@ -36,7 +36,7 @@ def _keys(bars: Sequence[Bar]) -> list[tuple[Bar, Key]]:
     found = []
     for bar in bars:
         window.push(bar)
-        key = encoder.key(window)
+        key = key_of(encoder, window)
         if key is not None:
             found.append((bar, key))
     return found
@@ -96,7 +96,7 @@ def _key(bars: Sequence[Bar]) -> Result:
         end = next(ends)
         for bar in bars[end : end + batch]:
             window.push(bar)
-            encoder.key(window)
+            key_of(encoder, window)
 
     def theirs() -> None:
         end = next(again)

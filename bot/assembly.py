@@ -75,6 +75,7 @@ def build_model(config: Config, *, remembers: bool = True) -> SimilarityModel:
         horizon_bars=config.strategy.horizon_bars,
         remembers=remembers,
         encoder=None if checkpoint is None else checkpoint.encoder,
+        odds=None if checkpoint is None else checkpoint.odds,
     )
 
 

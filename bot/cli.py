@@ -217,12 +217,13 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--until", type=_when, metavar="TIME", help="until before this time (default: now)")
     train = command(
         "train",
-        "an encoder from bars, as a checkpoint folder",
+        "an encoder and odds from bars, as a checkpoint folder",
         "train --data BTCUSDT_binance-spot_1h.csv.gz --data ETHUSDT_binance-spot_1h.csv.gz "
         "--out var/checkpoint",
         "Without --data, from the backtest's stored bars of --symbols and --interval. It learns which windows "
-        "of returns are two views of one shape; outcomes do not enter. The last 15 % of the time are kept "
-        "for validation. Two runs of one seed give the same weights. On a GPU where there is one.",
+        "of returns are two views of one shape, where outcomes do not enter, and then which states had the same "
+        "odds. The last 15 % (odds: 10 %) of the time are kept for validation. Two runs of one seed give the "
+        "same weights. On a GPU where there is one.",
     )
     train.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
     train.add_argument("--symbol", metavar="S", help="symbol of a single file")
@@ -233,6 +234,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--steps", type=_count, default=6000, metavar="N", help="at most (default: 6000)")
     train.add_argument("--seed", type=_count_or_zero, default=1, metavar="N", help="default: 1")
+    train.add_argument(
+        "--odds-steps", type=_count, default=400, metavar="N", help="of the odds, after it (default: 400)"
+    )
+    train.add_argument(
+        "--odds-only",
+        metavar="DIR",
+        help="new odds beside the encoder of this checkpoint, which stays as it is (--out may be the same)",
+    )
     train.add_argument(
         "--network", choices=("window", "transformer"), default="window", help="default: window"
     )
@@ -264,6 +273,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument(
         "--quantile-trees", action="store_true", help="also LightGBM's quantiles: several minutes more"
+    )
+    evaluate.add_argument(
+        "--odds", action="store_true", help="also head and memory of the odds: about a minute more a fold"
     )
     evaluate.add_argument(
         "--trials",

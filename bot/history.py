@@ -21,6 +21,8 @@ _log = structlog.get_logger()
 
 _PAUSE_SECONDS = (1.0, 30.0)
 _AT_ONCE = 8
+_BLOCK_BARS = 512
+"""Bars that are observed before anything else has its turn."""
 _PATIENT_LOOKS = 3
 """Looks at an answer that is empty or has holes before it is taken for what the exchange has."""
 
@@ -113,15 +115,16 @@ async def _complete(
 
 
 async def observe(
-    observe_bar: Callable[[Bar], None],
+    observe_bars: Callable[[list[Bar], int], None],
     database: Database,
     wanted: Wanted,
     progress: Progress,
 ) -> int:
-    """Hand the stored bars to ``observe_bar``, oldest first, but none that is still to be decided on.
+    """Hand the stored bars to ``observe_bars``, oldest first, but none that is still to be decided on.
 
     At least those that the memory's moments and the windows come from, so that a restart knows what an
-    uninterrupted run would. Returns how many there were.
+    uninterrupted run would. They come in blocks, and with each the time as of which the model will be
+    asked at the earliest. Returns how many there were.
     """
     decided = {
         symbol: await store.last_decided(database, symbol, wanted.interval) for symbol in wanted.symbols
@@ -135,16 +138,30 @@ async def observe(
         moments = max(moments, _share(before, wanted.memory_size) + wanted.horizon_bars + since)
     limit = max(wanted.bars, moments, WINDOW_BARS) + RECEPTIVE_BARS
     total = sum(min(limit, each) for each in stored)
+    # What is decided first is a bar after one of these.
+    newest = [
+        last if last is not None else await store.last_start(database, symbol, wanted.interval)
+        for symbol, last in decided.items()
+    ]
+    asked_from_ms = min((start for start in newest if start is not None), default=0)
     observed = 0
+    block: list[Bar] = []
+
+    async def hand_on() -> None:
+        observe_bars(block, asked_from_ms)
+        block.clear()
+        progress("memory", observed, total)
+        await asyncio.sleep(0)
+
     async for bar in store.load_bars(database, wanted.symbols, wanted.interval, limit=limit):
         last = decided[bar.symbol]
         if last is not None and bar.start_ms > last:
             continue
-        observe_bar(bar)
+        block.append(bar)
         observed += 1
-        if observed % 500 == 0:
-            progress("memory", observed, total)
-            await asyncio.sleep(0)
+        if len(block) == _BLOCK_BARS:
+            await hand_on()
+    await hand_on()
     progress("memory", total, total)
     return observed
 

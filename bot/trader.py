@@ -1,6 +1,6 @@
 """The whole bot without the outside world: one event in, one Step out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -84,9 +84,14 @@ class Trader:
 
     def observe(self, bar: Bar) -> None:
         """Learn from a bar of the past, without deciding anything."""
-        self._model.observe(bar, recall=False)
-        self._risk.observe(bar)
-        self._mark(bar)
+        self.observe_all([bar])
+
+    def observe_all(self, bars: Sequence[Bar], asked_from_ms: int | None = None) -> None:
+        """Learn from bars of the past, in order of closes; see :meth:`SimilarityModel.observe_all`."""
+        self._model.observe_all(bars, asked_from_ms)
+        for bar in bars:
+            self._risk.observe(bar)
+            self._mark(bar)
 
     def advance(self, event: Bar | Quote | Book | Funding | Resume | Transfer) -> Step:
         """Advance by one event and report everything that it caused."""

@@ -84,7 +84,11 @@ class HistoricalSimilarityStrategy:
             return "confidence", (
                 f"{lean}, such votes come true in {confidence:.0%}, {self._threshold:.0%} is asked for"
             )
-        return "signal", f"{lean}, {expected} against {costs:.2%} costs, chance {forecast.chance:.2%}"
+        why = f"{lean}, {expected} against {costs:.2%} costs, chance {forecast.chance:.2%}"
+        outlook = forecast.outlook
+        if outlook is not None:
+            why += f"; the head alone says {outlook.head_ratio:.0%} up, gate {outlook.gate:.2f}"
+        return "signal", why
 
     def _answer(
         self,
@@ -119,6 +123,13 @@ class HistoricalSimilarityStrategy:
         )
         if forecast.belief is not None:
             detail["belief"] = msgspec.to_builtins(forecast.belief)
+        if forecast.outlook is not None:
+            detail["outlook"] = {
+                "low": forecast.outlook.quantiles[0],
+                "high": forecast.outlook.quantiles[-1],
+                "head_ratio": forecast.outlook.head_ratio,
+                "gate": forecast.outlook.gate,
+            }
         return Signal(
             action=action,
             reason=f"{gate}: {why}",

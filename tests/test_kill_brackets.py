@@ -79,7 +79,7 @@ async def session(path: Path, bars: Sequence[Bar], live: Connection | None = Non
                 warmup = MARKET.bars(symbol, FIRST - WARMUP, WARMUP)
                 await steps.insert_history([replace(bar, source="history") for bar in warmup])
         wanted = history.Wanted(symbols=SYMBOLS, interval="15", bars=WARMUP, memory_size=100, horizon_bars=4)
-        await history.observe(trader.observe, database, wanted, lambda *_: None)
+        await history.observe(trader.observe_all, database, wanted, lambda *_: None)
         if live is not None:
             live.send_bytes(b"live")
 

@@ -81,7 +81,7 @@ async def session(path: Path, config: Config, events: Sequence[Bar | Quote | Fun
             for symbol in SYMBOLS:
                 bars = MARKET.bars(symbol, index - config.memory.warmup_bars, config.memory.warmup_bars)
                 await steps.insert_history([replace(bar, source="history") for bar in bars])
-        await history.observe(trader.observe, database, wanted, lambda *_: None)
+        await history.observe(trader.observe_all, database, wanted, lambda *_: None)
 
         async def source():
             for event in events:
@@ -216,7 +216,7 @@ def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_
                 horizon_bars=7,
                 calibration_bars=calibration_bars,
             )
-            await history.observe(seen.append, database, wanted, lambda *_: None)
+            await history.observe(lambda bars, _: seen.extend(bars), database, wanted, lambda *_: None)
         return seen
 
     seen = asyncio.run(main())

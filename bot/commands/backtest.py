@@ -107,13 +107,19 @@ class _Counted:
         self.bars = 0
 
     async def __aiter__(self) -> AsyncIterator[Bar]:
+        observed: list[Bar] = []
         async for bar in self._source:
             self.bars += 1
-            if self._left[bar.symbol] > 0:
-                self._left[bar.symbol] -= 1
-                self._trader.observe(bar)
-            else:
+            left = self._left[bar.symbol]
+            if left > 0:
+                self._left[bar.symbol] = left - 1
+                observed.append(bar)
+            if observed and (left == 0 or len(observed) == _BATCH_BARS):
+                self._trader.observe_all(observed)
+                observed = []
+            if left == 0:
                 yield bar
+        self._trader.observe_all(observed)
 
 
 async def _listed(files: DataFiles, args: argparse.Namespace) -> AsyncIterator[Bar]:

@@ -76,8 +76,9 @@ async def _model(config: Config) -> str:
         if checkpoint is None
         else checkpoint.card.summary()
     )
+    odds = "" if checkpoint is None or checkpoint.odds is not None else "; no odds: train again to have them"
     receptive = RECEPTIVE_BARS if checkpoint is None else checkpoint.encoder.receptive_bars
-    return f"{key}; first key after {receptive} bars, memory of {config.memory.size} moments"
+    return f"{key}{odds}; first key after {receptive} bars, memory of {config.memory.size} moments"
 
 
 async def _database(path: Path) -> str:

@@ -85,6 +85,7 @@ async def _on_bars(
     protocol = Protocol(
         trials=_count_trial(out, config, bars) + args.trials,
         quantile_trees=args.quantile_trees,
+        odds=args.odds,
     )
     if args.quick:
         longest = max(map(len, bars.values()))
@@ -171,7 +172,11 @@ def _model_maker(config: Config) -> ModelMaker:
     checkpoint = find_checkpoint(config)
     encoder = None if checkpoint is None else KeptKeys(checkpoint.encoder)
     return lambda memory: SimilarityModel(
-        memory, interval=config.run.interval, horizon_bars=config.strategy.horizon_bars, encoder=encoder
+        memory,
+        interval=config.run.interval,
+        horizon_bars=config.strategy.horizon_bars,
+        encoder=encoder,
+        odds=None if checkpoint is None else checkpoint.odds,
     )
 
 

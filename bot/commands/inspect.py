@@ -313,11 +313,39 @@ def _print_forecast(signal: queries.StoredSignal, recollection: dict[str, Any]) 
                 f"the vote itself was {forecast['vote']:.0%}; how far it is believed (slope {belief['slope']:.2f}, "
                 f"curve {belief['curve']:.2f}) is what {belief['votes']} earlier votes came to"
             )
+        if forecast.get("outlook") is not None:
+            _print_outlook(forecast["outlook"], belief)
     elif signal.positive_ratio is not None:
         print_text(f"positive outcomes {signal.positive_ratio:.0%}")
     votes = sorted(recollection.get("regime_votes", {}).items(), key=lambda vote: -vote[1])
     if votes:
         print_text("regime vote: " + ", ".join(f"{regime} {share:.0%}" for regime, share in votes))
+
+
+def _print_outlook(outlook: dict[str, Any], belief: dict[str, Any] | None) -> None:
+    """The head's own view, what was recalled, and what the gate made of both."""
+    print_text(f"in 9 of 10 cases {_range(outlook['quantiles'])}, median {_median(outlook['quantiles'])}")
+    believed = "" if belief is None else f", which counts {belief['head']:.2f} times beside the vote"
+    print_text(
+        f"the head alone: {_range(outlook['head'])}, median {_median(outlook['head'])}, "
+        f"{outlook['head_ratio']:.0%} up{believed}"
+    )
+    if outlook["recalled"] is None:
+        print_text("gate 0.00: no moment's odds are known yet")
+    else:
+        print_text(
+            f"gate {outlook['gate']:.2f} to moments in a like state (weighing as {outlook['effective']:,.0f}): "
+            f"{_range(outlook['recalled'])}, median {_median(outlook['recalled'])}; "
+            f"{outlook['null']:.0%} of the attention found none"
+        )
+
+
+def _range(quantiles: Sequence[float]) -> str:
+    return f"{_percent(quantiles[0])} to {_percent(quantiles[-1])}"
+
+
+def _median(quantiles: Sequence[float]) -> str:
+    return _percent(quantiles[len(quantiles) // 2])
 
 
 def _print_consequences(orders: Sequence[Order], fills: Sequence[Fill]) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from bot import app, history, logs
-from bot.assembly import build_trader, checkpoint_sha256, load_strategy, opening_of
+from bot.assembly import build_trader, find_checkpoint, load_strategy, opening_of
 from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
 from bot.commands.summary import Tally, print_summary
@@ -191,8 +191,11 @@ class _Session:
         trader = build_trader(config, strategy, instruments, opening, quotes=True)
         await save_instruments(database, instruments.values())
         started_ms, config_json = time.time_ns() // 1_000_000, msgspec.json.encode(config).decode()
-        sha256 = checkpoint_sha256(config, strategy)
+        checkpoint = find_checkpoint(config) if strategy.needs_memory else None
+        sha256 = None if checkpoint is None else checkpoint.sha256
         self.id = await begin_session(database, self._mode, config_json, started_ms, checkpoint_sha256=sha256)
+        if checkpoint is not None:
+            _log.info("model", checkpoint=checkpoint.card.summary())
         if self._mode == "testnet":
             _log.warning(
                 "testnet_prices",
@@ -260,10 +263,11 @@ class _Session:
             self._database, self.id, before_commit=None if recorder is None else recorder.commit
         )
 
-        def observe(bar: Bar) -> None:
+        def observe(bars: list[Bar], asked_from_ms: int) -> None:
             if recorder is not None:
-                recorder.note(Observed(bar))
-            trader.observe(bar)
+                for bar in bars:
+                    recorder.note(Observed(bar))
+            trader.observe_all(bars, asked_from_ms)
 
         last_starts = await self._warm_up(observe, steps)
         self._tell_resumed(account, last_starts)
@@ -308,7 +312,9 @@ class _Session:
                     yield asked
             yield event
 
-    async def _warm_up(self, observe: Callable[[Bar], None], steps: StepWriter) -> dict[str, int | None]:
+    async def _warm_up(
+        self, observe: Callable[[list[Bar], int], None], steps: StepWriter
+    ) -> dict[str, int | None]:
         run, memory = self._config.run, self._config.memory
         wanted = history.Wanted(
             symbols=run.symbols,

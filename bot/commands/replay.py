@@ -133,14 +133,16 @@ async def _steps(
     """What the recording's entries cause; its warm-up is observed, and stored for who looks back at it."""
     observed: list[Bar] = []
     for number, entry in enumerate(recording, start=1):
+        batch_ends = number % _BATCH_BARS == 0 or number == recording.entries
         if isinstance(entry, Observed):
-            trader.observe(entry.bar)
             observed.append(entry.bar)
-        else:
-            yield app.advance(trader, entry)
-        if number % _BATCH_BARS == 0 or number == recording.entries:
+        if observed and (batch_ends or not isinstance(entry, Observed)):
+            trader.observe_all(observed)
             await steps.insert_history(observed)
             observed.clear()
+        if not isinstance(entry, Observed):
+            yield app.advance(trader, entry)
+        if batch_ends:
             progress("replay", number, recording.entries)
 
 

@@ -1,96 +1,107 @@
-"""``train``: an encoder from stored bars or files, written as a checkpoint folder."""
+"""``train``: an encoder and odds from stored bars or files, written as a checkpoint folder."""
 
 import argparse
+import dataclasses
 import importlib.metadata
 import importlib.util
+import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from bot import __version__, logs
 from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
+from bot.evaluation.panel import panel_of
 from bot.market import INTERVAL_MS, Bar
 from bot.model.encoder import Network, StreamingTransformer, WindowNetwork
-from bot.model.features import RECEPTIVE_BARS
+from bot.model.features import RECEPTIVE_BARS, STATE_FEATURES
+from bot.model.odds import OddsNetwork
 from bot.model.views import Cuttings, Look, Run, ShapeConfig, scaled_runs
 from bot.store import bars as bar_store
-from bot.store.checkpoints import REPORT, BarRange, Card, prepare_folder, save_checkpoint
+from bot.store.checkpoints import (
+    REPORT,
+    BarRange,
+    Card,
+    OddsCard,
+    load_checkpoint,
+    prepare_folder,
+    save_checkpoint,
+)
 from bot.store.database import Database
+
+if TYPE_CHECKING:
+    from bot.model.odds_training import OddsRows
 
 NETWORKS: dict[str, Network] = {"window": WindowNetwork(), "transformer": StreamingTransformer()}
 """What ``--network`` may name."""
+
+ODDS = OddsNetwork(inputs=len(STATE_FEATURES))
 
 _UNSEEN_SHARE = 0.15
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What ``train --json`` prints. ``best`` is the look at unseen shapes whose weights were kept."""
+    """What ``train --json`` prints.
+
+    ``best`` is the look at unseen shapes whose weights were kept, ``odds`` a row a horizon of what head,
+    memory and both came to on unseen bars; empty where there were too few bars for odds.
+    """
 
     folder: str
     weights_sha256: str
     steps: int
     best: Look
+    odds: tuple[dict[str, int | float | bool], ...]
     seconds: float
 
 
-class _Material(Struct, frozen=True, kw_only=True):
-    """What keys see of the bars, by symbol: the runs to train on, and later ones to validate on."""
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What keys and odds see of the bars, by symbol.
 
-    interval: str
-    training: dict[str, list[Run]]
-    validation: dict[str, list[Run]]
+    Of the former, the runs to train on and later ones to validate on; of the latter, all moments.
+    """
+
+    interval: str = ""
+    training: dict[str, list[Run]] = field(default_factory=dict)
+    validation: dict[str, list[Run]] = field(default_factory=dict)
+    moments: "dict[str, OddsRows]" = field(default_factory=dict)
 
 
 async def run(args: argparse.Namespace, config: Config) -> int:
-    """Cut shapes, train, write the folder, and say how well unseen shapes are recognised."""
+    """Train, write the folder, and say how well unseen shapes are recognised and unseen odds are told."""
     logs.configure(config.log)
     if importlib.util.find_spec("torch") is None:
         raise ConfigError("train needs torch, which is not installed; make setup installs it")
-    # No other command needs torch, which takes seconds to load.
-    from bot.model import training
 
     shapes = ShapeConfig(simulated=args.simulated)
-    settings = training.TrainingConfig(seed=args.seed, steps=args.steps)
-    network, folder = NETWORKS[args.network], Path(args.out)
+    folder = Path(args.out)
     began = time.monotonic()
     with Progress() as progress:
-        material = _Material(interval="", training={}, validation={})
-        if shapes.simulated < 1.0:
+        kept = None if args.odds_only is None else load_checkpoint(Path(args.odds_only))
+        material = _Material()
+        if kept is not None or shapes.simulated < 1.0:
             material = await _material(args, config, progress)
         prepare_folder(folder)
-        trained = training.train(
-            network,
-            _cuttings(material.training, shapes),
-            _cuttings(material.validation, shapes),
-            config=settings,
-            shapes=shapes,
-            on_step=lambda done, total: progress("training", done, total),
-        )
-    card = save_checkpoint(
-        folder,
-        trained.weights,
-        Card(
-            network=network,
-            trained_on=_ranges(material.training, material.interval),
-            validated_on=_ranges(material.validation, material.interval),
-            shapes=shapes,
-            training=msgspec.to_builtins(settings),
-            steps=trained.steps,
-            best=trained.best,
-            history=trained.history,
-            made_with={
-                "bot": __version__,
-                "torch": importlib.metadata.version("torch"),
-                "numpy": importlib.metadata.version("numpy"),
-                "device": trained.device,
-            },
-        ),
-    )
+        if kept is not None:
+            card, weights = kept.card, kept.weights
+        else:
+            card, weights = _encoder(args, material, shapes, progress)
+        odds, missing = _odds(args, material, progress)
+    if odds is None and kept is not None:
+        raise InputError(missing)
+    trained, described = odds or (None, None)
+    card = save_checkpoint(folder, weights, msgspec.structs.replace(card, odds=described), trained)
     seconds = round(time.monotonic() - began, 1)
     if args.json:
         result = Result(
@@ -98,25 +109,133 @@ async def run(args: argparse.Namespace, config: Config) -> int:
             weights_sha256=card.weights_sha256,
             steps=card.steps,
             best=card.best,
+            odds=() if card.odds is None else card.odds.unseen,
             seconds=seconds,
         )
         print(msgspec.json.encode(result).decode())
     else:
-        print(
-            f"{card.summary()}: of {settings.pairs} unseen shapes {card.best.found:.1%} found their twin "
-            f"after {card.best.step} steps ({seconds:,.0f} s)"
-        )
+        print(_told(card, missing, seconds))
         print(f'Use it: checkpoint = "{folder}" under [model]. How it went: {folder / REPORT}')
     return 0
 
 
+def _told(card: Card, missing: str, seconds: float) -> str:
+    lines = [
+        f"{card.summary()}: {card.best.found:.1%} of unseen shapes found their twin after "
+        f"{card.best.step} steps ({seconds:,.0f} s)"
+    ]
+    for row in () if card.odds is None else card.odds.unseen:
+        lines.append(
+            f"odds {row['horizon_bars']} bars ahead, CRPS on unseen bars: head {row['head']:.4f}, "
+            f"memory {row['recall']:.4f}, both {row['blend']:.4f}"
+        )
+    if missing:
+        lines.append(f"without odds: {missing}")
+    return "\n".join(lines)
+
+
+def _encoder(
+    args: argparse.Namespace, material: _Material, shapes: ShapeConfig, progress: Progress
+) -> tuple[Card, Mapping[str, NDArray[np.float32]]]:
+    """A trained encoder's weights, and the card that describes it."""
+    # No other command needs torch, which takes seconds to load.
+    from bot.model import training
+
+    settings = training.TrainingConfig(seed=args.seed, steps=args.steps)
+    trained = training.train(
+        network := NETWORKS[args.network],
+        _cuttings(material.training, shapes),
+        _cuttings(material.validation, shapes),
+        config=settings,
+        shapes=shapes,
+        on_step=lambda done, total: progress("training", done, total),
+    )
+    card = Card(
+        network=network,
+        trained_on=_ranges(material.training, material.interval),
+        validated_on=_ranges(material.validation, material.interval),
+        shapes=shapes,
+        training=msgspec.to_builtins(settings),
+        steps=trained.steps,
+        best=trained.best,
+        history=trained.history,
+        made_with={
+            "bot": __version__,
+            "torch": importlib.metadata.version("torch"),
+            "numpy": importlib.metadata.version("numpy"),
+            "device": trained.device,
+        },
+    )
+    return card, trained.weights
+
+
+def _odds(
+    args: argparse.Namespace, material: _Material, progress: Progress
+) -> tuple[tuple[Mapping[str, NDArray[np.float32]], OddsCard] | None, str]:
+    """Trained odds and what describes them; or none, and why."""
+    from bot.model import odds_training
+
+    if not material.moments:
+        return None, "there are no bars to learn them from"
+    settings = odds_training.OddsTrainingConfig(seed=args.seed, steps=args.odds_steps)
+    try:
+        trained = odds_training.train_odds(
+            ODDS,
+            odds_training.merged([*material.moments.values()]),
+            config=settings,
+            on_step=lambda done, total: progress("odds", done, total),
+        )
+    except ValueError as error:
+        return None, str(error)
+    starts = {symbol: moments.start_ms for symbol, moments in material.moments.items()}
+    described = OddsCard(
+        network=ODDS,
+        trained_on=_moment_ranges(starts, material.interval, 0, trained.cut_ms),
+        validated_on=_moment_ranges(starts, material.interval, trained.resumed_ms, sys.maxsize),
+        training=msgspec.to_builtins(settings),
+        history=tuple(msgspec.to_builtins(look) for look in trained.history),
+        unseen=tuple({"horizon_bars": h, **msgspec.to_builtins(each)} for h, each in trained.unseen.items()),
+    )
+    return (trained.weights, described), ""
+
+
+def _moment_ranges(
+    starts: dict[str, NDArray[np.int64]], interval: str, since_ms: int, until_ms: int
+) -> tuple[BarRange, ...]:
+    within = {
+        symbol: each[(each >= since_ms) & (each < until_ms)].tolist() for symbol, each in starts.items()
+    }
+    return tuple(
+        BarRange(
+            symbol=symbol,
+            interval=interval,
+            bars=len(each),
+            first_start_ms=each[0],
+            last_start_ms=each[-1],
+        )
+        for symbol, each in within.items()
+        if each
+    )
+
+
 async def _material(args: argparse.Namespace, config: Config, progress: Progress) -> _Material:
-    """Runs of the bars asked for, split in time; InputError where they are too few."""
+    """What is seen of the bars asked for, split in time; InputError where they are too few."""
+    # Behind it stands torch, which takes seconds to load.
+    from bot.evaluation.odds import material_before
+
+    runs: dict[str, list[Run]] = {}
+    moments = {}
+
+    def see(symbol: str, bars: list[Bar]) -> None:
+        runs[symbol] = scaled_runs(bars)
+        if bars and len(seen := material_before(panel_of(bars), len(bars), ODDS.horizons)):
+            moments[symbol] = seen
+
     if args.data:
         files = check_data(args.data, args.symbol, args.interval)
-        interval, runs = files.interval, {}
+        interval = files.interval
         for done, (symbol, file) in enumerate(files.by_symbol.items(), start=1):
-            runs[symbol] = scaled_runs(bar for bar in file if _asked_for(bar, args))
+            see(symbol, [bar for bar in file if _asked_for(bar, args)])
             progress("bars", done, len(files.by_symbol))
         where = "--data"
     else:
@@ -127,16 +246,15 @@ async def _material(args: argparse.Namespace, config: Config, progress: Progress
                 f"{path} does not exist: fetch or import bars, name files with --data, "
                 "or train on simulated shapes alone with --simulated 1"
             )
-        runs = {}
         async with Database.open(path, readonly=True) as database:
             for done, symbol in enumerate(symbols, start=1):
                 stored = bar_store.load_bars(
                     database, (symbol,), interval, since_ms=args.since, until_ms=args.until
                 )
-                runs[symbol] = scaled_runs([bar async for bar in stored])
+                see(symbol, [bar async for bar in stored])
                 progress("bars", done, len(symbols))
         where = f"{path}, {', '.join(symbols)} {interval}"
-    material = _split(runs, interval)
+    material = dataclasses.replace(_split(runs, interval), moments=moments)
     for part in (material.training, material.validation):
         if not part:
             raise InputError(

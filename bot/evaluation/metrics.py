@@ -12,11 +12,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from bot.model.odds import LEVELS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-LEVELS: Floats = np.arange(1, 20) / 20.0
-"""Levels of the quantiles that distributions are compared by: 5 % to 95 %."""
 
 _EULER = 0.5772156649015329
 _NORMAL = NormalDist()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.market import Bar
-from bot.model.features import FEATURES, FeatureWindow, feature_row
+from bot.model.features import FEATURES, STATE_FEATURES, FeatureWindow, feature_row, state_row
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,19 +26,27 @@ class Panel:
 
     ``volatility`` is what the close's holder expects of the next bar's log return. ``inputs`` (n x 32)
     are the bar's features and its last 24 returns over volatility, ``window`` (n x 48) the last 48 of
-    those. ``unbroken`` counts the bars that directly follow one another up to this one.
+    those. ``states`` (n x 38) are what odds may depend on, NaN for longer. ``unbroken`` counts the bars
+    that directly follow one another up to this one.
     """
 
     symbol: str
+    interval: str
     start_ms: Ints
     log_close: Floats
     volatility: Floats
     inputs: Rows
     window: Rows
+    states: Rows
     unbroken: Ints
 
     def __len__(self) -> int:
         return len(self.start_ms)
+
+    @property
+    def stated(self) -> NDArray[np.bool_]:
+        """Which rows have a state."""
+        return np.asarray(np.isfinite(self.states).all(axis=1))
 
     def outcome(self, horizon_bars: int) -> Floats:
         """Log return over the next ``horizon_bars`` over the volatility expected of them.
@@ -65,6 +73,7 @@ def panel_of(bars: Sequence[Bar]) -> Panel:
     volatility = np.full(n, np.nan)
     features = np.full((n, len(FEATURES)), np.nan, np.float32)
     lags = np.full((n, LAGS), np.nan, np.float32)
+    states = np.full((n, len(STATE_FEATURES)), np.nan, np.float32)
     unbroken = np.ones(n, np.int64)
     next_start_ms = -1
     for i, bar in enumerate(bars):
@@ -77,12 +86,17 @@ def panel_of(bars: Sequence[Bar]) -> Panel:
         known = window.volatility()
         if len(scaled) == LAGS and row is not None and known is not None:
             volatility[i], features[i], lags[i] = known, row, scaled
+            state = state_row(window)
+            if state is not None:
+                states[i] = state
     return Panel(
         symbol=bars[0].symbol,
+        interval=bars[0].interval,
         start_ms=np.array([bar.start_ms for bar in bars], np.int64),
         log_close=np.log(np.array([float(bar.close) for bar in bars])),
         volatility=volatility,
         inputs=np.hstack((features, lags[:, -INPUT_LAGS:])),
         window=lags,
+        states=states,
         unbroken=unbroken,
     )

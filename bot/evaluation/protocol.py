@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bot.evaluation.panel import Panel
 from bot.market import Bar
-from bot.model.features import Encoder, FeatureWindow, Key
+from bot.model.features import Encoder, FeatureWindow, Key, Keys
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.trader import Trader
@@ -42,16 +42,20 @@ class KeptKeys:
         self.window_bars = encoder.window_bars
         self.receptive_bars = encoder.receptive_bars
         self._encoder = encoder
-        self._keys: dict[bytes, Key | None] = {}
+        self._keys: dict[bytes, Key] = {}
 
-    def key(self, window: FeatureWindow) -> Key | None:
-        closes = window.closes(self.receptive_bars)
-        if len(closes) < self.receptive_bars:
-            return None
-        name = blake2b(closes.tobytes(), digest_size=16).digest()
-        if name not in self._keys:
-            self._keys[name] = self._encoder.key(window)
-        return self._keys[name]
+    def last_keys(self, window: FeatureWindow, n: int) -> Keys:
+        """See :class:`~bot.model.features.Encoder`."""
+        reach = self.receptive_bars
+        closes = window.closes(n + reach - 1)
+        names = [
+            blake2b(closes[i : i + reach].tobytes(), digest_size=16).digest()
+            for i in range(len(closes) - reach + 1)
+        ]
+        unknown = next((len(names) - i for i, name in enumerate(names) if name not in self._keys), 0)
+        if unknown:
+            self._keys.update(zip(names[-unknown:], self._encoder.last_keys(window, unknown), strict=True))
+        return np.array([self._keys[name] for name in names], np.float32).reshape(-1, self.dimension)
 
 
 class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +64,8 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     The last ``test_share`` of each symbol's bars are forecast, in ``folds`` stretches for which weights are
     fitted anew; ``horizons`` longer than the bot's own are left out. Every ``every``-th bar is scored
     (None: as few as leave some 12,000). ``sizes`` are memory sizes beside the configured one. ``trials``
-    counts the configurations that were tried on these bars so far, this one included.
+    counts the configurations that were tried on these bars so far, this one included. ``quantile_trees``
+    and ``odds`` ask for what takes minutes to fit: LightGBM's quantiles, and the odds.
     """
 
     test_share: Annotated[float, Meta(gt=0, lt=1)] = 0.6
@@ -70,6 +75,7 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sizes: tuple[Annotated[int, Meta(ge=1)], ...] = (2_000, 8_000, 32_000)
     trials: Annotated[int, Meta(ge=1)] = 1
     quantile_trees: bool = False
+    odds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +239,13 @@ def walk(trader: Trader, bars: Iterable[Bar], library: Library, decided: Callabl
     fills: list[Fill] = []
     equity: list[Equity] = []
     count = 0
+    past: list[Bar] = []
     for bar in bars:
         if not decided(bar):
-            trader.observe(bar)
+            past.append(bar)
             continue
+        trader.observe_all(past)
+        past.clear()
         count += 1
         step = trader.on_bar(bar)
         row = library.row_of[bar.symbol, bar.start_ms]
@@ -267,8 +276,17 @@ def recalled(
     """What the model alone recalls at the ``asked`` rows; from ``frozen_from_ms`` on it remembers nothing new."""
     sheet = AnswerSheet(library)
     wanted = set(asked.tolist())
+    grew = True
+    past: list[Bar] = []
     for bar in bars:
-        row = library.row_of[bar.symbol, bar.start_ms]
         grows = frozen_from_ms is None or bar.start_ms < frozen_from_ms
-        sheet.add(bar, model.observe(bar, recall=row in wanted, remember=grows))
+        asks = library.row_of[bar.symbol, bar.start_ms] in wanted
+        if asks or grows != grew:
+            model.observe_all(past, remember=grew)
+            past.clear()
+        if asks:
+            sheet.add(bar, model.observe(bar, remember=grows))
+        else:
+            past.append(bar)
+        grew = grows
     return sheet.answers()

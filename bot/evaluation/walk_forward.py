@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct
@@ -13,7 +15,6 @@ from bot.errors import InputError
 from bot.evaluation import rivals
 from bot.evaluation.earnings import Earnings, earned_by_bot, earned_by_rule, luck_of, sides_of
 from bot.evaluation.metrics import (
-    LEVELS,
     Interval,
     calibrated_error_limit,
     calibration_error,
@@ -43,7 +44,11 @@ from bot.evaluation.protocol import (
 from bot.evaluation.rivals import Fold
 from bot.market import INTERVAL_MS, Bar
 from bot.model.memory import MemoryConfig
+from bot.model.odds import LEVELS
 from bot.trading.reliability import Claim, Reliability, ReliabilityCount
+
+if TYPE_CHECKING:
+    from bot.evaluation.odds import FoldOdds
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -59,6 +64,8 @@ RAW, PATH, SHUFFLED = "raw-window kNN", "price-path kNN", "memory's vote, shuffl
 LEAKED, FORESEEN = "LEAK: outcome known at once", "LEAK: memory of the future"
 RIDGE, TREES = "ridge", "LightGBM"
 TEMPERED = "memory and empirical, mean of quantiles"
+HEAD, ODDS, ODDS_FROZEN = "head", "odds memory", "odds memory, frozen"
+GATED, HALVED = "head and odds memory, gated", "head and odds memory, mean of quantiles"
 UNCONDITIONAL, GAUSSIAN, EMPIRICAL = "unconditional", "EWMA-volatility Gaussian", "EWMA-volatility empirical"
 
 
@@ -233,6 +240,8 @@ def examine(
     left_out = [f"LightGBM: {missing}"] if missing else []
     if not protocol.quantile_trees:
         left_out.append("LightGBM quantiles: several minutes of fits; ask for them with --quantile-trees")
+    if not protocol.odds:
+        left_out.append("odds: about a minute a fold; ask for them with --odds")
     report = BarsReport(
         interval=interval,
         horizon_bars=horizon_bars,
@@ -251,8 +260,15 @@ def examine(
         left_out=left_out,
     )
     for i, (symbol, panel) in enumerate(panels.items()):
+        folds = rivals.folds_of(firsts[symbol], len(panel), protocol.folds)
+        odds: Sequence[FoldOdds] = ()
+        if protocol.odds:
+            odds, reason = _fitted_odds(panel, folds, progress)
+            if reason:
+                left_out.append(f"odds of {symbol}: {reason}")
         examiner = _Examiner(
             panel=panel,
+            folds=folds,
             first=firsts[symbol],
             scored=scored[symbol],
             offset=library.offsets[symbol],
@@ -260,6 +276,7 @@ def examine(
             memory=memory,
             horizon_bars=horizon_bars,
             trees=not missing,
+            odds=odds,
         )
         for h in horizons:
             examiner.judge(report, h, library.outcomes(h), run.answers, frozen)
@@ -287,6 +304,7 @@ class _Examiner:
         self,
         *,
         panel: Panel,
+        folds: list[Fold],
         first: int,
         scored: Ints,
         offset: int,
@@ -294,6 +312,7 @@ class _Examiner:
         memory: MemoryConfig,
         horizon_bars: int,
         trees: bool,
+        odds: Sequence["FoldOdds"],
     ) -> None:
         self._panel = panel
         self._first = first
@@ -303,7 +322,8 @@ class _Examiner:
         self._memory = memory
         self._horizon_bars = horizon_bars
         self._trees = trees
-        self._folds = rivals.folds_of(first, len(panel), protocol.folds)
+        self._folds = folds
+        self._odds = odds
         self._forecasts: dict[str, Floats] = {}
 
     def judge(
@@ -468,6 +488,9 @@ class _Examiner:
         panel, h = self._panel, horizon_bars
         came = self._scored[np.isfinite(outcome[self._scored])]
         mine = online.of(came + self._offset)
+        if self._odds:
+            # All are scored on the same bars; a state looks further back than a key.
+            mine = mine.of(np.flatnonzero(panel.stated) + self._offset)
         rows = mine.rows - self._offset
         if not len(rows):
             return
@@ -496,6 +519,8 @@ class _Examiner:
             blend = f"{TREES} and memory, mean of quantiles"
             quantiles[blend] = (quantiles[TREES] + quantiles[MEMORY]) / 2.0
             pairs += [(MEMORY, TREES), (blend, TREES)]
+        if self._odds:
+            pairs += self._add_odds(quantiles, h, rows)
         losses = {method: crps(each, outcome[rows]) for method, each in quantiles.items()}
         block = self._block(h)
         for method, loss in losses.items():
@@ -521,6 +546,21 @@ class _Examiner:
             )
             for method, rival in pairs
         )
+
+    def _add_odds(self, quantiles: dict[str, Floats], horizon_bars: int, rows: Ints) -> list[tuple[str, str]]:
+        """Distributions by odds into ``quantiles``; returns whom to compare with whom."""
+        from bot.evaluation.odds import tell_odds
+
+        told = tell_odds(self._panel, self._odds, rows, horizon_bars)
+        quantiles |= {HEAD: told.head, ODDS: told.memory, ODDS_FROZEN: told.frozen, GATED: told.gated}
+        quantiles[HALVED] = (told.head + told.memory) / 2.0
+        pairs = [(HEAD, EMPIRICAL), (ODDS, EMPIRICAL), (ODDS, HEAD), (ODDS, ODDS_FROZEN)]
+        pairs += [(GATED, HEAD), (HALVED, HEAD)]
+        if TREES in quantiles:
+            blend = f"{TREES} and odds memory, mean of quantiles"
+            quantiles[blend] = (quantiles[TREES] + told.memory) / 2.0
+            pairs += [(ODDS, TREES), (blend, TREES)]
+        return pairs
 
     def _past_quantiles(self, horizon_bars: int, outcome: Floats, rows: Ints) -> dict[str, Floats]:
         """Distributions that know no more than the past of each fold, and at best the volatility."""
@@ -602,6 +642,20 @@ class _Examiner:
 
     def _block(self, horizon_bars: int) -> int:
         return max(_LEAST_BLOCK_BARS, 2 * horizon_bars)
+
+
+def _fitted_odds(panel: Panel, folds: Sequence[Fold], progress: Progress) -> tuple[Sequence["FoldOdds"], str]:
+    """Odds by fold, or none and why there are none."""
+    if find_spec("torch") is None:
+        return (), "torch is not installed"
+    # Only whoever asks for odds waits for torch.
+    from bot.evaluation.odds import fit_odds
+
+    what = f"odds of {panel.symbol}"
+    try:
+        return fit_odds(panel, folds, on_step=lambda done, total: progress(what, done, total)), ""
+    except ValueError as error:
+        return (), str(error)
 
 
 def _mean_of_deals(values: Floats) -> Interval:

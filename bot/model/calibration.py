@@ -10,8 +10,8 @@ from msgspec import Struct
 from bot.model.features import Floats
 
 _CERTAINTY = 1e-3
-# Of slope and curve around zero: few strong votes come true by chance more easily than many slight ones.
-_PRECISION = np.array([1.0, 4.0])
+# Of slope, curve and head around zero: few strong votes come true by chance more easily than many slight ones.
+_PRECISION = np.array([1.0, 4.0, 4.0])
 _LEAST_SLOPE = 0.01
 _LONGEST_STEP = 1.0
 _STEPS = 100
@@ -20,36 +20,39 @@ _STEPS = 100
 class Vote(Struct, frozen=True, kw_only=True, gc=False):
     """What the memory said of a moment, to be held against what happens.
 
-    ``lean`` is how far the vote was from the base rate in log odds, positive for a rise; ``moments``
-    is how many the memory knew.
+    ``lean`` is how far the vote was from the base rate in log odds, positive for a rise, and ``head`` how
+    far the head without memory was, 0 where there is none; ``moments`` is how many the memory knew.
     """
 
     lean: float
     base_ratio: float
     moments: int
+    head: float = 0.0
 
     @staticmethod
-    def of(share: float, base_ratio: float, moments: int) -> "Vote":
-        """The vote of a share of rises."""
-        lean = log_odds(share) - log_odds(base_ratio)
-        return Vote(lean=lean, base_ratio=base_ratio, moments=moments)
+    def of(share: float, base_ratio: float, moments: int, head_ratio: float | None = None) -> "Vote":
+        """The vote of a share of rises, beside the head's probability of one."""
+        base = log_odds(base_ratio)
+        head = 0.0 if head_ratio is None else log_odds(head_ratio) - base
+        return Vote(lean=log_odds(share) - base, base_ratio=base_ratio, moments=moments, head=head)
 
 
 class Belief(Struct, frozen=True, kw_only=True, gc=False):
     """How far votes are believed: log odds are the base rate's plus ``lean * (slope + curve * |lean|)``.
 
-    A slight lean is often chance where a strong one is not: the ``curve``. Neither is negative; both are
-    near zero where votes have been worth nothing. ``votes`` is how many past ones, whose outcome is
-    known, say so.
+    A slight lean is often chance where a strong one is not: the ``curve``. The head's own lean is added
+    ``head`` times. None is negative; all are near zero where votes and head have been worth nothing.
+    ``votes`` is how many past ones, whose outcome is known, say so.
     """
 
     slope: float
     curve: float
     votes: int
+    head: float = 0.0
 
     def rise_probability(self, vote: Vote) -> float:
         """The probability of a rise after a vote."""
-        believed = vote.lean * (self.slope + self.curve * abs(vote.lean))
+        believed = vote.lean * (self.slope + self.curve * abs(vote.lean)) + self.head * vote.head
         return 1.0 / (1.0 + math.exp(-log_odds(vote.base_ratio) - believed))
 
 
@@ -110,15 +113,20 @@ def _fitted(settled: list[_Settled]) -> Belief:
     lean = np.array([each.vote.lean for each in settled], dtype=np.float64)
     base_odds = np.array([log_odds(each.vote.base_ratio) for each in settled], dtype=np.float64)
     rose = np.array([each.rose for each in settled], dtype=np.float64)
-    columns = np.stack((lean, lean * np.abs(lean)))
-    slope, curve = _most_likely(columns, base_odds, rose, _PRECISION)
-    # Votes that were wrong more often than not are no votes for the opposite.
-    if slope < 0.0:
-        slope, (curve,) = 0.0, _most_likely(columns[1:], base_odds, rose, _PRECISION[1:])
-    elif curve < 0.0:
-        (slope,), curve = _most_likely(columns[:1], base_odds, rose, _PRECISION[:1]), 0.0
+    head = np.array([each.vote.head for each in settled], dtype=np.float64)
+    columns = np.stack((lean, lean * np.abs(lean), head))
+    coefficients = np.zeros(len(columns))
+    asked = list(range(len(columns)))
+    while asked:
+        found = _most_likely(columns[asked], base_odds, rose, _PRECISION[asked])
+        if min(found) >= 0.0:
+            coefficients[asked] = found
+            break
+        # What was wrong more often than not is no vote for the opposite.
+        del asked[int(np.argmin(found))]
+    slope, curve, believed_head = coefficients.tolist()
     # Never quite zero: which way a vote leans stays visible.
-    return Belief(slope=max(slope, _LEAST_SLOPE), curve=max(curve, 0.0), votes=len(settled))
+    return Belief(slope=max(slope, _LEAST_SLOPE), curve=curve, votes=len(settled), head=believed_head)
 
 
 def _most_likely(columns: Floats, base_odds: Floats, rose: Floats, precision: Floats) -> list[float]:

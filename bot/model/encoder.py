@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from bot.model.features import VOLATILITY_BARS, FeatureWindow, Floats, Key
+from bot.model.features import VOLATILITY_BARS, FeatureWindow, Floats, Key, Keys, windows_of
 
 Tensor = NDArray[np.float32]
 Weights = Mapping[str, Tensor]
@@ -150,34 +150,30 @@ class WindowEncoder:
         self.receptive_bars = network.bars + VOLATILITY_BARS + 1
         self._weights = weights
 
-    def key(self, window: FeatureWindow) -> Key | None:
-        """Float32 vector of unit length; None where too few bars are known or the price stood still."""
-        scaled = window.scaled_returns(self.network.bars)
-        if len(scaled) < self.network.bars or not scaled.any():
-            return None
-        key: Key = self._forward(unit_scale(scaled))
-        return key
+    def last_keys(self, window: FeatureWindow, n: int) -> Keys:
+        """See :class:`~bot.model.features.Encoder`."""
+        return self.keys(window.scaled_returns(n + self.network.bars - 1))
 
-    def keys(self, scaled: Floats) -> Tensor:
+    def keys(self, scaled: Floats) -> Keys:
         """Keys of all windows of an unbroken run of n scaled returns: float32 (n - bars + 1, dimension).
 
-        Equal to :meth:`key` up to rounding (5e-6), several times faster. A window that stood still has
-        an arbitrary key.
+        Zero for a window that stood still.
         """
-        if len(scaled) < self.network.bars:
-            return np.empty((0, self.dimension), dtype=np.float32)
-        windows = np.lib.stride_tricks.sliding_window_view(scaled, self.network.bars)
-        chunks = [self._forward(unit_scale(windows[i : i + _CHUNK_BARS])) for i in _chunks(len(windows))]
-        return np.concatenate(chunks)
+        rows = unit_scale(windows_of(scaled, self.network.bars))
+        keys = np.empty((len(rows), self.dimension), dtype=np.float32)
+        for i in _chunks(len(rows)):
+            keys[i : i + _CHUNK_BARS] = self._forward(rows[i : i + _CHUNK_BARS])
+        keys[~rows.any(axis=1)] = 0.0
+        return keys
 
     def _forward(self, x: Tensor) -> Tensor:
+        """(n, bars) to (n, dimension), each row by itself."""
         w = self._weights
-        h = _silu(_linear(x, w["in.weight"], w["in.bias"]))  # (…, width)
+        h = _silu(_each(x, w["in.weight"]) + w["in.bias"])  # (n, width)
         for i in range(self.network.blocks):
             name = f"block{i}"
-            h = h + _silu(_linear(_norm(h, w, f"{name}.norm"), w[f"{name}.weight"], w[f"{name}.bias"]))
-        out = _linear(h, w["out.weight"], w["out.bias"]) + x @ w["skip.weight"].T  # (…, dimension)
-        return _unit(out)
+            h = h + _silu(_each(_norm(h, w, f"{name}.norm"), w[f"{name}.weight"]) + w[f"{name}.bias"])
+        return _unit(_each(h, w["out.weight"]) + w["out.bias"] + _each(x, w["skip.weight"]))
 
 
 class TransformerEncoder:
@@ -199,28 +195,26 @@ class TransformerEncoder:
         self._cos, self._sin = (f(angle).astype(np.float32)[:, None, :] for f in (np.cos, np.sin))
         self._streams: WeakKeyDictionary[FeatureWindow, _Stream] = WeakKeyDictionary()
 
-    def key(self, window: FeatureWindow) -> Key | None:
-        """Float32 vector of unit length; None where too few bars are known or the price stood still."""
+    def last_keys(self, window: FeatureWindow, n: int) -> Keys:
+        """See :class:`~bot.model.features.Encoder`."""
         network = self.network
-        scaled = window.scaled_returns(network.bars)
-        if len(scaled) < network.bars:
-            return None
+        scaled = window.scaled_returns(n + network.bars - 1)
         stream = self._streams.get(window)
         if stream is None:
             stream = self._streams[window] = _Stream(network)
-        missed = (window.next_start_ms - stream.next_start_ms) // window.interval_ms
-        if missed or stream.key is None:
-            # What a run that began now would do: only so are its keys the same bits.
-            tokens = 1 if missed == 1 else network.tokens
-            stream.next_start_ms = window.next_start_ms
-            for end in range(len(scaled) - tokens + 1, len(scaled) + 1):
-                stream.key = self._step(stream, scaled[end - network.patch : end].astype(np.float32))
-        return stream.key if scaled.any() else None
+        keys = np.zeros((max(0, len(scaled) - network.bars + 1), self.dimension), dtype=np.float32)
+        for i, row in enumerate(keys):
+            known = scaled[i : i + network.bars]
+            next_start_ms = window.next_start_ms - (len(keys) - 1 - i) * window.interval_ms
+            self._advance(stream, known, next_start_ms, window.interval_ms)
+            if known.any():
+                row[:] = stream.key
+        return keys
 
     def keys(self, scaled: Floats) -> Tensor:
         """Keys of all windows of an unbroken run of n scaled returns: float32 (n - bars + 1, dimension).
 
-        Equal to :meth:`key` up to rounding (5e-6): one banded pass, in chunks that stay in the cache.
+        Equal to :meth:`last_keys` up to rounding (5e-6): one banded pass, in chunks that stay in the cache.
         """
         network = self.network
         if len(scaled) < network.bars:
@@ -230,6 +224,17 @@ class TransformerEncoder:
         return np.concatenate(
             [self._banded(patches[i : i + _CHUNK_BARS + halo]) for i in _chunks(len(patches) - halo)]
         )
+
+    def _advance(self, stream: "_Stream", scaled: Floats, next_start_ms: int, interval_ms: int) -> None:
+        """Bring the stream to the last of these returns, after which a bar starts then."""
+        network = self.network
+        missed = (next_start_ms - stream.next_start_ms) // interval_ms
+        if missed or stream.key is None:
+            # What a run that began now would do: only so are its keys the same bits.
+            tokens = 1 if missed == 1 else network.tokens
+            stream.next_start_ms = next_start_ms
+            for end in range(len(scaled) - tokens + 1, len(scaled) + 1):
+                stream.key = self._step(stream, scaled[end - network.patch : end].astype(np.float32))
 
     def _step(self, stream: "_Stream", patch: Tensor) -> Key:
         """One token: (patch,) to a key, leaving its keys and values in the stream."""
@@ -334,6 +339,16 @@ def _chunks(count: int) -> Iterator[int]:
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     product: Tensor = x @ weight.T
     return product + bias
+
+
+def _each(x: Tensor, weight: Tensor) -> Tensor:
+    """(n, in) to (n, out), a product of its own for each row.
+
+    A product of the whole matrix would round a row differently for each number of rows. This one is no
+    slower for many rows than such products of a few are, since the weights stay in the cache.
+    """
+    products: Tensor = x[:, None, :] @ weight.T
+    return products[:, 0]
 
 
 def _silu(x: Tensor) -> Tensor:

@@ -2,20 +2,25 @@
 
 Whatever is derived here is a function of a fixed, finite number of last bars. A run that observes the
 last :data:`RECEPTIVE_BARS` bars again therefore derives the same figures, bit for bit, as one that was
-never interrupted.
+never interrupted. What is derived of many bars at once comes from the code that derives one: rows of
+:func:`windows_of`, each summed up by itself, so that a row's bits do not hang on how many there are.
 """
 
 import math
 from array import array
-from typing import Protocol
+from itertools import pairwise, starmap
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bot.market import INTERVAL_MS, Bar
 
+T = TypeVar("T", bound=np.generic)
+
 Floats = NDArray[np.float64]
 Key = NDArray[np.float32]
+Keys = NDArray[np.float32]
 
 KEY_BARS = 48
 """Returns in a plain key."""
@@ -35,11 +40,30 @@ FEATURES = (
 )  # fmt: skip
 """Columns of :func:`feature_row`."""
 
+STATE_BARS = 500
+"""Returns behind a state row's longest figure; with it, ``STATE_BARS + 1`` unbroken bars."""
+
+STATE_SIZES, STATE_RETURNS = 16, 8
+"""Last absolute and signed returns in a state row."""
+
+STATE_FEATURES = (
+    *FEATURES,
+    "weekday_sine", "weekday_cosine", "range", "day_ratio", "long_ratio", "daily_volatility",
+    *(f"size_{age}" for age in range(STATE_SIZES - 1, -1, -1)),
+    *(f"return_{age}" for age in range(STATE_RETURNS - 1, -1, -1)),
+)  # fmt: skip
+"""Columns of :func:`state_row`."""
+
 _DECAY = 0.97
 _SHORT_DECAY = 0.85
 _CLIP = 6.0
 _LEAST_VOLATILITY = 1e-12
 _DAY_MS = 86_400_000
+_WEEK_MS = 7 * _DAY_MS
+_DAY_RATIO_BARS = 24
+_COMMON_DAILY_VOLATILITY = 0.03
+_PARKINSON = 2.0 * math.sqrt(math.log(2.0))
+_LEAST_RATIO = math.exp(-_CLIP)
 
 
 def _fading(decay: float) -> Floats:
@@ -58,6 +82,26 @@ def log_return(before: float, after: float) -> float:
     if 1e-150 < before < 1e150 and 1e-150 < after < 1e150:
         return math.log(after / before)
     return math.log(min(max(after, 1e-150), 1e150)) - math.log(min(max(before, 1e-150), 1e150))
+
+
+def windows_of(run: NDArray[T], length: int) -> NDArray[T]:
+    """All windows of so many values in a contiguous run, oldest first: (n - length + 1, length).
+
+    Each row is contiguous: what is summed along it is added in the same order for one window as for many.
+    """
+    count = max(0, len(run) - length + 1)
+    # What sliding_window_view gives, without its overhead, which is more than most sums over one window.
+    view: NDArray[T] = np.ndarray((count, length), run.dtype, run, strides=2 * run.strides)
+    return np.ascontiguousarray(view)
+
+
+def unit_rows(rows: Floats) -> NDArray[np.float32]:
+    """(n, length) to float32 rows of unit length; rows of zeros stay."""
+    # The largest first: the squares of returns near the smallest float would vanish.
+    largest = np.maximum.reduce(np.abs(rows), axis=1, keepdims=True)
+    scaled = rows / np.where(largest == 0.0, 1.0, largest)
+    length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]
+    return np.asarray(scaled / np.where(length == 0.0, 1.0, length), dtype=np.float32)
 
 
 class _Column:
@@ -85,15 +129,16 @@ class FeatureWindow:
             raise ValueError(f"a window holds at least {RECEPTIVE_BARS} bars, not {capacity}")
         self.capacity = capacity
         # Twice the room: the newest bars move to the front once every `capacity` bars, no bar else.
-        self._columns = [_Column(2 * capacity) for _ in range(8)]
+        self._columns = [_Column(2 * capacity) for _ in range(9)]
         self._open, self._high, self._low, self._close, self._volume = self._columns[:5]
-        self._return, self._square, self._scaled = self._columns[5:]
+        self._return, self._square, self._scaled, self._volatility = self._columns[5:]
         self._next_start_ms = -1
         self._interval_ms = 0
         self._end = 0
         self._derived = 0  # bars up to here have their return
         self._returns = 0  # unbroken returns up to there
         self._scaled_returns = 0  # unbroken scaled returns up to there
+        self._volatilities = 0  # unbroken volatilities up to there
 
     def __len__(self) -> int:
         return min(self._end, self.capacity)
@@ -111,7 +156,7 @@ class FeatureWindow:
     def push(self, bar: Bar) -> None:
         """Append the next closed bar."""
         if bar.start_ms != self._next_start_ms:
-            self._end = self._derived = self._returns = self._scaled_returns = 0
+            self._end = self._derived = 0
         self._interval_ms = INTERVAL_MS[bar.interval]
         self._next_start_ms = bar.start_ms + self._interval_ms
         end = self._end
@@ -153,10 +198,15 @@ class FeatureWindow:
         self._derive()
         return self._scaled.view[self._end - min(n, self._scaled_returns, self.capacity) : self._end]
 
+    def volatilities(self, n: int) -> Floats:
+        """At each close, the expected absolute size (root mean square) of the next bar's log return."""
+        self._derive()
+        return self._volatility.view[self._end - min(n, self._volatilities, self.capacity) : self._end]
+
     def volatility(self) -> float | None:
-        """Expected absolute size (root mean square) of the next bar's log return, None if too few."""
-        squares = self.squared_returns(VOLATILITY_BARS)
-        return _volatility(squares, _WEIGHTS) if len(squares) == VOLATILITY_BARS else None
+        """The newest of :meth:`volatilities`, None if too few bars are known."""
+        newest = self.volatilities(1)
+        return float(newest[0]) if len(newest) else None
 
     def _move_to_front(self) -> int:
         shift = self._end - self.capacity
@@ -169,27 +219,29 @@ class FeatureWindow:
 
     def _derive(self) -> None:
         """Bring returns up to the newest bar; each depends on the same bars whenever it is derived."""
-        closes, scaled = self._close.values, self._scaled.values
-        first = self._derived
-        if first == 0 and self._end:
+        first, end = self._derived, self._end
+        if first == 0:
             # The oldest bar at hand has no predecessor, hence no return.
-            first, self._returns, self._scaled_returns = 1, 0, 0
-        for i in range(first, self._end):
-            moved = log_return(closes[i - 1], closes[i])
-            if self._returns >= VOLATILITY_BARS:
-                known_before = _volatility(self._square.view[i - VOLATILITY_BARS : i], _WEIGHTS)
-                scaled[i] = min(max(moved / known_before, -_CLIP), _CLIP)
-                self._scaled_returns += 1
-            else:
-                self._scaled_returns = 0
-            self._return.values[i] = moved
-            self._square.values[i] = moved * moved
-            self._returns += 1
-        self._derived = self._end
-
-
-def _volatility(squares: Floats, weights: Floats) -> float:
-    return max(math.sqrt(np.dot(weights, squares)), _LEAST_VOLATILITY)
+            self._returns = self._scaled_returns = self._volatilities = 0
+            first = min(1, end)
+        if first < end:
+            returns, squares, volatility = self._return.view, self._square.view, self._volatility.view
+            returns[first:end] = list(starmap(log_return, pairwise(self._close.values[first - 1 : end])))
+            squares[first:end] = returns[first:end] * returns[first:end]
+            self._returns += end - first
+            # From where on there are returns enough behind a bar, and behind the bar before it.
+            known, scaled = (
+                max(first, end - max(0, self._returns - VOLATILITY_BARS + 1 - before)) for before in (0, 1)
+            )
+            if known < end:
+                behind = windows_of(squares[known + 1 - VOLATILITY_BARS : end], VOLATILITY_BARS)
+                sums = np.einsum("ij,j->i", behind, _WEIGHTS)
+                volatility[known:end] = np.maximum(np.sqrt(sums), _LEAST_VOLATILITY)
+            ratios = returns[scaled:end] / volatility[scaled - 1 : end - 1]
+            self._scaled.view[scaled:end] = np.minimum(np.maximum(ratios, -_CLIP), _CLIP)
+            self._volatilities = end - known + (self._volatilities if known == first else 0)
+            self._scaled_returns = end - scaled + (self._scaled_returns if scaled == first else 0)
+        self._derived = end
 
 
 class Encoder(Protocol):
@@ -202,9 +254,19 @@ class Encoder(Protocol):
     receptive_bars: int
     """Unbroken bars that a key depends on."""
 
-    def key(self, window: FeatureWindow) -> Key | None:
-        """Float32 vector of unit length; None where too few bars are known or the price stood still."""
+    def last_keys(self, window: FeatureWindow, n: int) -> Keys:
+        """The keys at the closes of the newest ``n`` bars: float32 (n, dimension), the newest last.
+
+        Each of unit length, or zero where the price stood still; fewer where too few bars are known. The
+        same bits for a bar whenever it is asked about and together with however many others.
+        """
         ...
+
+
+def key_of(encoder: Encoder, window: FeatureWindow) -> Key | None:
+    """The newest bar's key; None where too few bars are known or the price stood still."""
+    keys = encoder.last_keys(window, 1)
+    return keys[0] if keys.any() else None
 
 
 class PlainEncoder:
@@ -214,38 +276,75 @@ class PlainEncoder:
     window_bars = KEY_BARS
     receptive_bars = RECEPTIVE_BARS
 
-    def key(self, window: FeatureWindow) -> Key | None:
-        scaled = window.scaled_returns(KEY_BARS)
-        if len(scaled) < KEY_BARS:
-            return None
-        # The largest first: the squares of returns near the smallest float would vanish.
-        largest = float(np.abs(scaled).max())
-        if largest == 0.0:
-            return None
-        shape = scaled / largest
-        return (shape / math.sqrt(np.dot(shape, shape))).astype(np.float32)
+    def last_keys(self, window: FeatureWindow, n: int) -> Keys:
+        """See :class:`Encoder`."""
+        return unit_rows(windows_of(window.scaled_returns(n + KEY_BARS - 1), KEY_BARS))
 
 
-def feature_row(window: FeatureWindow) -> NDArray[np.float32] | None:
+def feature_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | None:
     """The newest bar as a float32 row of :data:`FEATURES`, in [-6, 6]; None where too few bars are known.
 
+    With ``back``, the bar so many before it, as it was seen at its own close.
     Return, exponential trends of 6 and 25 bars and the absolute return are in units of the volatility
     known before the bar; the volatility ratio is the logarithm of short over long; the volume is its
     logarithm's distance from the mean of 256 bars in standard deviations; the hour is UTC's, of the
     bar's close.
     """
-    scaled = window.scaled_returns(1)
+    scaled = _before(window.scaled_returns(1 + back), back)
     if not len(scaled):
         return None
-    squares = window.squared_returns(VOLATILITY_BARS + 1)[:-1]
-    known_before = _volatility(squares, _WEIGHTS)
-    short = _volatility(squares, _SHORT_WEIGHTS)
+    squares = _before(window.squared_returns(VOLATILITY_BARS + 1 + back), back)[:-1]
+    known_before = float(window.volatilities(2 + back)[0])
+    short = max(math.sqrt(np.dot(squares, _SHORT_WEIGHTS)), _LEAST_VOLATILITY)
     # Beyond any float's range of volumes the logarithm keeps a row finite.
-    volumes = np.log1p(np.minimum(window.volumes(VOLATILITY_BARS), 1e300))
+    volumes = np.log1p(np.minimum(_before(window.volumes(VOLATILITY_BARS + back), back), 1e300))
     spread = float(volumes.std())
     volume = (float(volumes[-1]) - float(volumes.mean())) / spread if spread > 1e-9 else 0.0
-    hour = 2.0 * math.pi * (window.next_start_ms % _DAY_MS) / _DAY_MS
-    trends = (_TREND_WEIGHTS @ window.returns(VOLATILITY_BARS)) / known_before
+    close_ms = window.next_start_ms - back * window.interval_ms
+    hour = 2.0 * math.pi * (close_ms % _DAY_MS) / _DAY_MS
+    trends = (_TREND_WEIGHTS @ _before(window.returns(VOLATILITY_BARS + back), back)) / known_before
     row = [scaled[0], trends[0], trends[1], math.log(short / known_before), abs(scaled[0]), volume]
     clipped = np.clip(np.array([*row, math.sin(hour), math.cos(hour)]), -_CLIP, _CLIP)
     return np.asarray(clipped, dtype=np.float32)
+
+
+def state_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | None:
+    """What the odds of the coming bars may depend on: float32 of :data:`STATE_FEATURES`, in [-6, 6].
+
+    :func:`feature_row`, then: the time of the week (UTC, of the close); logarithms of the newest bar's
+    Parkinson volatility and of the root mean square return of 24 and of 500 bars, over the volatility
+    expected of the next bar; the logarithm of that volatility a day, over 3 %; and the last 16 absolute
+    and 8 signed scaled returns, oldest first. None where fewer than 501 unbroken bars are known.
+    With ``back``, the bar so many before the newest, as it was seen at its own close.
+    """
+    squares = _before(window.squared_returns(STATE_BARS + back), back)
+    row = feature_row(window, back)
+    if len(squares) < STATE_BARS or row is None:
+        return None
+    expected = float(window.volatilities(1 + back)[0])
+    close_ms = window.next_start_ms - back * window.interval_ms
+    week = 2.0 * math.pi * (close_ms % _WEEK_MS) / _WEEK_MS
+    low, high = float(window.lows(1 + back)[0]), float(window.highs(1 + back)[0])
+    parkinson = log_return(low, high) / _PARKINSON
+    day, long = squares[-_DAY_RATIO_BARS:].mean(), squares.mean()
+    figures = [
+        math.sin(week),
+        math.cos(week),
+        _log_ratio(parkinson, expected),
+        _log_ratio(math.sqrt(day), expected),
+        _log_ratio(math.sqrt(long), expected),
+        _log_ratio(expected * math.sqrt(_DAY_MS / window.interval_ms), _COMMON_DAILY_VOLATILITY),
+    ]
+    scaled = _before(window.scaled_returns(STATE_SIZES + back), back)
+    whole = np.concatenate((row, np.clip(figures, -_CLIP, _CLIP), np.abs(scaled), scaled[-STATE_RETURNS:]))
+    return np.asarray(whole, dtype=np.float32)
+
+
+def _before(run: Floats, back: int) -> Floats:
+    """All but the last ``back``."""
+    return run[: max(0, len(run) - back)]
+
+
+def _log_ratio(figure: float, unit: float) -> float:
+    """Their ratio's logarithm, and -6 where the figure is that small or nothing."""
+    return math.log(max(figure / unit, _LEAST_RATIO))

@@ -7,15 +7,17 @@ from msgspec import Struct
 
 from bot.model.calibration import Belief, Vote
 from bot.model.memory import BaseRate, Neighbor
+from bot.model.outlook import Outlook
 
 
 class Forecast(Struct, frozen=True, kw_only=True, gc=False):
     """What the neighbors say of the next ``horizon_bars``, shrunk to the memory's own base rate.
 
     Returns are log returns. ``vote`` is the neighbors' share of rises, and ``positive_ratio`` what is left
-    of it once the ``belief`` in such votes was asked for: the probability of a rise. ``expected_return``
-    is that probability's worth at the usual size of a move, ``mean_return`` the neighbors' own mean.
-    ``moments`` counts all that the memory knew.
+    of it, and of the head's own view, once the ``belief`` in both was asked for: the probability of a
+    rise. ``expected_return`` is that probability's worth at the usual size of a move, ``mean_return`` the
+    neighbors' own mean. ``outlook`` is the distribution that head and memory give, None without trained
+    odds; ``return_std`` is its spread, else the neighbors' own. ``moments`` counts all that the memory knew.
     ``effective`` is Kish's number of distinct episodes behind the vote; ``chance`` is the probability
     that moments without any edge would lean as far (two-sided).
     """
@@ -32,11 +34,12 @@ class Forecast(Struct, frozen=True, kw_only=True, gc=False):
     chance: float
     best_similarity: float
     belief: Belief | None = None
+    outlook: Outlook | None = None
 
     @property
     def cast(self) -> Vote:
         """The vote as it is held against the outcome later."""
-        return Vote.of(self.vote, self.base_ratio, self.moments)
+        return _vote(self.vote, self.base_ratio, self.moments, self.outlook)
 
     @property
     def rising(self) -> bool:
@@ -50,12 +53,14 @@ def forecast_from(
     prior_strength: float,
     volatility: float,
     belief: Belief | None = None,
+    outlook: Outlook | None = None,
 ) -> Forecast:
     """What one or more distinct episodes, whose weights sum to 1, say together.
 
     What followed each is measured in the volatility of its own time and told in today's. The weighted
     mean and share of rises (ties count half) are drawn toward the base rate, which counts for
-    ``prior_strength`` episodes against their effective number. The spread is their own.
+    ``prior_strength`` episodes against their effective number. The spread is their own where there is no
+    ``outlook``.
 
     What is expected comes from the share of rises and not from the mean: of a few dozen heavy-tailed
     outcomes one wild one can outweigh all others, while each has one sign.
@@ -68,10 +73,11 @@ def forecast_from(
     trust = effective / (effective + prior_strength)
     base_ratio = base.positive_ratio
     vote = trust * rises + (1.0 - trust) * base_ratio
-    likely = vote if belief is None else belief.rise_probability(Vote.of(vote, base_ratio, base.moments))
+    cast = _vote(vote, base_ratio, base.moments, outlook)
+    likely = vote if belief is None else belief.rise_probability(cast)
     return Forecast(
         expected_return=volatility * (base.mean_move + 2.0 * (likely - base_ratio) * base.mean_size),
-        return_std=volatility * math.sqrt(variance),
+        return_std=volatility * math.sqrt(variance) if outlook is None else outlook.spread,
         positive_ratio=likely,
         vote=vote,
         mean_return=volatility * (trust * mean + (1.0 - trust) * base.mean_move),
@@ -82,6 +88,7 @@ def forecast_from(
         chance=chance_of(rises * effective, effective, base_ratio),
         best_similarity=neighbors[0].similarity,
         belief=belief,
+        outlook=outlook,
     )
 
 
@@ -98,6 +105,10 @@ def chance_of(rises: float, draws: float, base_ratio: float) -> float:
     at_least = _beta_share(rises, draws - rises + 1.0, base_ratio) if rises > 0.0 else 1.0
     at_most = _beta_share(draws - rises, rises + 1.0, 1.0 - base_ratio) if rises < draws else 1.0
     return min(1.0, 2.0 * min(at_least, at_most))
+
+
+def _vote(share: float, base_ratio: float, moments: int, outlook: Outlook | None) -> Vote:
+    return Vote.of(share, base_ratio, moments, None if outlook is None else outlook.head_ratio)
 
 
 def _rise(forward_return: float) -> float:

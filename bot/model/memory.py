@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from bot.errors import BrokenInvariant
 from bot.model.features import Key
 from bot.model.outcomes import Episode
+from bot.model.ranked import Ranked, RankedMoments, keeps_state
 from bot.model.rows import CertifiedRows, FaissRows, NumpyRows, Rows, Similarities, Slots, overwrites_in_place
 from bot.model.shape import SHAPE_BARS, Views
 
@@ -32,6 +33,9 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ``other_regime_weight`` where its regime was another. ``prior_strength`` is the number of episodes
     that the memory's own base rate counts for. ``calibration_bars`` is how far back stated confidence is
     held against what happened (0: the vote is believed as it stands).
+
+    A trained checkpoint reads odds from all moments, each weighted by how near its state is. Of a memory
+    larger than ``odds_moments`` as many are asked, evenly spread by the calendar (0: none, the head alone).
     """
 
     size: Annotated[int, Meta(ge=1)] = 100_000
@@ -45,6 +49,7 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     other_regime_weight: Annotated[float, Meta(gt=0, le=1)] = 1.0
     prior_strength: Annotated[float, Meta(ge=0)] = 8.0
     calibration_bars: Annotated[int, Meta(ge=0)] = 20_000
+    odds_moments: Annotated[int, Meta(ge=0)] = 16_384
 
 
 class Neighbor(Struct, frozen=True, kw_only=True, gc=False):
@@ -81,7 +86,8 @@ class MemoryBank:
 
     Recalling changes no answer; remembering returns nothing. Slots form a ring: the oldest episode
     gives way to the newest, one row is overwritten, nothing is rebuilt. Keys are ``key_share`` of a
-    similarity, shapes the rest. ``engine`` names what searches, ``faiss`` or ``numpy``.
+    similarity, shapes the rest. States are of ``state_dimension``, 0 where odds are not asked for.
+    ``engine`` names what searches, ``faiss`` or ``numpy``.
     """
 
     def __init__(
@@ -92,6 +98,7 @@ class MemoryBank:
         interval_ms: int,
         exclusion_bars: int,
         key_share: float = 1.0,
+        state_dimension: int = 0,
     ) -> None:
         self._config = config
         self._key_share = key_share
@@ -110,8 +117,11 @@ class MemoryBank:
         self._volatility = np.zeros(size, dtype=np.float64)
         self._symbol = np.zeros(size, dtype=np.int32)
         self._regime = np.zeros(size, dtype=np.int32)
+        self._has_state = np.zeros(size, dtype=np.bool_)
         self._names: list[str] = []
         self._name_ids: dict[str, int] = {}
+        self._state_dimension = state_dimension
+        self._odds = RankedMoments(state_dimension, size if state_dimension else 0)
 
         self._written = 0
         self._known: set[tuple[str, int]] = set()
@@ -128,17 +138,33 @@ class MemoryBank:
         """Whether episodes need a shape, and questions their views."""
         return self._key_share < 1.0
 
+    def keeps_state(self, start_ms: int) -> bool:
+        """Whether the bar that started then is among those that are asked for odds."""
+        config = self._config
+        bar = start_ms // self._interval_ms
+        return bool(self._state_dimension) and keeps_state(bar, config.size, config.odds_moments)
+
     def remember(self, episodes: Sequence[Episode]) -> None:
         """Keep episodes whose outcome is known; one already kept (by symbol and start) stays as it is.
 
         Raises :class:`BrokenInvariant`, with nothing remembered, on a key or shape that is not a finite
-        float32 vector of unit length, or an outcome or volatility that is not finite.
+        float32 vector of unit length, a state that is not a finite float32 vector, or an outcome or
+        volatility that is not finite.
         """
+        self._check(episodes)
+        coming: list[Episode] = []
         for episode in episodes:
-            self._check(episode)
-        for episode in episodes:
-            if (episode.symbol, episode.start_ms) not in self._known:
-                self._write(episode)
+            if (episode.symbol, episode.start_ms) in self._known:
+                continue
+            self._make_room(self._written + len(coming))
+            self._known.add((episode.symbol, episode.start_ms))
+            coming.append(episode)
+            if (self._written + len(coming)) % self._config.size == 0:
+                # The end of the ring: what follows goes to its front.
+                self._write(coming)
+                coming = []
+        if coming:
+            self._write(coming)
 
     def recall(
         self,
@@ -174,6 +200,14 @@ class MemoryBank:
             count *= 4
         return ()
 
+    def odds(self, now_ms: int) -> Ranked:
+        """The moments that are asked for odds, in ascending order of outcome.
+
+        The same rules as for :meth:`recall` say which may be known at ``now_ms``, but none is left out for
+        being near another. An outcome is the log return over the horizon by the volatility expected of it.
+        """
+        return self._odds.known(now_ms)
+
     def base_rate(self, now_ms: int) -> BaseRate:
         """What followed all episodes whose outcome was over at ``now_ms``."""
         moments, move_sum, size_sum = len(self), self._move_sum, self._size_sum
@@ -194,25 +228,46 @@ class MemoryBank:
             positive_ratio=rises_twice / (2 * moments),
         )
 
-    def _write(self, episode: Episode) -> None:
-        """Overwrite the oldest slot, or the next free one: the key and every field beside it."""
-        slot = self._written % self._config.size
-        if self._written >= self._config.size:
+    def _make_room(self, number: int) -> None:
+        """Let the oldest episode go, if that many have been written that it must give way to the next."""
+        if number >= self._config.size:
+            slot = number % self._config.size
             self._count(self._move(slot), -1)
-            self._known.remove((self._names[self._symbol[slot]], int(self._start_ms[slot])))
-        self._rows.write(slot, episode.moment.key)
+            symbol, start_ms = self._names[self._symbol[slot]], int(self._start_ms[slot])
+            self._known.remove((symbol, start_ms))
+            if self._has_state[slot]:
+                self._odds.remove(symbol, start_ms, self._scaled_outcome(slot))
+
+    def _write(self, episodes: Sequence[Episode]) -> None:
+        """Overwrite the oldest slots, or the next free ones: the keys and every field beside them."""
+        first = self._written % self._config.size
+        slots = slice(first, first + len(episodes))
+        moments = [episode.moment for episode in episodes]
+        self._rows.write(first, np.array([moment.key for moment in moments]))
         if self.compares_shapes:
-            self._shapes[slot] = episode.moment.shape
-        self._start_ms[slot] = episode.start_ms
-        self._matured_ms[slot] = episode.matured_ms
-        self._forward_return[slot] = episode.forward_return
-        self._volatility[slot] = episode.moment.volatility
-        self._symbol[slot] = self._id(episode.symbol)
-        self._regime[slot] = self._id(episode.moment.regime)
-        self._known.add((episode.symbol, episode.start_ms))
-        self._count(self._move(slot), 1)
-        self._latest_ms = max(self._latest_ms, episode.matured_ms)
-        self._written += 1
+            self._shapes[slots] = [moment.shape for moment in moments]
+        self._start_ms[slots] = [episode.start_ms for episode in episodes]
+        self._matured_ms[slots] = [episode.matured_ms for episode in episodes]
+        self._forward_return[slots] = [episode.forward_return for episode in episodes]
+        self._volatility[slots] = [moment.volatility for moment in moments]
+        self._symbol[slots] = [self._id(episode.symbol) for episode in episodes]
+        self._regime[slots] = [self._id(moment.regime) for moment in moments]
+        for slot, episode in enumerate(episodes, start=first):
+            self._count(self._move(slot), 1)
+            self._keep_state(slot, episode)
+        self._latest_ms = max(self._latest_ms, *(episode.matured_ms for episode in episodes))
+        self._written += len(episodes)
+
+    def _keep_state(self, slot: int, episode: Episode) -> None:
+        """Put the episode among those that are asked for odds, where it is one of them."""
+        state = episode.moment.state if self.keeps_state(episode.start_ms) else None
+        self._has_state[slot] = state is not None
+        if state is not None:
+            # Known when its horizon is over, asked once it lies outside of the exclusion zone.
+            away_ms = episode.start_ms + self._interval_ms + self._exclusion_ms
+            recallable_ms = max(episode.matured_ms, away_ms)
+            outcome = self._scaled_outcome(slot)
+            self._odds.add(episode.symbol, episode.start_ms, outcome, state, recallable_ms)
 
     def _count(self, move: int, times: int) -> None:
         self._move_sum += times * move
@@ -221,6 +276,10 @@ class MemoryBank:
 
     def _move(self, slot: int) -> int:
         return int(float(self._forward_return[slot]) / float(self._volatility[slot]) * _FRACTION)
+
+    def _scaled_outcome(self, slot: int) -> float:
+        horizon_bars = int(self._matured_ms[slot] - self._start_ms[slot]) / self._interval_ms - 1.0
+        return float(self._forward_return[slot]) / (float(self._volatility[slot]) * math.sqrt(horizon_bars))
 
     def _id(self, name: str) -> int:
         known = self._name_ids.setdefault(name, len(self._names))
@@ -311,21 +370,40 @@ class MemoryBank:
             for (similarity, slot), vote in zip(chosen, votes, strict=True)
         )
 
-    def _check(self, episode: Episode) -> None:
-        vectors: dict[str, tuple[Any, int]] = {"key": (episode.moment.key, self._dimension)}
+    def _check(self, episodes: Sequence[Episode]) -> None:
+        if not episodes:
+            return
+        vectors: dict[str, tuple[list[Any], int]] = {
+            "key": ([episode.moment.key for episode in episodes], self._dimension)
+        }
         if self.compares_shapes:
-            vectors["shape"] = (episode.moment.shape, SHAPE_BARS)
-        for name, (vector, length) in vectors.items():
-            if vector is None or vector.dtype != np.float32 or vector.shape != (length,):
-                found = "missing" if vector is None else f"{vector.dtype} {vector.shape}"
-                raise BrokenInvariant(f"a {name} is {found}, not float32 ({length},)")
+            vectors["shape"] = ([episode.moment.shape for episode in episodes], SHAPE_BARS)
+        for name, (found, length) in vectors.items():
+            for vector in found:
+                if vector is None or vector.dtype != np.float32 or vector.shape != (length,):
+                    what = "missing" if vector is None else f"{vector.dtype} {vector.shape}"
+                    raise BrokenInvariant(f"a {name} is {what}, not float32 ({length},)")
+            rows = np.array(found)
             # Written so that a NaN fails it.
-            if not abs(float(np.dot(vector, vector)) - 1.0) < 1e-3:
+            whole = np.abs(np.einsum("ij,ij->i", rows, rows) - 1.0) < 1e-3
+            if not whole.all():
+                first = episodes[int(np.argmin(whole))]
                 raise BrokenInvariant(
-                    f"the {name} of {episode.symbol} at {episode.start_ms} is not of unit length"
+                    f"the {name} of {first.symbol} at {first.start_ms} is not of unit length"
                 )
-        if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
-            raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
+        for episode in episodes:
+            if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
+                raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
+            state = episode.moment.state
+            if state is not None and not (
+                state.dtype == np.float32
+                and state.shape == (self._state_dimension,)
+                and np.isfinite(state).all()
+            ):
+                raise BrokenInvariant(
+                    f"the state of {episode.symbol} at {episode.start_ms} is not {self._state_dimension} "
+                    "finite float32 figures"
+                )
 
 
 def _rises_twice(move: int) -> int:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.model.features import Key
+from bot.model.features import Key, Keys
 
 Similarities = NDArray[np.float32]
 Slots = NDArray[np.int64]
@@ -25,8 +25,8 @@ _EPSILON = 1e-5
 class Rows(Protocol):
     """Keys by slot, and the slots most similar to a query."""
 
-    def write(self, slot: int, key: Key) -> None:
-        """Put the key into a slot: the next free one, or once all are taken any."""
+    def write(self, slot: int, keys: Keys) -> None:
+        """Put keys, (n, dimension), into slots from this one on: the next free ones, or once all are taken any."""
         ...
 
     def search(self, query: Key, count: int) -> tuple[Similarities, Slots]:
@@ -48,25 +48,21 @@ class FaissRows:
         self._dimension = dimension
         self._size = size
         # The index's own memory. Taken only when it is full: growing may move it.
-        self._codes: NDArray[np.float32] | None = None
+        self._codes: Keys | None = None
 
-    def write(self, slot: int, key: Key) -> None:
+    def write(self, slot: int, keys: Keys) -> None:
         if self._codes is not None:
-            self._codes[slot] = key
+            self._codes[slot : slot + len(keys)] = keys
             return
-        self.append(key.reshape(1, -1))
-
-    def append(self, keys: NDArray[np.float32]) -> None:
-        """Fill the next free slots, (n, dimension) at once."""
         self._index.add(keys)
         if self._index.ntotal == self._size:
             self._codes = self.keys()
 
-    def keys(self) -> NDArray[np.float32]:
+    def keys(self) -> Keys:
         """All rows in the order of their slots: a view that holds until the next write."""
         count = self._index.ntotal
         flat = self._faiss.rev_swig_ptr(self._index.get_xb(), count * self._dimension)
-        view: NDArray[np.float32] = flat.reshape(count, self._dimension)
+        view: Keys = flat.reshape(count, self._dimension)
         return view
 
     def search(self, query: Key, count: int) -> tuple[Similarities, Slots]:
@@ -110,11 +106,17 @@ class CertifiedRows:
         """Whether bounds stand in front of the keys."""
         return self._bounds is not None
 
-    def write(self, slot: int, key: Key) -> None:
-        self._rows.write(slot, key)
+    def write(self, slot: int, keys: Keys) -> None:
+        left = self._from - self._written
+        if 0 < left < len(keys):
+            # The keys are turned as soon as there are so many, not a few later.
+            self.write(slot, keys[:left])
+            self.write(slot + left, keys[left:])
+            return
+        self._rows.write(slot, keys)
         if self._bounds is not None:
-            self._bounds.write(slot, self._bounding(key.reshape(1, -1))[0])
-        self._written += 1
+            self._bounds.write(slot, self._bounding(keys))
+        self._written += len(keys)
         turned = self._written % self._size == 0
         if self._size > self._from and (self._written == self._from or turned):
             self._fit()
@@ -148,10 +150,10 @@ class CertifiedRows:
             return
         self._rotation = directions[:, -PREFIX:]
         bounds = FaissRows(PREFIX + 1, self._size)
-        bounds.append(self._bounding(keys))
+        bounds.write(0, self._bounding(keys))
         self._bounds = bounds
 
-    def _bounding(self, keys: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _bounding(self, keys: Keys) -> Keys:
         """(n, prefix + 1): the first coordinates of unit keys, and the length of the rest."""
         wide = keys.astype(np.float64)
         prefix = wide @ self._rotation
@@ -167,9 +169,9 @@ class NumpyRows:
         self._keys = np.zeros((size, dimension), dtype=np.float32)
         self._count = 0
 
-    def write(self, slot: int, key: Key) -> None:
-        self._keys[slot] = key
-        self._count = max(self._count, slot + 1)
+    def write(self, slot: int, keys: Keys) -> None:
+        self._keys[slot : slot + len(keys)] = keys
+        self._count = max(self._count, slot + len(keys))
 
     def search(self, query: Key, count: int) -> tuple[Similarities, Slots]:
         # Unlike a matrix product, einsum gives a row the same bits in whatever slot it stands.
@@ -184,8 +186,8 @@ def overwrites_in_place(rows: Rows, dimension: int, size: int) -> bool:
     Fills and overwrites them on the way, so they are of no further use.
     """
     keys = np.random.default_rng(1).standard_normal((2 * size, dimension)).astype(np.float32)
-    for i, key in enumerate(keys):
-        rows.write(i % size, key)
+    for i in range(2 * size):
+        rows.write(i % size, keys[i : i + 1])
     expected = keys[size:] @ keys[0]
     similarities, slots = rows.search(keys[0], size)
     return sorted(slots.tolist()) == list(range(size)) and bool(

@@ -5,9 +5,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.model.features import KEY_BARS, FeatureWindow
+from bot.model.features import KEY_BARS, FeatureWindow, unit_rows, windows_of
 
 Shape = NDArray[np.float32]
+Shapes = NDArray[np.float32]
 Views = NDArray[np.float32]
 
 SHAPE_BARS = 40
@@ -36,20 +37,14 @@ def _warps() -> NDArray[np.float64]:
 _WARPS = _warps()
 
 
-def shape_of(window: FeatureWindow) -> Shape | None:
-    """The last 40 scaled returns as a float32 vector of unit length.
+def last_shapes(window: FeatureWindow, n: int) -> Shapes:
+    """At the closes of the newest ``n`` bars, the last 40 scaled returns: float32 (n, 40), the newest last.
 
-    None where too few bars are known, or the price stood still.
+    Each of unit length, or zero where the price stood still; fewer where too few bars are known.
     """
-    scaled = window.scaled_returns(KEY_BARS)
-    if len(scaled) < KEY_BARS:
-        return None
-    shape = scaled[-SHAPE_BARS:]
-    largest = float(np.abs(shape).max())
-    if largest == 0.0:
-        return None
-    shape = shape / largest
-    return (shape / math.sqrt(np.dot(shape, shape))).astype(np.float32)
+    scaled = window.scaled_returns(n + KEY_BARS - 1)
+    # Where there are views of it, too.
+    return unit_rows(windows_of(scaled[KEY_BARS - SHAPE_BARS :], SHAPE_BARS))
 
 
 def views_of(window: FeatureWindow) -> Views:

@@ -7,12 +7,24 @@ from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar
 from bot.model.calibration import Calibration
-from bot.model.features import RECEPTIVE_BARS, WINDOW_BARS, Encoder, FeatureWindow, PlainEncoder
+from bot.model.features import (
+    RECEPTIVE_BARS,
+    WINDOW_BARS,
+    Encoder,
+    FeatureWindow,
+    PlainEncoder,
+    state_row,
+)
 from bot.model.forecast import Forecast, forecast_from
 from bot.model.memory import MemoryBank, MemoryConfig, Neighbor
+from bot.model.odds import Odds, State
 from bot.model.outcomes import Episode, Moment, PendingOutcomes
-from bot.model.regime import regime_of
-from bot.model.shape import shape_of, views_of
+from bot.model.outlook import Outlook, outlook_of
+from bot.model.regime import last_regimes
+from bot.model.shape import last_shapes, views_of
+
+BLOCK_BARS = 256
+"""Bars of a history that are taken in together, at most."""
 
 LEAST_VOTE_BARS = 16
 """Bars between two votes of a symbol that are held to account, at least; the horizon where it is longer."""
@@ -21,8 +33,8 @@ LEAST_VOTE_BARS = 16
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[model]`` of the configuration.
 
-    ``checkpoint`` is the folder of a trained encoder, ``default`` the one that comes with the bot; without
-    one ("") keys are plain windows of returns.
+    ``checkpoint`` is the folder of a trained encoder and odds, ``default`` the one that comes with the bot;
+    without one ("") keys are plain windows of returns, and there are no odds.
     """
 
     checkpoint: str = "default"
@@ -56,11 +68,14 @@ class SimilarityModel:
         horizon_bars: int,
         remembers: bool = True,
         encoder: Encoder | None = None,
+        odds: Odds | None = None,
     ) -> None:
+        self._odds = odds
         self._encoder = encoder or PlainEncoder()
         self._windows: dict[str, FeatureWindow] = {}
         self._config = config
         self._interval_ms = INTERVAL_MS[interval]
+        self._horizon_bars = horizon_bars
         self._pending = PendingOutcomes(horizon_bars)
         # Far enough apart that no two votes of a symbol overlap, and that warming up stays cheap.
         self._vote_every = max(horizon_bars, LEAST_VOTE_BARS)
@@ -74,6 +89,7 @@ class SimilarityModel:
                 interval_ms=self._interval_ms,
                 exclusion_bars=exclusion_bars,
                 key_share=self._key_share(),
+                state_dimension=0 if odds is None else odds.dimension,
             )
             if config.calibration_bars:
                 self._calibration = Calibration(config.calibration_bars * self._interval_ms)
@@ -82,35 +98,75 @@ class SimilarityModel:
         """The symbol's last closed bars; empty before its first."""
         window = self._windows.get(symbol)
         if window is None:
-            window = self._windows[symbol] = FeatureWindow(max(WINDOW_BARS, self._encoder.receptive_bars))
+            # Room for what the oldest bar of a block looks back at.
+            least = self._encoder.receptive_bars + BLOCK_BARS
+            window = self._windows[symbol] = FeatureWindow(max(WINDOW_BARS, least))
         return window
 
     def observe(self, bar: Bar, *, recall: bool = True, remember: bool = True) -> Recollection | None:
         """Take in a closed bar: recall what is like it, then remember what it settled.
 
-        None without a memory, and where ``recall`` is False: history whose answers nobody reads is
-        observed several times faster so, with the same memory and the same belief in it afterwards.
-        With ``remember`` False nothing is learned of it, to see what a memory that stands still is worth.
+        None without a memory, and where ``recall`` is False. With ``remember`` False nothing is learned
+        of it, to see what a memory that stands still is worth.
         """
-        window = self.window(bar.symbol)
-        window.push(bar)
+        return self._take_in([bar], recall=recall, remember=remember)
+
+    def observe_all(
+        self, bars: Sequence[Bar], asked_from_ms: int | None = None, *, remember: bool = True
+    ) -> None:
+        """Take in history whose answers nobody reads, in order of closes.
+
+        What is known afterwards is what :meth:`observe` of one bar after another leaves, bit for bit, and
+        many times sooner. Whoever names the time as of which the model will be asked next spares it the
+        votes that will be out of date by then: what it says of any bar that closes then or later is the
+        same.
+        """
+        since_ms = self._oldest_vote_ms(asked_from_ms)
+        block: list[Bar] = []
+        for bar in bars:
+            block.append(bar)
+            if len(block) == BLOCK_BARS or (bar.start_ms >= since_ms and self._votes(bar)):
+                self._take_in(block, since_ms=since_ms, recall=False, remember=remember)
+                block = []
+        if block:
+            self._take_in(block, since_ms=since_ms, recall=False, remember=remember)
+
+    def _take_in(
+        self, bars: Sequence[Bar], *, recall: bool, remember: bool, since_ms: int = 0
+    ) -> Recollection | None:
+        """Observe bars of which the last may recall or vote, and no other."""
+        moments = self._moments(bars)
         if self.memory is None:
             return None
-        moment = self._moment(self.memory, window)
-        # By the calendar, not by counting: whoever starts anywhere holds the same votes to account.
-        votes = self._calibration is not None and bar.start_ms // self._interval_ms % self._vote_every == 0
+        settled: list[Episode] = []
+        for bar, moment in zip(bars[:-1], moments, strict=False):
+            settled += self._pending.settle(bar)
+            self._wait(bar, moment)
+        if remember:
+            self._learn(self.memory, settled)
+        bar, moment = bars[-1], moments[-1]
+        votes = moment is not None and bar.start_ms >= since_ms and self._votes(bar)
         recollection = None
-        if recall or (votes and moment is not None):
-            recollection = self._recall(self.memory, window, moment, bar.close_ms)
+        if recall or votes:
+            recollection = self._recall(self.memory, moment, bar, for_vote=not recall)
             if votes and moment is not None and recollection.forecast is not None:
                 moment = replace(moment, vote=recollection.forecast.cast)
         settled = self._pending.settle(bar)
         if remember:
-            self.memory.remember(settled)
-            self._learn(settled)
-        if moment is not None:
-            self._pending.wait(bar, moment)
+            self._learn(self.memory, settled)
+        self._wait(bar, moment)
         return recollection if recall else None
+
+    def _votes(self, bar: Bar) -> bool:
+        """Whether what is recalled at this bar is held to account."""
+        # By the calendar, not by counting: whoever starts anywhere holds the same votes to account.
+        return self._calibration is not None and bar.start_ms // self._interval_ms % self._vote_every == 0
+
+    def _oldest_vote_ms(self, asked_from_ms: int | None) -> int:
+        """The start of the oldest bar whose vote may still count as of then."""
+        if asked_from_ms is None:
+            return 0
+        return asked_from_ms - (self._config.calibration_bars + self._horizon_bars + 1) * self._interval_ms
 
     def _key_share(self) -> float:
         """What the key counts for: half where it is trained, nothing where it is one more raw shape."""
@@ -118,29 +174,91 @@ class SimilarityModel:
             return self._config.key_share
         return 0.0 if isinstance(self._encoder, PlainEncoder) else 0.5
 
-    def _moment(self, memory: MemoryBank, window: FeatureWindow) -> Moment | None:
-        """What will be remembered of the newest bar; None where it cannot be compared with others."""
-        key, regime, volatility = self._encoder.key(window), regime_of(window), window.volatility()
-        shape = shape_of(window) if memory.compares_shapes else None
-        if key is None or regime is None or volatility is None or (memory.compares_shapes and shape is None):
-            return None
-        return Moment(key=key, regime=regime, volatility=volatility, shape=shape)
+    def _moments(self, bars: Sequence[Bar]) -> list[Moment | None]:
+        """Push the bars into their windows: what will be remembered of each.
 
-    def _learn(self, episodes: Sequence[Episode]) -> None:
-        """Hold the votes of these episodes against their outcomes."""
+        None where a bar cannot be compared with others, and without a memory.
+        """
+        moments: list[Moment | None] = [None] * len(bars)
+        places: dict[str, list[int]] = {}
+        for place, bar in enumerate(bars):
+            places.setdefault(bar.symbol, []).append(place)
+        for symbol, of_symbol in places.items():
+            window = self.window(symbol)
+            unbroken: list[int] = []
+            for place in of_symbol:
+                if bars[place].start_ms != window.next_start_ms:
+                    # The window starts anew: what it holds is looked at before.
+                    self._look(window, moments, unbroken)
+                    unbroken = []
+                window.push(bars[place])
+                unbroken.append(place)
+            self._look(window, moments, unbroken)
+        return moments
+
+    def _look(self, window: FeatureWindow, moments: list[Moment | None], places: Sequence[int]) -> None:
+        """Put the moments of the window's newest bars, as many as there are ``places``, in those places."""
+        if self.memory is None or not places:
+            return
+        n, encoder = len(places), self._encoder
+        keys, regimes = encoder.last_keys(window, n), last_regimes(window, n)
+        volatilities = window.volatilities(n).tolist()
+        shapes = last_shapes(window, n) if self.memory.compares_shapes else None
+        known = min(len(keys), len(regimes), len(volatilities), n if shapes is None else len(shapes))
+        for back in range(1, known + 1):
+            key, shape = keys[-back], None if shapes is None else shapes[-back]
+            # What stood still points nowhere.
+            if key.any() and (shape is None or shape.any()):
+                moments[places[-back]] = Moment(
+                    key=key,
+                    regime=regimes[-back],
+                    volatility=volatilities[-back],
+                    shape=shape,
+                    state=self._state(self.memory, window, back),
+                )
+
+    def _state(self, memory: MemoryBank, window: FeatureWindow, back: int) -> State | None:
+        """The state of the bar that closed ``back`` - 1 bars ago, where it will be asked for odds."""
+        if self._odds is None or not memory.keeps_state(window.next_start_ms - back * window.interval_ms):
+            return None
+        row = state_row(window, back - 1)
+        return None if row is None else self._odds.state(row)
+
+    def _wait(self, bar: Bar, moment: Moment | None) -> None:
+        if moment is not None:
+            self._pending.wait(bar, moment)
+
+    def _learn(self, memory: MemoryBank, episodes: Sequence[Episode]) -> None:
+        """Remember these episodes, and hold their votes against their outcomes."""
+        memory.remember(episodes)
         for episode in episodes:
             if self._calibration is not None and episode.moment.vote is not None:
                 self._calibration.learn(
                     episode.symbol, episode.matured_ms, episode.moment.vote, episode.forward_return
                 )
 
-    def _recall(
-        self, memory: MemoryBank, window: FeatureWindow, moment: Moment | None, now_ms: int
-    ) -> Recollection:
+    def _outlook(
+        self, memory: MemoryBank, odds: Odds, moment: Moment, bar: Bar, *, for_vote: bool
+    ) -> Outlook | None:
+        """What head and memory say of the newest bar; the head alone where only its vote is asked for."""
+        row = state_row(self.window(bar.symbol))
+        if row is None:
+            return None
+        recalled = None
+        if not for_vote:
+            known = memory.odds(bar.close_ms)
+            recalled = odds.recalled(
+                known.states, known.outcomes, odds.state(row), self._horizon_bars, squares=known.squares
+            )
+        return outlook_of(odds, row, recalled, self._horizon_bars, moment.volatility)
+
+    def _recall(self, memory: MemoryBank, moment: Moment | None, bar: Bar, *, for_vote: bool) -> Recollection:
+        window, now_ms = self.window(bar.symbol), bar.close_ms
         base = memory.base_rate(now_ms)
         if moment is None:
             missing = self._missing(window)
-            return Recollection(regime=regime_of(window), missing=missing, moments=base.moments)
+            regimes = last_regimes(window, 1)
+            return Recollection(regime=regimes[0] if regimes else None, missing=missing, moments=base.moments)
         views = views_of(window) if memory.compares_shapes else None
         neighbors = memory.recall(moment.key, now_ms, views=views, regime=moment.regime)
         if not neighbors:
@@ -151,8 +269,15 @@ class SimilarityModel:
         votes: dict[str, float] = {}
         for neighbor in neighbors:
             votes[neighbor.regime] = votes.get(neighbor.regime, 0.0) + neighbor.weight
-        belief = None if self._calibration is None else self._calibration.belief(now_ms, base.moments)
-        forecast = forecast_from(neighbors, base, self._config.prior_strength, moment.volatility, belief)
+        belief = outlook = None
+        if self._calibration is not None and not for_vote:
+            # A vote is cast before anyone asks how far it is believed.
+            belief = self._calibration.belief(now_ms, base.moments)
+        if self._odds is not None:
+            outlook = self._outlook(memory, self._odds, moment, bar, for_vote=for_vote)
+        forecast = forecast_from(
+            neighbors, base, self._config.prior_strength, moment.volatility, belief, outlook
+        )
         return Recollection(
             regime=moment.regime,
             neighbors=neighbors,

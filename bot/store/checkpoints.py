@@ -1,13 +1,14 @@
-"""Weights as bytes: a folder with the trained encoder's tensors and a card that says what they are.
+"""Weights as bytes: a folder with the trained tensors of encoder and odds, and a card that says what they are.
 
-``weights.safetensors`` is all that an encoder needs: its network stands in the file's own header, so that
-the file's SHA-256 names the encoder. ``checkpoint.json`` repeats it for people, with what it was trained
-on, how, and what that gave.
+``weights.safetensors`` is all that they need: both networks stand in the file's own header, so that the
+file's SHA-256 names the whole model. The odds' tensors are those that begin with ``odds.``; a checkpoint
+may be without them. ``checkpoint.json`` repeats it for people, with what was trained on, how, and what
+that gave.
 """
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from bot.errors import InputError, StoreError
 from bot.model.encoder import Network, TransformerEncoder, WindowEncoder, build_encoder
+from bot.model.features import STATE_FEATURES
+from bot.model.odds import Odds, OddsNetwork
 from bot.model.views import Look, ShapeConfig
 from bot.store.database import utc_text
 
@@ -28,6 +31,10 @@ DEFAULT = Path(__file__).resolve().parents[2] / "checkpoints" / "default"
 
 FORMAT = 1
 
+_ODDS = "odds."
+_Figures = dict[str, int | float | bool]
+_Tensors = Mapping[str, NDArray[np.float32]]
+
 
 class BarRange(Struct, frozen=True, kw_only=True):
     """Bars of one symbol that shapes were cut from; starts of the first and the last."""
@@ -37,6 +44,42 @@ class BarRange(Struct, frozen=True, kw_only=True):
     bars: int
     first_start_ms: int
     last_start_ms: int
+
+
+class OddsCard(Struct, frozen=True, kw_only=True):
+    """What there is to know about the odds' weights.
+
+    ``training`` holds the settings of that name, ``history`` the looks at unseen bars while training, and
+    ``unseen`` what the trained odds came to on them, a row a horizon.
+    """
+
+    network: OddsNetwork
+    trained_on: tuple[BarRange, ...]
+    validated_on: tuple[BarRange, ...]
+    training: _Figures
+    history: tuple[_Figures, ...]
+    unseen: tuple[_Figures, ...]
+
+    def summary(self) -> str:
+        """One line for the log: odds of what, trained on what."""
+        horizons = ", ".join(map(str, self.network.horizons))
+        return f"odds over {horizons} bars, trained on {_trained_on(self.trained_on)}"
+
+    def report(self) -> list[str]:
+        """How the training went, as lines of Markdown."""
+        return [
+            "## Odds",
+            "",
+            f"{self.summary()}. A state of {self.network.dimension} figures is made of {self.network.inputs} that "
+            "bars alone give; it was trained to put moments side by side after which the same outcomes were "
+            "likely, the head to tell those likely outcomes itself, and the gate to weigh one against the other.",
+            "",
+            *_ranges_table(self.trained_on, self.validated_on),
+            *_figures_table(self.history),
+            *_figures_table(self.unseen),
+            f"Settings: {_settings(self.training)}.",
+            "",
+        ]
 
 
 class Card(Struct, frozen=True, kw_only=True):
@@ -53,18 +96,17 @@ class Card(Struct, frozen=True, kw_only=True):
     trained_on: tuple[BarRange, ...]
     validated_on: tuple[BarRange, ...]
     shapes: ShapeConfig
-    training: dict[str, int | float | bool]
+    training: _Figures
     steps: int
     best: Look
     history: tuple[Look, ...]
     made_with: dict[str, str]
+    odds: OddsCard | None = None
 
     def summary(self) -> str:
-        """One line for the log: what kind of encoder, trained on what."""
-        symbols = sorted({one.symbol for one in self.trained_on})
-        intervals = sorted({one.interval for one in self.trained_on})
-        on = f"{', '.join(symbols)} at {', '.join(intervals)}" if symbols else "simulated shapes only"
-        return f"{type(self.network).__name__} {self.weights_sha256[:12]}, trained on {on}"
+        """One line for the log: what kind of encoder and odds, trained on what."""
+        key = f"{type(self.network).__name__} {self.weights_sha256[:12]}, trained on {_trained_on(self.trained_on)}"
+        return key if self.odds is None else f"{key}; {self.odds.summary()}"
 
     def report(self) -> str:
         """How the training went, as Markdown."""
@@ -77,17 +119,7 @@ class Card(Struct, frozen=True, kw_only=True):
             f"{self.network.dimension} dimensions. No outcome entered the training: a key learns which windows "
             "are two views of one shape, not what followed.",
             "",
-            "| bars | symbol | interval | count | from | to (UTC, start of the last) |",
-            "| --- | --- | --- | --- | --- | --- |",
-        ]
-        for purpose, ranges in (("training", self.trained_on), ("validation", self.validated_on)):
-            lines += [
-                f"| {purpose} | {one.symbol} | {one.interval} | {one.bars:,} | {utc_text(one.first_start_ms)} "
-                f"| {utc_text(one.last_start_ms)} |"
-                for one in ranges
-            ]
-        lines += [
-            "",
+            *_ranges_table(self.trained_on, self.validated_on),
             f"{self.shapes.simulated:.0%} of the shapes were simulated. {self.steps:,} steps; the weights are "
             f"those after {self.best.step:,}, of the lowest loss on unseen shapes.",
             "",
@@ -99,19 +131,62 @@ class Card(Struct, frozen=True, kw_only=True):
             for look in self.history
         ]
         made_with = ", ".join(f"{name} {value}" for name, value in self.made_with.items())
-        settings = ", ".join(
-            f"{name} {value}" for name, value in (self.training | msgspec.to_builtins(self.shapes)).items()
-        )
-        return "\n".join([*lines, "", f"Made with {made_with}.", "", f"Settings: {settings}.", ""])
+        settings = _settings(self.training | msgspec.to_builtins(self.shapes))
+        lines += ["", f"Made with {made_with}.", "", f"Settings: {settings}.", ""]
+        return "\n".join([*lines, *(self.odds.report() if self.odds is not None else ())])
+
+
+def _trained_on(ranges: Sequence[BarRange]) -> str:
+    symbols = sorted({one.symbol for one in ranges})
+    intervals = sorted({one.interval for one in ranges})
+    return f"{', '.join(symbols)} at {', '.join(intervals)}" if ranges else "simulated shapes only"
+
+
+def _ranges_table(training: Sequence[BarRange], validation: Sequence[BarRange]) -> list[str]:
+    return [
+        "| bars | symbol | interval | count | from | to (UTC, start of the last) |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {purpose} | {one.symbol} | {one.interval} | {one.bars:,} | {utc_text(one.first_start_ms)} "
+            f"| {utc_text(one.last_start_ms)} |"
+            for purpose, ranges in (("training", training), ("validation", validation))
+            for one in ranges
+        ),
+        "",
+    ]
+
+
+def _figures_table(rows: Sequence[_Figures]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        f"| {' | '.join(rows[0])} |",
+        f"|{' --- |' * len(rows[0])}",
+        *(f"| {' | '.join(map(_figure, row.values()))} |" for row in rows),
+        "",
+    ]
+
+
+def _settings(figures: _Figures) -> str:
+    return ", ".join(f"{name} {value}" for name, value in figures.items())
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else f"{value:,}"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An encoder as it was stored. ``sha256`` is that of its weights' file."""
+    """Encoder and odds as they were stored. ``sha256`` is that of their weights' file.
+
+    ``weights`` are the encoder's, to be saved again beside other odds.
+    """
 
     encoder: WindowEncoder | TransformerEncoder
+    odds: Odds | None
     sha256: str
     card: Card
+    weights: _Tensors
 
 
 def prepare_folder(folder: Path) -> None:
@@ -127,16 +202,19 @@ def prepare_folder(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
-def save_checkpoint(folder: Path, weights: Mapping[str, NDArray[np.float32]], card: Card) -> Card:
+def save_checkpoint(folder: Path, weights: _Tensors, card: Card, odds: _Tensors | None = None) -> Card:
     """Write the files, each of them whole; returns the card with the weights' hash.
 
-    Raises StoreError where the disk fails.
+    ``weights`` are the encoder's, ``odds`` those of ``card.odds``. Raises StoreError where the disk fails.
     """
     from safetensors.numpy import save
 
-    network = msgspec.json.encode(card.network).decode()
-    tensors = {name: np.ascontiguousarray(weights[name]) for name in sorted(weights)}
-    data = save(tensors, metadata={"network": network})
+    networks = {"network": msgspec.json.encode(card.network).decode()}
+    if card.odds is not None:
+        networks["odds"] = msgspec.json.encode(card.odds.network).decode()
+    whole = {**weights, **{f"{_ODDS}{name}": tensor for name, tensor in (odds or {}).items()}}
+    tensors = {name: np.ascontiguousarray(whole[name]) for name in sorted(whole)}
+    data = save(tensors, metadata=networks)
     card = msgspec.structs.replace(card, weights_sha256=hashlib.sha256(data).hexdigest())
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,11 +248,27 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         raise InputError(f"{weights} is not the file that {CARD} describes; copy the whole folder again")
     try:
         with safe_open(weights, framework="numpy") as stored:
-            network = msgspec.json.decode((stored.metadata() or {}).get("network", "null"), type=Network)
-        encoder = build_encoder(network, load(data))
+            networks = stored.metadata() or {}
+        network = msgspec.json.decode(networks.get("network", "null"), type=Network)
+        tensors = load(data)
+        odds_tensors = {
+            name.removeprefix(_ODDS): tensors.pop(name) for name in [*tensors] if name.startswith(_ODDS)
+        }
+        encoder = build_encoder(network, tensors)
     except (SafetensorError, msgspec.DecodeError, ValueError) as error:
         raise InputError(f"{weights} does not hold an encoder: {error}") from error
-    return Checkpoint(encoder=encoder, sha256=sha256, card=card)
+    try:
+        odds_network = msgspec.json.decode(networks.get("odds", "null"), type=OddsNetwork | None)
+        odds = None if odds_network is None else _odds(odds_network, odds_tensors)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InputError(f"{weights} does not hold odds: {error}") from error
+    return Checkpoint(encoder=encoder, odds=odds, sha256=sha256, card=card, weights=tensors)
+
+
+def _odds(network: OddsNetwork, tensors: _Tensors) -> Odds:
+    if network.inputs != len(STATE_FEATURES):
+        raise ValueError(f"they want {network.inputs} figures of a bar, this bot has {len(STATE_FEATURES)}")
+    return Odds(network, tensors)
 
 
 def _read(path: Path, folder: Path) -> bytes:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.yardsticks import PackedMemory, TextbookMemory, bare_loop, textbook_key
-from bot.model.features import FeatureWindow, PlainEncoder
+from bot.model.features import FeatureWindow, PlainEncoder, key_of
 from bot.store.database import Database, Identity
 from bot.synthetic import PRESETS, SyntheticMarket
 
@@ -17,7 +17,7 @@ def test_the_textbook_key_is_the_plain_key():
     window, encoder = FeatureWindow(), PlainEncoder()
     for bar in BARS:
         window.push(bar)
-    key = encoder.key(window)
+    key = key_of(encoder, window)
     assert key is not None
     np.testing.assert_allclose(textbook_key(BARS), key, rtol=1e-5, atol=1e-6)
 

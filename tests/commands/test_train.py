@@ -3,6 +3,7 @@ import json
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from bot.cli import main
 from bot.market import plain
@@ -32,6 +33,7 @@ def a_file(folder, symbol="BTCUSDT", seed=1, bars=BARS):
 def test_training_on_files_writes_a_checkpoint_that_says_so(elsewhere, capsys):
     files = [a_file(elsewhere), a_file(elsewhere, "ETHUSDT", seed=2)]
     arguments = ["train", "--data", str(files[0]), "--data", str(files[1]), "--steps", "2", "--json"]
+    arguments += ["--odds-steps", "2"]
     assert main([*arguments, "--out", "one"], {}) == 0
     told = json.loads(capsys.readouterr().out)
     card = load_checkpoint(elsewhere / "one").card
@@ -39,6 +41,13 @@ def test_training_on_files_writes_a_checkpoint_that_says_so(elsewhere, capsys):
     assert told["weights_sha256"] == card.weights_sha256
     assert told["best"]["step"] == card.steps == 2
     assert [one.symbol for one in card.trained_on] == ["BTCUSDT", "ETHUSDT"]
+    assert [one.symbol for one in card.odds.trained_on] == ["BTCUSDT", "ETHUSDT"]
+    assert [row["horizon_bars"] for row in told["odds"]] == [1, 4, 24]
+    for row in told["odds"]:
+        assert row["blend"] < max(row["head"], row["recall"]) + 1e-6
+    (seen, _), (unseen, _) = card.odds.trained_on, card.odds.validated_on
+    # Neither states nor outcomes of the two overlap.
+    assert unseen.first_start_ms - seen.last_start_ms > 72 * 900_000
 
     assert main([*arguments, "--out", "two"], {}) == 0
     for name in ("weights.safetensors", "checkpoint.json", "report.md"):
@@ -69,6 +78,32 @@ def test_training_uses_the_stored_bars_where_no_file_is_named(elsewhere, capsys)
     assert main(["train", "--steps", "1", "--symbols", "BTCUSDT", "--interval", "15"], {}) == 0
     card = load_checkpoint(elsewhere / "var" / "checkpoint").card
     assert [one.symbol for one in card.trained_on] == ["BTCUSDT"]
+
+
+def test_odds_are_trained_beside_an_encoder_that_stays_as_it_is(elsewhere, capsys):
+    assert main(["train", "--simulated", "1", "--steps", "1", "--out", "shapes"], {}) == 0
+    assert "without odds: there are no bars" in capsys.readouterr().out
+    files = [
+        f"--data={a_file(elsewhere, symbol, seed)}" for seed, symbol in enumerate(("BTCUSDT", "ETHUSDT"))
+    ]
+    arguments = ["train", *files, "--odds-only", "shapes", "--odds-steps", "1", "--out", "both"]
+    assert main(arguments, {}) == 0
+    assert "odds 24 bars ahead" in capsys.readouterr().out
+    shapes, both = load_checkpoint(elsewhere / "shapes"), load_checkpoint(elsewhere / "both")
+    assert shapes.odds is None
+    assert both.odds is not None
+    for name, weights in shapes.weights.items():
+        assert both.weights[name].tobytes() == weights.tobytes()
+    assert replace(both.card, odds=None, weights_sha256="") == replace(shapes.card, weights_sha256="")
+
+
+def test_too_few_bars_for_odds_are_told_and_refused_where_odds_were_all_that_was_asked_for(elsewhere, capsys):
+    file = a_file(elsewhere)
+    assert main(["train", "--data", str(file), "--steps", "1", "--out", "one"], {}) == 0
+    assert "without odds: odds need 3,456 moments to train on" in capsys.readouterr().out
+    assert main(["train", "--data", str(file), "--odds-only", "one", "--out", "two"], {}) == 2
+    assert "odds need 3,456 moments" in one_line(capsys)
+    assert not (elsewhere / "two" / "weights.safetensors").exists()
 
 
 def test_simulated_shapes_alone_need_no_bars(elsewhere, capsys):

@@ -8,7 +8,7 @@ from bot.config import Config, RunConfig
 from bot.evaluation.panel import panel_of
 from bot.evaluation.protocol import Answers, KeptKeys, library_of, recalled, shuffles, walk
 from bot.market import Instrument
-from bot.model.features import FeatureWindow, PlainEncoder
+from bot.model.features import FeatureWindow, PlainEncoder, key_of
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig, SimilarityModel
 from bot.trader import Opening
@@ -98,17 +98,17 @@ def test_kept_keys_are_worked_out_once_and_are_the_encoders_own():
     plain, asked = PlainEncoder(), []
 
     class Counting(PlainEncoder):
-        def key(self, window):
+        def last_keys(self, window, n):
             asked.append(window.next_start_ms)
-            return super().key(window)
+            return super().last_keys(window, n)
 
     kept = KeptKeys(Counting())
     for _ in range(2):
         window = FeatureWindow()
         for bar in BARS[:500]:
             window.push(bar)
-            key = kept.key(window)
-            expected = plain.key(window) if len(window) >= plain.receptive_bars else None
+            key = key_of(kept, window)
+            expected = key_of(plain, window) if len(window) >= plain.receptive_bars else None
             assert (key is None) == (expected is None)
             assert key is None or np.array_equal(key, expected)
     assert len(asked) == len(set(asked)) == 500 - plain.receptive_bars + 1

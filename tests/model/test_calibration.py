@@ -113,3 +113,46 @@ def test_log_odds_are_finite_for_every_share():
     assert log_odds(0.5) == 0.0
     assert log_odds(1.0) == pytest.approx(-log_odds(0.0))
     assert log_odds(1.0) < 10
+
+
+def taught_by_the_head(votes, *, worth, slope=0.0, seed=2):
+    """A calibration after votes and heads of which the head's lean came true ``worth`` times."""
+    rng = np.random.default_rng(seed)
+    calibration = Calibration(NOW)
+    truth = Belief(slope=slope, curve=0.0, votes=0, head=worth)
+    for i in range(votes):
+        share, head = rng.uniform(0.2, 0.8, 2).tolist()
+        vote = Vote.of(share, 0.5, 1_000, head)
+        rose = rng.random() < truth.rise_probability(vote)
+        calibration.learn("BTCUSDT", i * STEP, vote, 0.01 if rose else -0.01)
+    return calibration.belief(NOW, 1_000)
+
+
+@pytest.mark.parametrize(("worth", "slope"), [(1.0, 0.0), (0.5, 0.8), (0.0, 0.8), (0.0, 0.0)])
+def test_vote_and_head_are_each_believed_as_far_as_they_came_true(worth, slope):
+    belief = taught_by_the_head(6_000, worth=worth, slope=slope)
+    assert belief.head == pytest.approx(worth, abs=0.08)
+    assert belief.slope + 0.7 * belief.curve == pytest.approx(slope, abs=0.12)
+
+
+def test_a_head_that_was_wrong_is_not_turned_round_and_spoils_no_vote():
+    belief = taught_by_the_head(4_000, worth=-1.0, slope=0.8)
+    assert belief.head == 0.0
+    assert belief.slope + 0.7 * belief.curve == pytest.approx(0.75, abs=0.15)
+
+
+def test_without_a_past_a_head_is_worth_nothing():
+    belief = Calibration(NOW).belief(NOW, 0)
+    assert belief.head == 0.0
+    vote = Vote.of(0.5, 0.5, 1_000, head_ratio=0.9)
+    assert belief.rise_probability(vote) == 0.5
+
+
+def test_a_vote_beside_a_head_that_says_nothing_is_believed_as_without_one():
+    with_head, without = Calibration(NOW), Calibration(NOW)
+    rng = np.random.default_rng(5)
+    for i in range(300):
+        share, rose = float(rng.uniform(0.2, 0.8)), float(rng.standard_normal())
+        without.learn("BTCUSDT", i * STEP, a_vote(share), rose)
+        with_head.learn("BTCUSDT", i * STEP, Vote.of(share, 0.5, 1_000, 0.5), rose)
+    assert with_head.belief(NOW, 1_000) == without.belief(NOW, 1_000)

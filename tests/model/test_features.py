@@ -8,11 +8,19 @@ from hypothesis import strategies as st
 from bot.model.features import (
     FEATURES,
     RECEPTIVE_BARS,
+    STATE_BARS,
+    STATE_FEATURES,
+    WINDOW_BARS,
     FeatureWindow,
     PlainEncoder,
     feature_row,
+    key_of,
     log_return,
+    state_row,
+    windows_of,
 )
+from bot.model.regime import last_regimes
+from bot.model.shape import last_shapes
 from tests.factories import a_bar
 from tests.model.walks import from_closes, walk
 
@@ -55,7 +63,7 @@ def test_returns_and_key_are_what_their_definition_says():
         for i in range(len(returns) - 48, len(returns))
     ]
     scaled = np.clip(scaled, -6, 6)
-    assert ENCODER.key(window) == pytest.approx(scaled / np.linalg.norm(scaled), rel=1e-5)
+    assert key_of(ENCODER, window) == pytest.approx(scaled / np.linalg.norm(scaled), rel=1e-5)
     assert window.volatility() == pytest.approx(math.sqrt(weights @ returns[-256:] ** 2))
 
 
@@ -63,7 +71,7 @@ def test_a_key_is_a_float32_vector_of_unit_length_once_enough_bars_are_known():
     window = FeatureWindow()
     for i, bar in enumerate(walk(RECEPTIVE_BARS + 5), start=1):
         window.push(bar)
-        key = ENCODER.key(window)
+        key = key_of(ENCODER, window)
         assert (key is None) == (i < RECEPTIVE_BARS)
         assert (feature_row(window) is None) == (i < 258)
     assert key is not None
@@ -77,7 +85,7 @@ def test_a_gap_starts_the_window_anew():
     window.push(bars[-1])
     assert len(window) == 1
     assert len(window.returns(10)) == 0
-    assert ENCODER.key(window) is None
+    assert key_of(ENCODER, window) is None
 
 
 def test_after_a_gap_nothing_from_before_it_is_left():
@@ -86,7 +94,7 @@ def test_after_a_gap_nothing_from_before_it_is_left():
     for bar in after:
         window.push(bar)
         fresh.push(bar)
-        key, expected = ENCODER.key(window), ENCODER.key(fresh)
+        key, expected = key_of(ENCODER, window), key_of(ENCODER, fresh)
         assert (key is None and expected is None) or np.array_equal(key, expected)
 
 
@@ -97,10 +105,10 @@ def test_keys_and_rows_do_not_depend_on_when_observation_began_or_when_they_were
     for i, bar in enumerate(bars):
         long_running.push(bar)
         if i % asked_every == 0:
-            ENCODER.key(long_running)
+            key_of(ENCODER, long_running)
         if i > 400 and i % 97 == 0:
             again = pushed(bars[i + 1 - RECEPTIVE_BARS : i + 1], 512)
-            assert np.array_equal(ENCODER.key(again), ENCODER.key(long_running))
+            assert np.array_equal(key_of(ENCODER, again), key_of(ENCODER, long_running))
             assert np.array_equal(feature_row(again), feature_row(long_running))
             assert again.volatility() == long_running.volatility()
             older = pushed(bars[max(0, i - 500) : i + 1], 512).scaled_returns(200)
@@ -108,6 +116,52 @@ def test_keys_and_rows_do_not_depend_on_when_observation_began_or_when_they_were
             common = min(len(older), len(known))
             assert common >= 48
             assert np.array_equal(older[-common:], known[-common:])
+
+
+def test_what_is_derived_of_many_bars_at_once_is_what_one_by_one_gives_bit_for_bit():
+    rng = np.random.default_rng(1)
+    bars = walk(1_500)
+    one_by_one, in_blocks = FeatureWindow(700), FeatureWindow(700)
+    end = 0
+    while end < len(bars):
+        n = int(rng.integers(1, 300))
+        for bar in bars[end : end + n]:
+            one_by_one.push(bar)
+            one_by_one.returns(1)
+            in_blocks.push(bar)
+        end += n
+        for name in ("returns", "squared_returns", "scaled_returns", "volatilities"):
+            expected, found = (getattr(window, name)(700) for window in (one_by_one, in_blocks))
+            assert np.array_equal(expected, found)
+            assert len(found) == max(0, min(end, len(bars)) - _BEHIND[name]) or len(found) == 700
+        assert one_by_one.volatility() == in_blocks.volatility()
+
+
+_BEHIND = {"returns": 1, "squared_returns": 1, "scaled_returns": 257, "volatilities": 256}
+
+
+def test_shapes_and_regimes_of_many_bars_are_those_of_each_bit_for_bit():
+    window, shapes, regimes = FeatureWindow(), [], []
+    for i, bar in enumerate(walk(1_300), start=1):
+        window.push(bar)
+        shapes.extend(last_shapes(window, 1))
+        regimes.extend(last_regimes(window, 1))
+        if i % 97 == 0:
+            for n in (1, 2, 60, 256):
+                found = last_shapes(window, n)
+                assert len(found) == min(n, len(shapes))
+                assert all(map(np.array_equal, found, shapes[len(shapes) - len(found) :]))
+                assert last_regimes(window, n) == regimes[max(0, len(regimes) - n) :]
+    assert len(shapes) == 1_300 - 304
+    assert len(regimes) == 1_300 - 304
+
+
+@given(st.integers(0, 40), st.integers(1, 12))
+def test_windows_are_every_unbroken_stretch_of_their_length_in_order(count, length):
+    run = np.arange(float(count))
+    found = windows_of(run, length)
+    assert found.tolist() == [list(range(i, i + length)) for i in range(count - length + 1)]
+    assert all(row.flags.c_contiguous for row in found)
 
 
 def test_poisoning_later_bars_changes_no_key():
@@ -119,18 +173,18 @@ def test_poisoning_later_bars_changes_no_key():
         for bar in poisoned[:end]:
             window.push(bar)
             if bar.start_ms == bars[399].start_ms:
-                keys.append(ENCODER.key(window))
+                keys.append(key_of(ENCODER, window))
     clean = pushed(bars[:400])
     assert np.array_equal(keys[0], keys[1])
-    assert np.array_equal(keys[0], ENCODER.key(clean))
+    assert np.array_equal(keys[0], key_of(ENCODER, clean))
 
 
 def test_a_market_that_stands_still_has_no_key_but_finite_features():
     window = pushed([a_bar(i, close="100", volume="0") for i in range(RECEPTIVE_BARS)])
-    assert ENCODER.key(window) is None
+    assert key_of(ENCODER, window) is None
     assert np.isfinite(feature_row(window)).all()
     window.push(a_bar(RECEPTIVE_BARS, close="100.01", volume="0"))
-    assert ENCODER.key(window).tolist() == [0.0] * 47 + [1.0]
+    assert key_of(ENCODER, window).tolist() == [0.0] * 47 + [1.0]
     assert window.scaled_returns(1).tolist() == [6.0]
 
 
@@ -150,7 +204,7 @@ def test_keys_and_rows_are_finite_for_any_valid_bar(prices, volume):
     window = pushed(LEAD)
     for i, price in enumerate(prices, start=300):
         window.push(a_bar(i, open=price, high=price, low=price, close=price, volume=volume))
-        key, row = ENCODER.key(window), feature_row(window)
+        key, row = key_of(ENCODER, window), feature_row(window)
         assert key is None or float(np.linalg.norm(key)) == pytest.approx(1.0, abs=1e-6)
         assert row is None or (np.isfinite(row).all() and np.abs(row).max() <= 6.0)
 
@@ -173,3 +227,44 @@ def test_a_log_return_is_finite_at_the_edge_of_what_a_float_holds():
 def test_a_window_too_small_for_a_key_is_refused():
     with pytest.raises(ValueError, match="at least 305"):
         FeatureWindow(304)
+
+
+def test_a_state_row_knows_its_last_501_bars_alone_to_the_bit():
+    bars = walk(2000)
+    long = pushed(bars, WINDOW_BARS)
+    short = pushed(bars[-STATE_BARS - 1 :], WINDOW_BARS)
+    one, other = state_row(long), state_row(short)
+    assert one is not None
+    assert other is not None
+    assert one.tobytes() == other.tobytes()
+    assert state_row(pushed(bars[-STATE_BARS:], WINDOW_BARS)) is None
+
+
+def test_a_state_row_begins_with_the_feature_row_and_ends_with_the_last_returns():
+    window = pushed(walk(600), WINDOW_BARS)
+    row, plain = state_row(window), feature_row(window)
+    assert row is not None
+    assert plain is not None
+    assert row.shape == (len(STATE_FEATURES),)
+    assert row[: len(plain)].tolist() == plain.tolist()
+    assert row[-8:].tolist() == window.scaled_returns(8).astype(np.float32).tolist()
+    assert row[-24:-8].tolist() == np.abs(window.scaled_returns(16)).astype(np.float32).tolist()
+
+
+def test_a_state_row_is_the_same_at_another_price():
+    closes = [float(bar.close) for bar in walk(600)]
+    one, other = (
+        state_row(pushed(from_closes(factor * close for close in closes), WINDOW_BARS))
+        for factor in (1.0, 1000.0)
+    )
+    assert np.abs(one - other).max() < 1e-3
+
+
+def test_a_state_row_is_finite_where_the_price_stands_still_or_leaps():
+    still = [100.0] * 600
+    leaping = [100.0 * (1e6 if i % 2 else 1.0) for i in range(600)]
+    for closes in (still, leaping):
+        row = state_row(pushed(from_closes(closes), WINDOW_BARS))
+        assert row is not None
+        assert np.isfinite(row).all()
+        assert np.abs(row).max() <= 6.0

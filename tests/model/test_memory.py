@@ -387,3 +387,43 @@ def test_without_faiss_in_place_the_bank_answers_the_same(monkeypatch):
 def test_settings_out_of_range_or_unknown_are_refused(setting):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(setting, MemoryConfig)
+
+
+def test_episodes_remembered_together_are_remembered_as_if_one_by_one():
+    """Some known already, some twice in one go, and more at once than the ring holds."""
+    rng = np.random.default_rng(2)
+    for size in (1, 7, 40):
+        single, together = (a_bank(size=size, neighbors=5, key_share=0.5) for _ in range(2))
+        number = 0
+        for _ in range(60):
+            numbers = np.maximum(0, number + rng.integers(-6, 14, int(rng.integers(0, 3 * size))))
+            number = max([number, *numbers.tolist()])
+            episodes = [
+                an_episode(
+                    int(i),
+                    DIRECTIONS[int(i) % 12],
+                    symbol=str(rng.choice(["BTCUSDT", "ETHUSDT"])),
+                    forward_return=0.01 * float(rng.standard_normal()),
+                    shape=SHAPES[int(i) % 5],
+                )
+                for i in numbers
+            ]
+            together.remember(episodes)
+            for episode in episodes:
+                single.remember([episode])
+            now_ms = (number + 10) * STEP
+            assert len(single) == len(together)
+            for at_ms in (now_ms, now_ms // 2):
+                assert single.base_rate(at_ms) == together.base_rate(at_ms)
+            for key, views in zip(DIRECTIONS[:3], VIEWS, strict=False):
+                answer = together.recall(key, now_ms, views=views)
+                assert answer == single.recall(key, now_ms, views=views)
+        assert len(together) == size
+
+
+def test_of_episodes_that_come_together_none_is_kept_where_one_is_not_sound():
+    bank = a_bank(size=8)
+    sound = [an_episode(i, DIRECTIONS[i]) for i in range(3)]
+    with pytest.raises(BrokenInvariant, match="BTCUSDT at 70 is not of unit length"):
+        bank.remember([*sound, an_episode(7, 2 * DIRECTIONS[0]), *sound])
+    assert len(bank) == 0

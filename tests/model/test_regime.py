@@ -1,8 +1,13 @@
 import numpy as np
 
 from bot.model.features import RECEPTIVE_BARS, FeatureWindow
-from bot.model.regime import REGIMES, regime_of
+from bot.model.regime import REGIMES, last_regimes
 from tests.model.walks import from_closes, walk
+
+
+def regime_of(window):
+    newest = last_regimes(window, 1)
+    return newest[0] if newest else None
 
 
 def regime_after(returns):

@@ -22,11 +22,11 @@ def test_a_ring_overwritten_in_place_equals_a_fresh_index_bit_for_bit():
     keys = unit(rng.standard_normal((5 * size + 17, dimension)))
     ring = FaissRows(dimension, size)
     for i, key in enumerate(keys):
-        ring.write(i % size, key)
+        ring.write(i % size, key[None])
     fresh = FaissRows(dimension, size)
     order = np.arange(len(keys) - size, len(keys))
     for slot, i in enumerate(order[np.argsort(order % size)]):
-        fresh.write(slot, keys[i])
+        fresh.write(slot, keys[i : i + 1])
     for query in keys[:20]:
         ring_answer, fresh_answer = ring.search(query, size), fresh.search(query, size)
         assert np.array_equal(ring_answer[0], fresh_answer[0])
@@ -40,11 +40,11 @@ def test_a_row_has_the_same_similarity_in_whatever_slot_it_stands(rows):
     for size in (1, 2, 5, 33, 100):
         filled = rows(48, size)
         for slot in range(size):
-            filled.write(slot, key)
+            filled.write(slot, key[None])
         similarities, _ = filled.search(query, size)
         assert len(set(similarities.tolist())) == 1
         single = rows(48, 1)
-        single.write(0, key)
+        single.write(0, key[None])
         assert single.search(query, 1)[0][0] == similarities[0]
 
 
@@ -57,8 +57,8 @@ def test_a_certified_search_equals_the_flat_one_bit_for_bit_through_turns_of_the
     keys = np.concatenate((low_rank(rng, 7_500, dimension), low_rank(rng, 6_500, dimension, turn=turn)))
     asked = 0
     for i, key in enumerate(keys):
-        rows.write(i % size, key)
-        flat.write(i % size, key)
+        rows.write(i % size, key[None])
+        flat.write(i % size, key[None])
         assert rows.certified == (i + 1 >= since)
         if i % 70 == 69:
             query = key if i % 140 == 69 else unit(rng.standard_normal((1, dimension)))[0]
@@ -72,13 +72,36 @@ def test_a_certified_search_equals_the_flat_one_bit_for_bit_through_turns_of_the
     assert asked > 500
 
 
+@pytest.mark.parametrize("rows", [FaissRows, NumpyRows, CertifiedRows])
+def test_rows_written_together_are_found_like_rows_written_one_by_one(rows):
+    rng = np.random.default_rng(9)
+    size, dimension = 3_000, 32
+    more = {"certified_from": 2_000} if rows is CertifiedRows else {}
+    single, together = (rows(dimension, size, **more) for _ in range(2))
+    keys = low_rank(rng, 8_000, dimension)
+    end = 0
+    while end < len(keys):
+        slot = end % size
+        piece = keys[end : end + min(int(rng.integers(1, 700)), size - slot)]
+        together.write(slot, piece)
+        for i, key in enumerate(piece):
+            single.write(slot + i, key[None])
+        end += len(piece)
+        query = keys[int(rng.integers(len(keys)))]
+        (similarities, slots), (expected, true_slots) = (
+            each.search(query, min(32, end)) for each in (together, single)
+        )
+        assert np.array_equal(similarities, expected)
+        assert set(slots.tolist()) == set(true_slots.tolist())
+
+
 def test_copies_of_one_key_are_all_found_by_a_certified_search():
     rng = np.random.default_rng(6)
     keys = low_rank(rng, 3_000, 32)
     keys[500:540] = keys[500]
     rows = CertifiedRows(32, 3_000, certified_from=2_000)
     for slot, key in enumerate(keys):
-        rows.write(slot, key)
+        rows.write(slot, key[None])
     assert rows.certified
     similarities, slots = rows.search(keys[500], 40)
     assert set(slots.tolist()) == set(range(500, 540))
@@ -90,7 +113,7 @@ def test_no_bound_is_below_the_similarity_that_it_stands_for():
     keys = low_rank(rng, 2_500, 64)
     rows = CertifiedRows(64, 2_500, certified_from=2_000)
     for slot, key in enumerate(keys):
-        rows.write(slot, key)
+        rows.write(slot, key[None])
     bounds = rows._bounding(keys).astype(float)
     assert bounds.shape == (2_500, PREFIX + 1)
     assert (bounds @ bounds.T - keys.astype(float) @ keys.T.astype(float)).min() > -1e-6
@@ -100,15 +123,15 @@ def test_keys_that_fill_all_directions_alike_are_searched_flat():
     rng = np.random.default_rng(8)
     rows = CertifiedRows(64, 3_000, certified_from=2_000)
     for slot, key in enumerate(unit(rng.standard_normal((3_000, 64)))):
-        rows.write(slot, key)
+        rows.write(slot, key[None])
     assert not rows.certified
 
 
 def test_the_self_test_tells_rows_that_keep_what_was_overwritten():
     class Forgetful(NumpyRows):
-        def write(self, slot, key):
+        def write(self, slot, keys):
             if slot >= self._count:
-                super().write(slot, key)
+                super().write(slot, keys)
 
     assert overwrites_in_place(FaissRows(8, 8), 8, 8)
     assert overwrites_in_place(NumpyRows(8, 8), 8, 8)

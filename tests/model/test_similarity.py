@@ -3,9 +3,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from bot.model.encoder import WindowNetwork
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
+from tests.model.test_encoder import encoder_of
 from tests.model.walks import STEP_MS, from_closes, walk
 
 HORIZON = 6
@@ -83,6 +85,62 @@ def test_history_observed_without_recalling_leaves_the_same_memory():
         answer = always.observe(bar)
         other = quiet.observe(bar, recall=i >= 700)
         assert other == (answer if i >= 700 else None)
+
+
+def a_market(bars):
+    """Two symbols of which one pauses, in order of closes."""
+    first, other = walk(bars), walk(bars // 2, seed=2, symbol="ETHUSDT")
+    other += walk(bars // 2 - 9, seed=3, symbol="ETHUSDT", first=bars // 2 + 9)
+    return sorted(first + other, key=lambda bar: (bar.start_ms, bar.symbol))
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("size", [150, 100_000])
+def test_a_history_taken_in_at_once_leaves_what_one_bar_after_another_leaves(trained, size):
+    bars = a_market(1_300)
+    encoder = encoder_of(WindowNetwork(bars=40, width=64)) if trained else None
+    config = MemoryConfig(size=size, neighbors=6, calibration_bars=300)
+
+    def model():
+        return SimilarityModel(config, interval="15", horizon_bars=HORIZON, encoder=encoder)
+
+    cut = len(bars) - 80
+    one_by_one, at_once, spared, mixed = (model() for _ in range(4))
+    for bar in bars[:cut]:
+        one_by_one.observe(bar, recall=False)
+    at_once.observe_all(bars[:cut])
+    spared.observe_all(bars[:cut], bars[cut].close_ms)
+    rng, end = np.random.default_rng(5), 0
+    while end < cut:
+        n = min(int(rng.integers(0, 400)), cut - end)
+        mixed.observe_all(bars[end : end + n])
+        end += n
+        if end < cut:
+            mixed.observe(bars[end])
+            end += 1
+    votes = set()
+    for bar in bars[cut:]:
+        answer = one_by_one.observe(bar)
+        for other in (at_once, spared, mixed):
+            assert other.observe(bar) == answer
+        votes.add(answer.forecast.belief.votes)
+    assert min(votes) > 20
+    # Those that are out of date were not even cast.
+    assert len(spared._calibration._settled) < len(at_once._calibration._settled)
+
+
+def test_a_memory_that_stands_still_stands_still_for_a_whole_history():
+    bars = walk(900)
+    one_by_one, at_once = a_model(), a_model()
+    for model in (one_by_one, at_once):
+        model.observe_all(bars[:600])
+    known = len(at_once.memory)
+    for bar in bars[600:800]:
+        one_by_one.observe(bar, recall=False, remember=False)
+    at_once.observe_all(bars[600:800], remember=False)
+    assert len(at_once.memory) == known
+    for bar in bars[800:]:
+        assert one_by_one.observe(bar) == at_once.observe(bar)
 
 
 def test_a_restart_that_observes_the_remembered_bars_again_recalls_the_same_bit_for_bit():

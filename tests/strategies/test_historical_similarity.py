@@ -103,7 +103,7 @@ def test_a_vote_whose_like_have_not_come_true_is_not_followed_and_the_figures_ar
     assert (doubted.action, gate(doubted)) == ("hold", "confidence")
     assert doubted.confidence == doubted.positive_ratio == pytest.approx(0.565, abs=1e-3)
     assert doubted.reason.endswith("such votes come true in 56%, 60% is asked for")
-    assert doubted.detail["belief"] == {"slope": 0.2, "curve": 0.0, "votes": 400}
+    assert doubted.detail["belief"] == {"slope": 0.2, "curve": 0.0, "votes": 400, "head": 0.0}
     assert doubted.detail["vote"] == pytest.approx(22 / 28)
     believed = decide(moments(18, 2, belief=Belief(slope=1.5, curve=0.0, votes=400)))
     assert believed.action == "long"

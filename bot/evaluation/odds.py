@@ -1,0 +1,105 @@
+"""The odds, fitted anew each fold to what was over before it, with a memory that goes on learning after that."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.evaluation.panel import Panel
+from bot.evaluation.rivals import Fold
+from bot.market import INTERVAL_MS
+from bot.model.odds import REMEMBER_EVERY, Odds, OddsNetwork
+from bot.model.odds_training import OddsRows, OddsTrainingConfig, train_odds
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_BLOCK = 128
+
+
+@dataclass(frozen=True, slots=True)
+class OddsTold:
+    """Quantiles (n, levels) at one horizon of ``n`` queried rows; NaN where a row's state is not known.
+
+    ``frozen`` is the memory that learned nothing after its fold began, ``gated`` head and memory by the gate.
+    """
+
+    head: Floats
+    memory: Floats
+    frozen: Floats
+    gated: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class FoldOdds:
+    """What speaks for the rows of one fold."""
+
+    fold: Fold
+    odds: Odds
+
+
+def material_before(panel: Panel, row: int, horizons: Sequence[int]) -> OddsRows:
+    """Everything that may be learned from when bar ``row`` opens: moments whose outcomes were all over."""
+    end = max(0, row - max(horizons))
+    outcomes = np.column_stack([panel.outcome(h)[:end] for h in horizons])
+    known = np.flatnonzero(panel.stated[:end] & np.isfinite(outcomes).all(axis=1))
+    return OddsRows(
+        panel.states[known],
+        outcomes[known],
+        panel.start_ms[known],
+        INTERVAL_MS[panel.interval],
+    )
+
+
+def fit_odds(
+    panel: Panel,
+    folds: Sequence[Fold],
+    *,
+    config: OddsTrainingConfig = OddsTrainingConfig(),  # noqa: B008 - it is frozen
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> list[FoldOdds]:
+    """One training a fold. Raises ValueError where the first fold has too little before it."""
+    network = OddsNetwork(inputs=panel.states.shape[1])
+    fitted = []
+    for i, fold in enumerate(folds):
+        before = i * config.steps
+        trained = train_odds(
+            network,
+            material_before(panel, fold.first, network.horizons),
+            config=config,
+            on_step=lambda done, steps, before=before: on_step(before + done, len(folds) * steps),  # type: ignore[misc]
+        )
+        fitted.append(FoldOdds(fold, Odds(network, trained.weights)))
+    return fitted
+
+
+def tell_odds(panel: Panel, fitted: Sequence[FoldOdds], queries: Ints, horizon_bars: int) -> OddsTold:
+    """Distributions at the queried rows, ascending, by a memory of one bar in :data:`REMEMBER_EVERY`."""
+    parts = [_tell(panel, each, queries, horizon_bars) for each in fitted]
+    return OddsTold(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _tell(panel: Panel, fitted: FoldOdds, queries: Ints, h: int) -> tuple[Floats, Floats, Floats, Floats]:
+    odds, fold = fitted.odds, fitted.fold
+    asked = queries[(queries >= fold.first) & (queries < fold.end)]
+    outcome = panel.outcome(h)[: fold.end]
+    kept = panel.start_ms[: fold.end] // INTERVAL_MS[panel.interval] % REMEMBER_EVERY == 0
+    stated = panel.stated[: fold.end]
+    moments = np.flatnonzero(kept & stated & np.isfinite(outcome))
+    moments = moments[np.argsort(outcome[moments], kind="stable")]
+    states, outcomes = odds.states(panel.states[moments]), outcome[moments]
+    spoken = np.flatnonzero(stated[asked])
+    told = np.full((4, len(asked), odds.network.levels), np.nan)
+    for begin in range(0, len(spoken), _BLOCK):
+        places = spoken[begin : begin + _BLOCK]
+        rows = asked[places]
+        # What has happened when the asking bar closes, and what had when the fold began.
+        online = np.less_equal(moments + h, rows[:, None])
+        frozen = np.broadcast_to(np.less(moments + h, fold.first), online.shape)
+        query = odds.states(panel.states[rows])
+        head = odds.at(odds.heads(panel.states[rows]), h)
+        memory, share = odds.recalled_by(states, outcomes, query, h, online)
+        stood_still, _ = odds.recalled_by(states, outcomes, query, h, frozen)
+        told[:, places] = head, memory, stood_still, odds.blends(head, memory, share, h)
+    return told[0], told[1], told[2], told[3]

@@ -1,0 +1,263 @@
+"""Which past moments had the same odds: a state, a forecast without memory, a recall, and the gate between.
+
+This is the memory layer of a memory-augmented transformer at the level of the output, with one head a
+horizon. The state is query and key at once; a recall attends to everything remembered with a learned
+temperature, and a null slot takes the attention that nothing deserves. A scalar gate a horizon, which
+starts towards the local head and is forced to it where nothing may be recalled, mixes what is recalled with
+what the head says. It does not pretend to be "32 similar days": thousands of moments share the weight.
+
+All distributions are quantiles at :data:`LEVELS`, in units of the volatility expected of the horizon (that
+of one bar times the root of the bars). NumPy alone; :mod:`bot.model.odds_training` fits the weights.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Tensor = NDArray[np.float32]
+Weights = Mapping[str, Tensor]
+State = NDArray[np.float32]
+
+Count = Annotated[int, Meta(ge=1, le=4096)]
+
+LEVELS: Floats = np.arange(1, 20) / 20.0
+"""Levels of the quantiles that a distribution is told in: 5 % to 95 %."""
+
+REMEMBER_EVERY = 4
+"""One bar in so many, by the calendar, is remembered: neighbors in time say nearly the same, and cost as much."""
+
+
+class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two small networks of the same inputs: one gives the state, the other the head's quantiles.
+
+    Each has two hidden layers of ``width``. A state has ``dimension`` figures; ``horizons`` are the bars
+    ahead that were trained, ascending.
+    """
+
+    inputs: Count
+    width: Count = 128
+    dimension: Count = 16
+    horizons: tuple[Count, ...] = (1, 4, 24)
+    levels: Count = len(LEVELS)
+
+    def __post_init__(self) -> None:
+        if self.levels != len(LEVELS):
+            raise ValueError(f"a distribution is told in {len(LEVELS)} quantiles, not {self.levels}")
+        if not self.horizons or list(self.horizons) != sorted(set(self.horizons)):
+            raise ValueError(f"horizons {self.horizons} do not ascend")
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights by name; matrices are (out, in)."""
+        heads = (len(self.horizons),)
+        found: dict[str, tuple[int, ...]] = {
+            "inputs.mean": (self.inputs,),
+            "inputs.spread": (self.inputs,),
+            "log_temperature": heads,
+            "null": heads,
+            "gate": heads,
+        }
+        for part, out in (("state", self.dimension), ("head", heads[0] * self.levels)):
+            found |= {
+                f"{part}.in.weight": (self.width, self.inputs),
+                f"{part}.in.bias": (self.width,),
+                f"{part}.hidden.weight": (self.width, self.width),
+                f"{part}.hidden.bias": (self.width,),
+                f"{part}.out.weight": (out, self.width),
+                f"{part}.out.bias": (out,),
+            }
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """What the memory says of one horizon.
+
+    ``quantiles`` (levels,) are those of the outcomes, weighted; ``share`` is the attention that did not go
+    to the null slot, 0 to 1; ``effective`` the number of moments that share the weight, as if equally.
+    """
+
+    quantiles: Floats
+    share: float
+    effective: float
+
+
+class Odds:
+    """:class:`OddsNetwork` with its weights."""
+
+    def __init__(self, network: OddsNetwork, weights: Weights) -> None:
+        """Raises ValueError where the weights do not fit the network."""
+        expected = network.shapes()
+        if missing := sorted(expected.keys() ^ weights.keys()):
+            raise ValueError(f"weights and network disagree on {', '.join(missing[:3])}")
+        for name, shape in expected.items():
+            if weights[name].shape != shape or weights[name].dtype != np.float32:
+                raise ValueError(
+                    f"{name} is {weights[name].dtype} {weights[name].shape}, not float32 {shape}"
+                )
+            if not np.isfinite(weights[name]).all():
+                raise ValueError(f"{name} is not finite")
+        self.network = network
+        self.dimension = network.dimension
+        self._weights = weights
+        self._log_horizons = np.log(np.array(network.horizons, np.float64))
+
+    def state(self, row: Tensor) -> State:
+        """The state of one bar: (inputs,) to float32 (dimension,)."""
+        return self._forward(row, "state")
+
+    def states(self, rows: Tensor) -> State:
+        """Those of many: (n, inputs) to (n, dimension). Equal to :meth:`state` up to rounding."""
+        return self._forward(rows, "state")
+
+    def head(self, row: Tensor) -> Floats:
+        """The forecast without memory: (inputs,) to ascending float64 quantiles (horizons, levels)."""
+        return self.heads(row)
+
+    def heads(self, rows: Tensor) -> Floats:
+        """Those of many: (n, inputs) to (n, horizons, levels). Equal to :meth:`head` up to rounding."""
+        told = self._forward(rows, "head").astype(np.float64)
+        shape = (*rows.shape[:-1], len(self.network.horizons), self.network.levels)
+        # Quantiles that cross are put in order, which only ever brings them nearer to the truth.
+        return np.sort(told.reshape(shape), axis=-1)
+
+    def at(self, heads: Floats, horizon_bars: int) -> Floats:
+        """The head's quantiles at one horizon: (…, horizons, levels) to (…, levels)."""
+        return np.asarray(np.tensordot(heads, self._mixture(horizon_bars), axes=([-2], [0])))
+
+    def temperature(self, horizon_bars: int) -> float:
+        """What a squared distance between states is multiplied by; the larger, the narrower the recall."""
+        return math.exp(self._learned("log_temperature", horizon_bars))
+
+    def gate(self, horizon_bars: int) -> float:
+        """The weight of what is recalled against the head, where the null slot takes nothing."""
+        return 1.0 / (1.0 + math.exp(-self._learned("gate", horizon_bars)))
+
+    def recalled(
+        self,
+        states: Tensor,
+        outcomes: Floats,
+        query: State,
+        horizon_bars: int,
+        *,
+        squares: Tensor | None = None,
+    ) -> Recalled | None:
+        """The distribution of remembered outcomes, each weighted by how near its state is to the query's.
+
+        ``states`` (m, dimension) and ``outcomes`` (m,) stand in ascending order of outcome, so that nothing
+        need be sorted and the same memory gives the same bits in whatever order it was filled. None where
+        m is 0. An outcome is the log return over the horizon by the volatility expected of it. ``squares``
+        are those of the states' lengths, as :func:`squares_of` gives them, where somebody kept them.
+        """
+        if not len(outcomes):
+            return None
+        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, query[None], squares)[0]
+        weights, share = self._attention(scores[None], horizon_bars)
+        # Converted beforehand: half the time of doing so while adding up.
+        total = np.cumsum(weights[0].astype(np.float64))
+        return Recalled(
+            _quantiles(outcomes, total),
+            float(share[0]),
+            float(total[-1] ** 2 / np.dot(weights[0], weights[0])),
+        )
+
+    def recalled_by(
+        self,
+        states: Tensor,
+        outcomes: Floats,
+        queries: State,
+        horizon_bars: int,
+        known: NDArray[np.bool_],
+    ) -> tuple[Floats, Floats]:
+        """Those of many queries (n, dimension): quantiles (n, levels) and the share of each (n,).
+
+        ``known`` (n, m) says which moments each of them may recall. Where it is none, the share is 0 and
+        the quantiles are 0. Equal to :meth:`recalled` up to rounding.
+        """
+        quantiles, shares = np.zeros((len(queries), self.network.levels)), np.zeros(len(queries))
+        asked = np.flatnonzero(known.any(axis=1))
+        if not len(asked):
+            return quantiles, shares
+        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, queries[asked])
+        weights, shares[asked] = self._attention(
+            np.where(known[asked], scores, np.float32(-np.inf)), horizon_bars
+        )
+        totals = np.cumsum(weights, axis=1, dtype=np.float64)
+        for place, total in zip(asked.tolist(), totals, strict=True):
+            quantiles[place] = _quantiles(outcomes, total)
+        return quantiles, shares
+
+    def blend(self, head: Floats, recalled: Recalled | None, horizon_bars: int) -> Floats:
+        """The forecast: head and memory, mean of quantiles by the gate. ``head`` is of this horizon."""
+        if recalled is None:
+            return head
+        return self.blends(head, recalled.quantiles, np.array(recalled.share), horizon_bars)
+
+    def blends(self, heads: Floats, recalled: Floats, shares: Floats, horizon_bars: int) -> Floats:
+        """Those of many: quantiles (n, levels) twice, and what :meth:`recalled_by` gave as shares (n,)."""
+        weight = self.gate(horizon_bars) * shares[..., None]
+        return np.asarray((1.0 - weight) * heads + weight * recalled)
+
+    def _forward(self, rows: Tensor, part: str) -> Tensor:
+        w = self._weights
+        x: Tensor = (rows - w["inputs.mean"]) / w["inputs.spread"]
+        h = _silu(_linear(x, w[f"{part}.in.weight"], w[f"{part}.in.bias"]))  # (…, width)
+        h = _silu(_linear(h, w[f"{part}.hidden.weight"], w[f"{part}.hidden.bias"]))  # (…, width)
+        return _linear(h, w[f"{part}.out.weight"], w[f"{part}.out.bias"])
+
+    def _attention(self, scores: Tensor, horizon_bars: int) -> tuple[Tensor, Floats]:
+        """Scores (n, m) to weights, the largest of each row 1, and the share that the null slot left."""
+        highest = scores.max(axis=1, keepdims=True)
+        weights = np.exp(scores - highest)
+        # Both sides of the null slot in logarithms: far from everything, a sum of weights underflows.
+        mass = np.log(weights.sum(axis=1, dtype=np.float64)) + highest[:, 0]
+        margin = np.clip(mass - self._learned("null", horizon_bars), -700.0, 700.0)
+        return weights, 1.0 / (1.0 + np.exp(-margin))
+
+    def _learned(self, name: str, horizon_bars: int) -> float:
+        return float(np.dot(self._mixture(horizon_bars), self._weights[name].astype(np.float64)))
+
+    def _mixture(self, horizon_bars: int) -> Floats:
+        """How far each trained horizon speaks for this one: linear in the logarithm, the outermost beyond."""
+        ones = np.eye(len(self._log_horizons))
+        place = math.log(horizon_bars)
+        return np.array([np.interp(place, self._log_horizons, one) for one in ones])
+
+
+def squares_of(states: Tensor) -> Tensor:
+    """The squared lengths (m,) of states (m, dimension)."""
+    squares: Tensor = np.einsum("ij,ij->i", states, states)
+    return squares
+
+
+def _distances(states: Tensor, queries: State, squares: Tensor | None = None) -> Tensor:
+    """Squared distances (n, m) of queries (n, d) from states (m, d)."""
+    known = squares_of(states) if squares is None else squares
+    distances = known - np.float32(2.0) * (queries @ states.T)
+    distances += squares_of(queries)[:, None]
+    return np.asarray(np.maximum(distances, np.float32(0.0)), np.float32)
+
+
+def _quantiles(outcomes: Floats, totals: Floats) -> Floats:
+    """The least of the ascending outcomes that so much of the weight does not exceed; ``totals`` are running sums.
+
+    A step, not a line between two outcomes: one without weight then counts for nothing.
+    """
+    return np.asarray(outcomes[np.searchsorted(totals, LEVELS * totals[-1])])
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    product: Tensor = x @ weight.T
+    return product + bias
+
+
+def _silu(x: Tensor) -> Tensor:
+    # The logistic function by tanh, which never overflows.
+    half = np.float32(0.5)
+    result: Tensor = half * x * (np.float32(1.0) + np.tanh(half * x))
+    return result

@@ -1,0 +1,339 @@
+"""Fits the odds: states by what their neighbors' outcomes are worth, the head by its quantiles, then the gate.
+
+The states' loss is the deployed objective itself, the exact CRPS of the outcomes of others, weighted by how
+near their states are. Only ``train`` and ``evaluate`` import this module: it needs torch. On one kind of
+machine and number of threads two runs of one seed give the same weights.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from msgspec import Meta, Struct
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from bot.model.odds import LEVELS, REMEMBER_EVERY, Odds, OddsNetwork
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Rows = NDArray[np.float32]
+Weights = dict[str, Tensor]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+_TEMPERATURE_HASTE = 10.0
+"""How much faster a temperature learns than a weight: it alone decides how broad a horizon's recall is."""
+
+
+class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How odds are trained.
+
+    Each of ``steps`` steps asks ``queries`` moments for the outcomes of ``candidates`` others, drawn from
+    the whole training span but for those closer than ``apart_bars``. The last ``unseen_share`` of the span
+    is kept to choose the best weights every ``validate_every`` steps, and to fit temperatures, null slots
+    and gates to, by a memory of ``memory`` moments at most.
+    """
+
+    seed: Annotated[int, Meta(ge=0)] = 1
+    steps: Count = 400
+    queries: Count = 384
+    candidates: Count = 3072
+    apart_bars: Count = 72
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.15
+    learning_rate: Positive = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0)] = 2e-2
+    unseen_share: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    averaging: Annotated[float, Meta(ge=0, lt=1)] = 0.98
+    validate_every: Count = 25
+    memory: Count = 25_000
+
+
+@dataclass(frozen=True, slots=True)
+class OddsRows:
+    """``n`` moments of one or several symbols at one interval, in order of time.
+
+    ``rows`` (n, inputs) hold what was known at each close, ``outcomes`` (n, horizons) what came, in units
+    of the volatility expected of it; all are finite. ``start_ms`` are the bars' starts.
+    """
+
+    rows: Rows
+    outcomes: Floats
+    start_ms: Ints
+    interval_ms: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of(self, chosen: NDArray[np.bool_] | Ints) -> "OddsRows":
+        """Those of the moments."""
+        return OddsRows(self.rows[chosen], self.outcomes[chosen], self.start_ms[chosen], self.interval_ms)
+
+
+def merged(parts: Sequence[OddsRows]) -> OddsRows:
+    """The moments of several symbols, in order of time; all of one interval, at least one part."""
+    start_ms = np.concatenate([part.start_ms for part in parts])
+    order = np.argsort(start_ms, kind="stable")
+    return OddsRows(
+        np.concatenate([part.rows for part in parts])[order],
+        np.concatenate([part.outcomes for part in parts])[order],
+        start_ms[order],
+        parts[0].interval_ms,
+    )
+
+
+class OddsLook(Struct, frozen=True, kw_only=True):
+    """CRPS on the unseen span after so many steps, mean over the horizons: of the recall and of the head."""
+
+    step: int
+    recall: float
+    head: float
+
+
+class UnseenOdds(Struct, frozen=True, kw_only=True):
+    """Mean CRPS of quantiles on the unseen span. It chose the weights, so it flatters them."""
+
+    head: float
+    recall: float
+    blend: float
+
+
+class TrainedOdds(Struct, frozen=True, kw_only=True):
+    """Weights as float32 arrays, and how they came to be. ``unseen`` is by horizon.
+
+    Trained on were moments before ``cut_ms``; from ``resumed_ms`` on they were kept unseen.
+    """
+
+    weights: dict[str, NDArray[np.float32]]
+    history: tuple[OddsLook, ...]
+    unseen: dict[int, UnseenOdds]
+    cut_ms: int
+    resumed_ms: int
+
+
+def train_odds(
+    network: OddsNetwork,
+    material: OddsRows,
+    *,
+    config: OddsTrainingConfig,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> TrainedOdds:
+    """Train odds from random weights. Raises ValueError where there are too few rows."""
+    training, unseen = split(material, config, max(network.horizons))
+    drawn_at_once = config.queries + config.candidates
+    if len(training) < drawn_at_once or not len(unseen):
+        raise ValueError(
+            f"odds need {drawn_at_once:,} moments to train on and later ones to validate on, "
+            f"there are {len(training):,} and {len(unseen):,}"
+        )
+    generator = torch.Generator().manual_seed(config.seed)
+    weights = _initial(network, training, generator)
+    state = {name: value for name, value in weights.items() if name.startswith("state.")}
+    head = {name: value for name, value in weights.items() if name.startswith("head.")}
+    learned = [value.requires_grad_() for value in (*state.values(), *head.values())]
+    temperature = weights["log_temperature"].requires_grad_()
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [v for v in learned if v.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [v for v in learned if v.ndim == 1], "weight_decay": 0.0},
+            {
+                "params": [temperature],
+                "weight_decay": 0.0,
+                "lr": _TEMPERATURE_HASTE * config.learning_rate,
+            },
+        ],
+        lr=config.learning_rate,
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
+    rows, outcomes = torch.from_numpy(training.rows), torch.from_numpy(training.outcomes).float()
+    start_ms = torch.from_numpy(training.start_ms)
+    apart_ms = config.apart_bars * material.interval_ms
+    looks = _Looks(network, training, unseen, config)
+    averaged = {name: value.detach().clone() for name, value in weights.items()}
+    history: list[OddsLook] = []
+    best: dict[str, Tensor] = {}
+    for step in range(1, config.steps + 1):
+        drawn = torch.randperm(len(rows), generator=generator)[: config.queries + config.candidates]
+        asked, others = drawn[: config.queries], drawn[config.queries :]
+        states = forward(weights, rows[drawn], "state", config.dropout, generator)
+        near = (start_ms[asked][:, None] - start_ms[others]).abs() < apart_ms
+        distances = squared_distances(states[: config.queries], states[config.queries :])
+        recall = torch.stack(
+            [
+                recall_crps(
+                    (-heat * distances).masked_fill(near, -math.inf),
+                    outcomes[others, i],
+                    outcomes[asked, i],
+                ).mean()
+                for i, heat in enumerate(temperature.exp())
+            ]
+        ).mean()
+        told = forward(weights, rows[drawn], "head", config.dropout, generator)
+        loss = recall + pinball(told, outcomes[drawn]).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        _follow(averaged, weights, config.averaging)
+        on_step(step, config.steps)
+        if step % config.validate_every == 0 or step == config.steps:
+            history.append(looks.look(step, averaged))
+            if history[-1].recall <= min(look.recall for look in history):
+                best |= {name: averaged[name].clone() for name in (*state, "log_temperature")}
+            if history[-1].head <= min(look.head for look in history):
+                best |= {name: averaged[name].clone() for name in head}
+    kept = {name: value.detach().numpy() for name, value in (weights | best).items()}
+    gated, told_unseen = looks.gated(kept)
+    return TrainedOdds(
+        weights=gated,
+        history=tuple(history),
+        unseen=told_unseen,
+        cut_ms=int(training.start_ms[-1]) + 1,
+        resumed_ms=int(unseen.start_ms[0]),
+    )
+
+
+def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generator) -> Weights:
+    """Inputs standardised, random layers, a head that begins unconditional, gates that lean towards it."""
+    weights: Weights = {}
+    for name, shape in network.shapes().items():
+        weights[name] = torch.zeros(shape)
+        if len(shape) == 2:
+            weights[name] = torch.randn(shape, generator=generator) / math.sqrt(shape[1])
+    weights["inputs.mean"] = torch.from_numpy(training.rows.mean(axis=0))
+    weights["inputs.spread"] = torch.from_numpy(training.rows.std(axis=0) + np.float32(1e-3))
+    unconditional = np.quantile(training.outcomes, LEVELS, axis=0).T.ravel()
+    weights["head.out.bias"] = torch.from_numpy(unconditional.astype(np.float32))
+    weights["head.out.weight"] *= 0.1
+    weights["gate"] -= 2.0
+    return weights
+
+
+@torch.no_grad()
+def _follow(averaged: Weights, weights: Weights, share: float) -> None:
+    """Move the averages towards the weights by the rest of ``share``: a mean of the last steps."""
+    for name, value in averaged.items():
+        value.lerp_(weights[name], 1.0 - share)
+
+
+def split(material: OddsRows, config: OddsTrainingConfig, reach_bars: int) -> tuple[OddsRows, OddsRows]:
+    """What is trained on and what is kept unseen: later, and further off than any outcome of the former."""
+    first, last = int(material.start_ms[0]), int(material.start_ms[-1])
+    cut_ms = int(last - config.unseen_share * (last - first))
+    resumed_ms = cut_ms + max(reach_bars, config.apart_bars) * material.interval_ms
+    return material.of(material.start_ms < cut_ms), material.of(material.start_ms >= resumed_ms)
+
+
+def forward(
+    weights: Weights, rows: Tensor, part: str, dropout: float = 0.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """(n, inputs) to states (n, dimension) or, flat, to quantiles in no order (n, horizons x levels)."""
+    h = (rows - weights["inputs.mean"]) / weights["inputs.spread"]
+    for layer in ("in", "hidden"):
+        h = F.silu(F.linear(h, weights[f"{part}.{layer}.weight"], weights[f"{part}.{layer}.bias"]))
+        if dropout:
+            h = h * (torch.rand(h.shape, generator=generator) >= dropout) / (1.0 - dropout)
+    return F.linear(h, weights[f"{part}.out.weight"], weights[f"{part}.out.bias"])
+
+
+def squared_distances(queries: Tensor, others: Tensor) -> Tensor:
+    """(n, d) and (m, d) to (n, m)."""
+    squares = queries.square().sum(1)[:, None] + others.square().sum(1) - 2.0 * queries @ others.T
+    return squares.clamp(min=0.0)
+
+
+def recall_crps(scores: Tensor, outcomes: Tensor, came: Tensor) -> Tensor:
+    """Exact CRPS (n,) of ``outcomes`` (m,) weighted by the softmax of ``scores`` (n, m), given ``came`` (n,).
+
+    A candidate whose score is minus infinity counts for nothing.
+    """
+    ascending, order = outcomes.sort()
+    weights = scores[:, order].softmax(dim=1)
+    # E|X - y| - E|X - X'| / 2; the latter is the integral of F (1 - F) over the steps of F.
+    below = weights.cumsum(dim=1)[:, :-1]
+    spread = (below * (1.0 - below)) @ ascending.diff()
+    return (weights * (ascending - came[:, None]).abs()).sum(dim=1) - spread
+
+
+def pinball(told: Tensor, outcomes: Tensor) -> Tensor:
+    """CRPS by quantiles, (n, horizons): twice the mean pinball loss. ``told`` is (n, horizons x levels)."""
+    levels = torch.from_numpy(LEVELS).float()
+    error = outcomes[..., None] - told.view(*outcomes.shape, -1)
+    return 2.0 * torch.maximum(levels * error, (levels - 1.0) * error).mean(dim=-1)
+
+
+class _Looks:
+    """Fixed moments of the unseen span, and what was remembered before it."""
+
+    def __init__(
+        self,
+        network: OddsNetwork,
+        training: OddsRows,
+        unseen: OddsRows,
+        config: OddsTrainingConfig,
+        asked: int = 2000,
+    ) -> None:
+        self._network = network
+        bar = training.start_ms // training.interval_ms
+        kept = np.flatnonzero(bar % REMEMBER_EVERY == 0)
+        self._memory = training.of(kept[:: -(-len(kept) // config.memory)])
+        self._asked = unseen.of(np.arange(0, len(unseen), -(-len(unseen) // asked)))
+
+    @torch.no_grad()
+    def look(self, step: int, weights: Weights) -> OddsLook:
+        memory, asked = self._memory, self._asked
+        queries, others = (forward(weights, torch.from_numpy(x.rows), "state") for x in (asked, memory))
+        distances = squared_distances(queries, others)
+        outcomes, came = (torch.from_numpy(x.outcomes).float() for x in (memory, asked))
+        recalls = [
+            recall_crps(-temperature * distances, outcomes[:, i], came[:, i]).mean()
+            for i, temperature in enumerate(weights["log_temperature"].exp())
+        ]
+        head = pinball(forward(weights, torch.from_numpy(asked.rows), "head"), came).mean()
+        return OddsLook(step=step, recall=float(torch.stack(recalls).mean()), head=float(head))
+
+    def gated(
+        self, weights: dict[str, NDArray[np.float32]]
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[int, UnseenOdds]]:
+        """The weights with null slots and gates fitted, and the CRPS that head, recall and blend came to."""
+        network, told = self._network, {}
+        # With a null slot at 0, the logit of a share is the logarithm of the attention's sum.
+        odds = Odds(network, weights | {"null": np.zeros(len(network.horizons), np.float32)})
+        queries, heads = odds.states(self._asked.rows), odds.heads(self._asked.rows)
+        known = np.ones((len(queries), len(self._memory)), np.bool_)
+        fitted = []
+        for i, h in enumerate(network.horizons):
+            order = np.argsort(self._memory.outcomes[:, i], kind="stable")
+            states, outcomes = odds.states(self._memory.rows[order]), self._memory.outcomes[order, i]
+            recalled, shares = odds.recalled_by(states, outcomes, queries, h, known)
+            mass = np.log(shares / (1.0 - shares))
+            head, memory, reach, came = (
+                torch.from_numpy(each).float()
+                for each in (heads[:, i], recalled, mass, self._asked.outcomes[:, [i]])
+            )
+            gate, null, blended = _fit_gate(head, memory, reach, came, float(weights["gate"][i]))
+            fitted.append((gate, null))
+            alone = [float(pinball(each, came).mean()) for each in (head, memory)]
+            told[h] = UnseenOdds(head=alone[0], recall=alone[1], blend=blended)
+        gates, nulls = np.array(fitted, np.float32).T
+        return weights | {"gate": gates, "null": nulls}, told
+
+
+def _fit_gate(
+    head: Tensor, recalled: Tensor, mass: Tensor, came: Tensor, gate: float, steps: int = 200
+) -> tuple[float, float, float]:
+    """Gate, null slot and the blend's CRPS; from ``gate``, and half trust in the remotest tenth of moments."""
+    learned = torch.tensor([gate, float(mass.quantile(0.1))], requires_grad=True)
+    optimiser = torch.optim.Adam([learned], lr=0.05)
+    for _ in range(steps):
+        weight = torch.sigmoid(learned[0]) * torch.sigmoid(mass - learned[1])
+        loss = pinball(head + weight[:, None] * (recalled - head), came).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    fitted_gate, null = learned.detach().tolist()
+    return fitted_gate, null, float(loss.detach())

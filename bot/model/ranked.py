@@ -1,0 +1,122 @@
+"""Moments in order of what followed them: what odds are read from."""
+
+from bisect import bisect_left
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bot.model.features import Floats
+from bot.model.odds import State, Tensor, squares_of
+
+# 2^32 over the golden ratio: its multiples are spread evenly, in step with no hour, weekday or funding.
+_GOLDEN = 2_654_435_769
+_CIRCLE = 2**32
+_FEW = 16
+
+
+class _Moment(NamedTuple):
+    """Sorted by outcome, then time, then symbol: no two are equal."""
+
+    outcome: float
+    start_ms: int
+    symbol: str
+
+
+def keeps_state(bar: int, size: int, wanted: int) -> bool:
+    """Whether the ``bar``-th bar since 1970 is among the ``wanted`` of ``size`` that are asked for odds.
+
+    By the calendar, so that whoever starts anywhere keeps the same ones.
+    """
+    return bar * _GOLDEN % _CIRCLE * size < wanted * _CIRCLE
+
+
+class Ranked(NamedTuple):
+    """States (n, dimension), the squares of their lengths (n,), and outcomes (n,) in ascending order."""
+
+    states: Tensor
+    squares: Tensor
+    outcomes: Floats
+
+
+class RankedMoments:
+    """States (n, dimension) and outcomes (n,) of at most ``size`` moments, in ascending order of outcome.
+
+    In that order nothing need be sorted to read quantiles, and the same moments give the same bits in
+    whatever order they came. Equal outcomes stand in order of time, then symbol. What comes and goes takes
+    its place when somebody next looks: a warm-up, in which nobody does, sorts once.
+    """
+
+    def __init__(self, dimension: int, size: int) -> None:
+        self._states: Tensor = np.zeros((size, dimension), dtype=np.float32)
+        self._squares: Tensor = np.zeros(size, dtype=np.float32)
+        self._outcomes: Floats = np.zeros(size)
+        self._recallable_ms = np.zeros(size, dtype=np.int64)
+        self._columns: tuple[NDArray[Any], ...] = (
+            self._states,
+            self._squares,
+            self._outcomes,
+            self._recallable_ms,
+        )
+        self._moments: list[_Moment] = []
+        self._coming: dict[_Moment, tuple[State, int]] = {}
+        self._going: set[_Moment] = set()
+
+    def __len__(self) -> int:
+        return len(self._moments) + len(self._coming) - len(self._going)
+
+    def add(self, symbol: str, start_ms: int, outcome: float, state: State, recallable_ms: int) -> None:
+        """Take in a moment that may be recalled from ``recallable_ms`` on."""
+        self._coming[_Moment(outcome, start_ms, symbol)] = (state, recallable_ms)
+
+    def remove(self, symbol: str, start_ms: int, outcome: float) -> None:
+        """Let go of a moment that was added."""
+        moment = _Moment(outcome, start_ms, symbol)
+        if self._coming.pop(moment, None) is None:
+            self._going.add(moment)
+
+    def known(self, now_ms: int) -> "Ranked":
+        """The moments that may be recalled at ``now_ms``; arrays that hold until the next change."""
+        self._settle()
+        columns = [column[: len(self._moments)] for column in self._columns]
+        recallable = columns[-1] <= now_ms
+        if not recallable.all():
+            columns = [column[recallable] for column in columns]
+        return Ranked(*columns[:-1])
+
+    def _settle(self) -> None:
+        if len(self._coming) + len(self._going) > _FEW:
+            self._sort()
+        for moment in self._going:
+            i, end = bisect_left(self._moments, moment), len(self._moments)
+            del self._moments[i]
+            for column in self._columns:
+                column[i : end - 1] = column[i + 1 : end]
+        for moment, (state, recallable_ms) in self._coming.items():
+            i, end = bisect_left(self._moments, moment), len(self._moments)
+            self._moments.insert(i, moment)
+            for column in self._columns:
+                column[i + 1 : end + 1] = column[i:end]
+            row = (state, squares_of(state[None])[0], moment.outcome, recallable_ms)
+            for column, value in zip(self._columns, row, strict=True):
+                column[i] = value
+        self._coming.clear()
+        self._going.clear()
+
+    def _sort(self) -> None:
+        """What comes and goes, put in place at once: many times faster than one by one where it is much."""
+        rows = {
+            moment: (self._states[i], int(self._recallable_ms[i]))
+            for i, moment in enumerate(self._moments)
+            if moment not in self._going
+        } | self._coming
+        self._moments = sorted(rows)
+        count = len(rows)
+        if count:
+            # A copy first: the rows that stay are views of what is written to.
+            self._states[:count] = np.array([rows[moment][0] for moment in self._moments])
+            self._squares[:count] = squares_of(self._states[:count])
+        self._outcomes[:count] = [moment.outcome for moment in self._moments]
+        self._recallable_ms[:count] = [rows[moment][1] for moment in self._moments]
+        self._coming.clear()
+        self._going.clear()

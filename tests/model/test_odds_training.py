@@ -1,0 +1,153 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+
+from bot.evaluation.metrics import crps
+from bot.model.odds import LEVELS, Odds, OddsNetwork
+from bot.model.odds_training import (
+    OddsRows,
+    OddsTrainingConfig,
+    forward,
+    pinball,
+    recall_crps,
+    split,
+    squared_distances,
+    train_odds,
+)
+from tests.model.test_odds import NETWORK, some_memory, some_weights
+
+STEP_MS = 3_600_000
+SMALL = OddsNetwork(inputs=3, width=32, dimension=4, horizons=(1, 4))
+SHORT = OddsTrainingConfig(steps=80, queries=128, candidates=512, validate_every=20)
+
+
+def regimes(count=6000, seed=1):
+    """Outcomes as wide as a regime says, which the first input shows; the other two say nothing."""
+    rng = np.random.default_rng(seed)
+    calm = np.repeat(rng.random(count // 50) < 0.5, 50)
+    rows = rng.standard_normal((count, 3)).astype(np.float32)
+    rows[:, 0] = np.where(calm, -1.0, 1.0) + 0.3 * rows[:, 0]
+    outcomes = rng.standard_normal((count, 2)) * np.where(calm, 0.4, 1.5)[:, None]
+    return OddsRows(rows, outcomes, STEP_MS * np.arange(count), STEP_MS)
+
+
+def test_numpy_and_torch_say_the_same():
+    weights = some_weights()
+    rows = some_memory()[2]
+    tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+    states = forward(tensors, torch.from_numpy(rows), "state").numpy()
+    told = forward(tensors, torch.from_numpy(rows), "head").numpy().reshape(len(rows), 3, len(LEVELS))
+    odds = Odds(NETWORK, weights)
+    assert np.abs(odds.states(rows) - states).max() < 5e-6
+    assert np.abs(odds.heads(rows) - np.sort(told, axis=-1)).max() < 5e-6
+
+
+def test_the_loss_is_the_crps_of_the_weighted_outcomes():
+    rng = np.random.default_rng(1)
+    scores, outcomes, came = rng.standard_normal((5, 40)), rng.standard_normal(40), rng.standard_normal(5)
+    scores[2, :10] = -np.inf
+    weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    gaps = np.abs(outcomes[:, None] - outcomes)
+    expected = (weights * np.abs(outcomes - came[:, None])).sum(axis=1) - 0.5 * np.einsum(
+        "ni,ij,nj->n", weights, gaps, weights
+    )
+    told = recall_crps(*(torch.from_numpy(each) for each in (scores, outcomes, came)))
+    assert told.numpy() == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_heads_loss_is_what_evaluation_measures():
+    rng = np.random.default_rng(1)
+    quantiles, came = np.sort(rng.standard_normal((6, 2, len(LEVELS)))), rng.standard_normal((6, 2))
+    told = pinball(torch.from_numpy(quantiles.reshape(6, -1)).float(), torch.from_numpy(came).float())
+    for i in range(2):
+        assert told[:, i].numpy() == pytest.approx(crps(quantiles[:, i], came[:, i]), abs=1e-6)
+
+
+def test_distances_are_squared_ones():
+    rng = np.random.default_rng(1)
+    some, others = rng.standard_normal((4, 3)), rng.standard_normal((7, 3))
+    expected = ((some[:, None] - others) ** 2).sum(axis=2)
+    assert squared_distances(torch.from_numpy(some), torch.from_numpy(others)).numpy() == pytest.approx(
+        expected
+    )
+
+
+def test_what_is_kept_unseen_begins_after_every_outcome_that_was_trained_on():
+    training, unseen = split(regimes(), SHORT, reach_bars=24)
+    assert unseen.start_ms[0] - training.start_ms[-1] > SHORT.apart_bars * STEP_MS
+    training, unseen = split(regimes(), SHORT, reach_bars=100)
+    assert unseen.start_ms[0] - training.start_ms[-1] > 100 * STEP_MS
+    assert 500 - 100 <= len(unseen) <= 600
+
+
+def test_where_the_odds_depend_on_a_state_memory_and_head_find_it():
+    trained = train_odds(SMALL, regimes(), config=SHORT)
+    odds = Odds(SMALL, trained.weights)
+    past, later = regimes(seed=2), regimes(2000, seed=3)
+    for i, h in enumerate(SMALL.horizons):
+        order = np.argsort(past.outcomes[:, i])
+        outcomes, came = past.outcomes[order, i], later.outcomes[:, i]
+        known = np.ones((len(later), len(past)), np.bool_)
+        head = odds.at(odds.heads(later.rows), h)
+        memory, shares = odds.recalled_by(
+            odds.states(past.rows[order]), outcomes, odds.states(later.rows), h, known
+        )
+        blend = odds.blends(head, memory, shares, h)
+        plain = crps(np.tile(np.quantile(outcomes, LEVELS), (len(later), 1)), came).mean()
+        for told in (head, memory, blend):
+            assert crps(told, came).mean() < 0.95 * plain
+        # The mean of two forecasts' quantiles is never worse than the mean of their scores.
+        assert crps(blend, came).mean() < max(crps(head, came).mean(), crps(memory, came).mean())
+
+
+def test_without_a_state_that_matters_nothing_is_made_up():
+    material = regimes()
+    shuffled = replace_outcomes(material, np.random.default_rng(5).permutation(material.outcomes))
+    odds = Odds(SMALL, train_odds(SMALL, shuffled, config=SHORT).weights)
+    later = regimes(2000, seed=3)
+    came = np.random.default_rng(6).permutation(later.outcomes[:, 0])
+    plain = crps(np.tile(np.quantile(came, LEVELS), (len(later), 1)), came).mean()
+    head = odds.at(odds.heads(later.rows), 1)
+    assert plain <= crps(head, came).mean() < 1.03 * plain
+
+
+def replace_outcomes(material, outcomes):
+    return OddsRows(material.rows, outcomes, material.start_ms, material.interval_ms)
+
+
+def test_two_trainings_of_one_seed_give_the_same_weights():
+    config = replace(SHORT, steps=10)
+    one, other = (train_odds(SMALL, regimes(), config=config) for _ in range(2))
+    assert one.history == other.history
+    for name, value in one.weights.items():
+        assert value.tobytes() == other.weights[name].tobytes()
+    another = train_odds(SMALL, regimes(), config=replace(config, seed=2))
+    assert another.weights["state.out.weight"].tobytes() != one.weights["state.out.weight"].tobytes()
+
+
+def test_a_moment_never_learns_from_its_own_surroundings():
+    # Each outcome repeats for 50 bars and is told by nothing else: only the near past could be of help.
+    rng = np.random.default_rng(1)
+    episode = np.repeat(rng.standard_normal(120), 50)
+    rows = np.column_stack([np.repeat(rng.standard_normal(120), 50) for _ in range(3)]).astype(np.float32)
+    material = OddsRows(rows, np.column_stack((episode, episode)), STEP_MS * np.arange(6000), STEP_MS)
+    histories = [
+        train_odds(SMALL, material, config=replace(SHORT, apart_bars=apart)).weights["log_temperature"]
+        for apart in (1, 72)
+    ]
+    # Where it may look at its neighbors in time, it narrows its sight to them.
+    assert histories[0].mean() > histories[1].mean()
+
+
+def test_too_few_moments_are_refused():
+    with pytest.raises(ValueError, match="odds need 640 moments"):
+        train_odds(SMALL, regimes(500), config=SHORT)
+
+
+def test_odds_are_read_without_torch():
+    code = "import sys; import bot.model.odds, bot.model.similarity; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
