@@ -7,10 +7,13 @@ import pytest
 
 from bot.errors import InputError
 from bot.model.encoder import StreamingTransformer, WindowNetwork, unit_scale
+from bot.model.features import STATE_FEATURES
+from bot.model.odds import OddsNetwork
 from bot.model.views import Look, ShapeConfig, scaled_runs
-from bot.store.checkpoints import DEFAULT, BarRange, Card, load_checkpoint, save_checkpoint
+from bot.store.checkpoints import DEFAULT, BarRange, Card, OddsCard, load_checkpoint, save_checkpoint
 from bot.synthetic import PRESETS, SyntheticMarket
 from tests.model.test_encoder import weights_of
+from tests.model.test_odds import some_weights
 
 LOOK = Look(step=10, loss=4.5, found=0.25, temperature=0.06)
 NETWORKS = [WindowNetwork(width=8), StreamingTransformer(width=24, inner=16)]
@@ -37,6 +40,21 @@ def a_card(network=NETWORKS[0], **fields):
             "made_with": {"torch": "2"},
         }
         | fields
+    )
+
+
+ODDS = OddsNetwork(inputs=len(STATE_FEATURES), width=8, dimension=5)
+
+
+def an_odds_card(network=ODDS):
+    (bars,) = a_card().trained_on
+    return OddsCard(
+        network=network,
+        trained_on=(bars,),
+        validated_on=(),
+        training={"seed": 1, "steps": 400},
+        history=({"step": 25, "recall": 0.5, "head": 0.51},),
+        unseen=({"horizon": 24, "blend": 0.49},),
     )
 
 
@@ -154,3 +172,50 @@ def test_the_shipped_keys_recognise_a_noisy_warped_shape_more_often_than_plain_w
 def rewrite(folder, **fields):
     path = folder / "checkpoint.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | msgspec.to_builtins(fields)))
+
+
+def test_odds_come_back_beside_the_encoder_in_one_file_that_names_both(tmp_path):
+    weights, odds = weights_of(NETWORKS[0]), some_weights(ODDS)
+    plain = save_checkpoint(tmp_path / "plain", weights, a_card())
+    card = save_checkpoint(tmp_path / "both", weights, a_card(odds=an_odds_card()), odds)
+    other = save_checkpoint(tmp_path / "other", weights, a_card(odds=an_odds_card()), some_weights(ODDS, 9))
+    assert len({plain.weights_sha256, card.weights_sha256, other.weights_sha256}) == 3
+    loaded = load_checkpoint(tmp_path / "both")
+    assert loaded.card == card
+    assert loaded.odds.network == ODDS
+    row = np.random.default_rng(1).standard_normal(ODDS.inputs).astype(np.float32)
+    assert loaded.odds.head(row).tobytes() == load_checkpoint(tmp_path / "both").odds.head(row).tobytes()
+    assert not np.array_equal(loaded.odds.head(row), load_checkpoint(tmp_path / "other").odds.head(row))
+    scaled = np.random.default_rng(1).standard_normal(80)
+    assert np.array_equal(
+        loaded.encoder.keys(scaled), load_checkpoint(tmp_path / "plain").encoder.keys(scaled)
+    )
+    assert loaded.weights.keys() == weights.keys()
+
+
+def test_a_checkpoint_without_odds_has_none(tmp_path):
+    save_checkpoint(tmp_path, weights_of(NETWORKS[0]), a_card())
+    assert load_checkpoint(tmp_path).odds is None
+    rewritten = json.loads((tmp_path / "checkpoint.json").read_text())
+    del rewritten["odds"]  # as cards were written before there were any
+    (tmp_path / "checkpoint.json").write_text(json.dumps(rewritten))
+    assert load_checkpoint(tmp_path).odds is None
+
+
+def test_card_and_report_say_what_the_odds_were_trained_on(tmp_path):
+    card = save_checkpoint(tmp_path, weights_of(NETWORKS[0]), a_card(odds=an_odds_card()), some_weights(ODDS))
+    assert card.summary().endswith("odds over 1, 4, 24 bars, trained on BTCUSDT at 60")
+    report = (tmp_path / "report.md").read_text()
+    assert "## Odds" in report
+    assert "| 25 | 0.5000 | 0.5100 |" in report
+
+
+def test_odds_that_want_other_figures_of_a_bar_or_do_not_fit_are_refused(tmp_path):
+    narrow = OddsNetwork(inputs=7, width=8, dimension=5)
+    weights = weights_of(NETWORKS[0])
+    save_checkpoint(tmp_path, weights, a_card(odds=an_odds_card(narrow)), some_weights(narrow))
+    with pytest.raises(InputError, match=rf"does not hold odds: they want 7 .* this bot has {ODDS.inputs}"):
+        load_checkpoint(tmp_path)
+    save_checkpoint(tmp_path, weights, a_card(odds=an_odds_card()), some_weights(narrow))
+    with pytest.raises(InputError, match=r"does not hold odds: .* not float32"):
+        load_checkpoint(tmp_path)

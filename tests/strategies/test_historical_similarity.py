@@ -1,10 +1,12 @@
 import pytest
+from msgspec.structs import replace
 
 from bot.errors import ConfigError
 from bot.model.calibration import Belief
 from bot.model.features import FeatureWindow
 from bot.model.forecast import forecast_from
 from bot.model.memory import BaseRate
+from bot.model.outlook import Outlook
 from bot.model.similarity import Recollection
 from bot.strategy import Costs, Situation, StrategyConfig
 from strategies.historical_similarity import HistoricalSimilarityStrategy
@@ -14,7 +16,19 @@ COSTS = Costs(taker_fee=0.00055, half_spread=0.0001, slippage=0.0001)
 FLAT = a_position("0", "0")
 
 
-def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5, belief=None):
+OUTLOOK = Outlook(
+    quantiles=(-0.03, -0.01, 0.001, 0.01, 0.04),
+    spread=0.02,
+    head=(-0.02, -0.01, 0.002, 0.01, 0.03),
+    head_ratio=0.54,
+    recalled=(-0.04, -0.01, 0.0, 0.01, 0.05),
+    gate=0.41,
+    null=0.02,
+    effective=900.0,
+)
+
+
+def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5, belief=None, outlook=None):
     """A recollection of so many equal votes for a rise and for a fall."""
     count = rose + fell
     outcomes = [size] * rose + [-(fall or size)] * fell
@@ -22,7 +36,7 @@ def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5
         a_neighbor(weight=1 / count, forward_return=outcome, similarity=similarity) for outcome in outcomes
     ]
     base = BaseRate(moments=1_000, mean_move=0.0, mean_size=size / 0.01, positive_ratio=base_ratio)
-    return a_recollection(*neighbors, forecast=forecast_from(neighbors, base, 8.0, 0.01, belief))
+    return a_recollection(*neighbors, forecast=forecast_from(neighbors, base, 8.0, 0.01, belief, outlook))
 
 
 def decide(recollection, *, position=FLAT, bars_held=0, costs=COSTS, **config):
@@ -108,6 +122,24 @@ def test_a_vote_whose_like_have_not_come_true_is_not_followed_and_the_figures_ar
     believed = decide(moments(18, 2, belief=Belief(slope=1.5, curve=0.0, votes=400)))
     assert believed.action == "long"
     assert believed.confidence > 22 / 28
+
+
+def test_head_and_gate_are_named_and_the_spread_is_that_of_the_blend():
+    signal = decide(moments(18, 2, outlook=OUTLOOK))
+    assert signal.reason.endswith("; the head alone says 54% up, gate 0.41")
+    assert signal.return_std == 0.02
+    assert signal.detail["outlook"] == {"low": -0.03, "high": 0.04, "head_ratio": 0.54, "gate": 0.41}
+
+
+def test_a_head_that_came_true_lifts_or_lowers_what_is_expected_of_a_vote():
+    belief = Belief(slope=0.5, curve=0.0, votes=400, head=1.0)
+    doubting = replace(OUTLOOK, head_ratio=0.2)
+    with_it, against_it, alone = (
+        decide(moments(18, 2, belief=belief, outlook=outlook)) for outlook in (OUTLOOK, doubting, None)
+    )
+    assert with_it.confidence > alone.confidence > against_it.confidence
+    assert with_it.expected_return > alone.expected_return > 0.0 > against_it.expected_return
+    assert (against_it.action, gate(against_it)) == ("hold", "costs")
 
 
 def test_what_all_moments_do_is_no_signal():
