@@ -10,7 +10,9 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from msgspec.structs import replace
+from safetensors.numpy import load_file
 
 from benchmarks.measure import ROOT, Result, cost, in_turns, percentile, rate, seconds, shares_by_room
 from benchmarks.yardsticks import bare_loop
@@ -19,6 +21,8 @@ from bot.assembly import build_trader, load_strategy
 from bot.commands.summary import Tally
 from bot.config import Config
 from bot.market import Bar, Instrument
+from bot.model.similarity import ModelConfig
+from bot.store.checkpoints import DEFAULT, WEIGHTS, load_checkpoint, save_checkpoint
 from bot.store.csv_bars import check_bars
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session
@@ -81,24 +85,63 @@ def _with_memory(market: SyntheticMarket, rules: Instrument) -> Iterator[Result]
         taken = median(seconds(lambda: _advance(_trader(name, rules), listed)) for _ in range(3))
         note = "the first 20,000 bars, the memory growing from nothing"
         yield rate("core: with memory, BTCUSDT 1h", len(listed) / taken, unit="bars/s", note=note)
-    trader = _trader(name, rules)
-    observed = market.bars(_SYMBOL, 0, 100_500)
-    taken = seconds(lambda: _observe(trader, observed))
-    note = "100,500 bars, until 100,000 moments are remembered"
-    yield rate("core: warm-up, bars observed", len(observed) / taken, unit="bars/s", note=note)
-    coming = market.bars(_SYMBOL, len(observed), 2_000)
-    taken_each = [seconds(lambda bar=bar: trader.advance(bar)) for bar in coming]  # type: ignore[misc]
-    rounds = [taken_each[i : i + 400] for i in range(0, len(taken_each), 400)]
-    note = "asked for: 600; generated market, every search exact, one thread"
-    rates = [len(some) / sum(some) for some in rounds]
-    yield rate("core: with memory, 100,000 moments", median(rates), unit="bars/s", note=note)
-    for share, name in ((0.5, "p50"), (0.99, "p99")):
-        yield cost(
-            f"core: bar to signal, 100,000 moments, {name}",
-            1e3 * percentile(taken_each, share),
-            unit="ms",
-            note="asked for: about 1.5 at p50; key, search, forecast, decision, books",
-        )
+    observed, coming = market.bars(_SYMBOL, 0, 100_500), market.bars(_SYMBOL, 100_500, 2_000)
+    yield from _warm_up(observed, rules)
+    with TemporaryDirectory() as folder:
+        _damp(Path(folder))
+        for kind, checkpoint, asked in (("", "default", "600"), (", low-rank keys", folder, "1,000")):
+            trader = _trader(name, rules, checkpoint)
+            trader.observe_all(observed, observed[-1].close_ms)
+            taken_each = [seconds(lambda bar=bar: trader.advance(bar)) for bar in coming]  # type: ignore[misc]
+            rounds = [taken_each[i : i + 400] for i in range(0, len(taken_each), 400)]
+            note = f"asked for: {asked}; generated market, every search exact, one thread"
+            rates = [len(some) / sum(some) for some in rounds]
+            yield rate(f"core: with memory, 100,000 moments{kind}", median(rates), unit="bars/s", note=note)
+            for share, which in ((0.5, "p50"), (0.99, "p99")):
+                yield cost(
+                    f"core: bar to signal, 100,000 moments{kind}, {which}",
+                    1e3 * percentile(taken_each, share),
+                    unit="ms",
+                    note="asked for: about 1.5 at p50; key, search, forecast, decision, books",
+                )
+
+
+def _warm_up(observed: Sequence[Bar], rules: Instrument) -> Iterator[Result]:
+    """As a start does it, as it was done bar by bar, and without the votes that calibrate confidence."""
+    name, asked_from_ms, some = "historical_similarity", observed[-1].close_ms, observed[:5_000]
+
+    def whole() -> None:
+        _trader(name, rules).observe_all(observed, asked_from_ms)
+
+    def without_votes() -> None:
+        _trader(name, rules, calibration_bars=0).observe_all(observed, asked_from_ms)
+
+    def one_by_one() -> None:
+        trader = _trader(name, rules, calibration_bars=0)
+        for bar in some:
+            trader.observe(bar)
+
+    taken, indexed, each = in_turns((whole, without_votes, one_by_one), rounds=3)
+    bars = f"{len(observed):,} bars"
+    each *= len(observed) / len(some)
+    yield cost(
+        f"core: warm-up, {bars}",
+        indexed,
+        each,
+        unit="s",
+        note="asked for: about 3; encoded, matured, indexed; beside: one by one, the first 5,000",
+    )
+    note = "with what was forecast over the last 20,000 of them, which calibrates confidence"
+    yield cost(f"core: warm-up, {bars}, calibrated", taken, unit="s", note=note)
+
+
+def _damp(folder: Path) -> None:
+    """The shipped checkpoint with keys of low rank: each direction's energy is 0.73 of the one's before it."""
+    weights = load_file(DEFAULT / WEIGHTS)
+    for part in ("out.weight", "out.bias", "skip.weight"):
+        damped = weights[part].T * 0.73 ** (0.5 * np.arange(len(weights[part])))
+        weights[part] = np.ascontiguousarray(damped.T, np.float32)
+    save_checkpoint(folder, weights, load_checkpoint(DEFAULT).card)
 
 
 def _rooms(bars: Sequence[Bar], rules: Instrument, name: str) -> Iterator[Result]:
@@ -117,11 +160,6 @@ def _rooms(bars: Sequence[Bar], rules: Instrument, name: str) -> Iterator[Result
 def _advance(trader: Trader, bars: Sequence[Bar]) -> None:
     for bar in bars:
         trader.advance(bar)
-
-
-def _observe(trader: Trader, bars: Sequence[Bar]) -> None:
-    for bar in bars:
-        trader.observe(bar)
 
 
 async def _kept(bars: Sequence[Bar], name: str, rules: Instrument, path: Path) -> None:
@@ -145,12 +183,19 @@ async def _events(bars: Sequence[Bar]) -> AsyncIterator[Bar]:
         yield bar
 
 
-def _trader(name: str, rules: Instrument) -> Trader:
+def _trader(
+    name: str, rules: Instrument, checkpoint: str = "default", calibration_bars: int | None = None
+) -> Trader:
     defaults = Config()
+    memory = defaults.memory
+    if calibration_bars is not None:
+        memory = replace(memory, calibration_bars=calibration_bars)
     config = replace(
         defaults,
         run=replace(defaults.run, symbols=(_SYMBOL,), interval=_INTERVAL),
         strategy=replace(defaults.strategy, name=name),
+        model=ModelConfig(checkpoint=checkpoint),
+        memory=memory,
         # Over years a trend follower may lose enough to be halted, which would end the work that is measured.
         risk=replace(defaults.risk, max_daily_loss=Decimal(0), max_drawdown=Decimal(0)),
     )

@@ -1,17 +1,20 @@
 """Peak memory of whole backtests, and their speed from file to SQLite."""
 
 import csv
+import os
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.measure import Result, bot, cost, rate, run_child, seconds
+from benchmarks.measure import ROOT, Result, bot, cost, rate, run_child, seconds
 from bot.market import plain
 from bot.store.csv_bars import HEADER
 from bot.synthetic import PRESETS, SyntheticMarket
 
 _SYMBOL, _CHUNK = "BTCUSDT", 10_000
+_MOMENTS = 262_144
 
 _PEAK = """
 import pathlib, resource, runpy, sys
@@ -31,8 +34,46 @@ else:
 """Runs a script and prints the most megabytes that its process ever held."""
 
 
+_FILLED = f"""
+import sys
+import numpy as np
+from bot.model.memory import MemoryBank, MemoryConfig
+from bot.model.outcomes import Episode, Moment
+
+config = MemoryConfig(size={_MOMENTS})
+bank = MemoryBank(config, dimension=64, interval_ms=900_000, exclusion_bars=24, key_share=0.5)
+rng = np.random.default_rng(1)
+for first in range(0, {_MOMENTS} if sys.argv[1] == "full" else 0, 256):
+    keys = rng.standard_normal((256, 64)) * 0.73 ** (0.5 * np.arange(64))
+    rows = [keys, rng.standard_normal((256, 40))]
+    rows = [np.asarray(each / np.linalg.norm(each, axis=1, keepdims=True), np.float32) for each in rows]
+    bank.remember([
+        Episode(
+            symbol="BTCUSDT",
+            start_ms=900_000 * i,
+            matured_ms=900_000 * (i + 25),
+            moment=Moment(key=key, regime="sideways/calm", volatility=0.003, shape=shape),
+            forward_return=0.01,
+        )
+        for i, (key, shape) in enumerate(zip(*rows), start=first)
+    ])
+assert len(bank) in (0, {_MOMENTS})
+"""
+"""A memory of so many moments, full or empty."""
+
+
 def run() -> Iterator[Result]:
-    """Backtests of 100,000 and 500,000 bars; the second must hold no more than the first."""
+    """Backtests of 100,000 and 500,000 bars, of which the second must hold no more than the first; a memory."""
+    held = []
+    for filled in ("empty", "full"):
+        with TemporaryDirectory() as folder:
+            script = Path(folder) / "fill.py"
+            script.write_text(_FILLED)
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            printed = run_child([sys.executable, "-c", _PEAK, str(script), filled], environment)
+        held.append(float(printed.splitlines()[-1]))
+    note = f"asked for: 400; the whole process, {held[0]:.0f} MB of which are there before the first moment"
+    yield cost(f"memory: {_MOMENTS:,} moments of 64 dimensions, peak", held[1], unit="MB", note=note)
     peaks: dict[int, float] = {}
     for bars in (100_000, 500_000):
         with TemporaryDirectory() as folder:

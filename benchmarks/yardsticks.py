@@ -1,4 +1,4 @@
-"""The yardsticks, in plain sight: the textbook's memory, the textbook's window, and a bare loop."""
+"""The yardsticks, in plain sight: the textbook's memory, window and transformer, and a bare loop."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import math
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import faiss
@@ -66,6 +66,52 @@ def textbook_key(bars: Sequence[Bar]) -> Keys:
         scaled.append(returns[i] / max(volatility, 1e-12))
     key = np.clip(scaled, -6.0, 6.0)
     return np.asarray(key / np.linalg.norm(key), dtype=np.float32)
+
+
+class TextbookTransformer:
+    """``nn.TransformerEncoder`` (post-norm, ReLU, no dropout) in NumPy: every bar, the whole window anew.
+
+    ``weights`` are a ``state_dict`` of such layers. All bars of the window see each other; the key is what
+    the last one has become.
+    """
+
+    def __init__(self, weights: Mapping[str, Keys], heads: int) -> None:
+        names = sorted(
+            {name.rsplit("self_attn.in_proj_weight", 1)[0] for name in weights if "in_proj_w" in name}
+        )
+        self._layers = [
+            {name[len(layer) :]: value for name, value in weights.items() if name.startswith(layer)}
+            for layer in names
+        ]
+        self._heads = heads
+
+    def encode(self, window: Keys) -> Keys:
+        """(bars, width) to (width,)."""
+        h, heads = window, self._heads
+        for w in self._layers:
+            bars, width = h.shape
+            mixed = h @ w["self_attn.in_proj_weight"].T + w["self_attn.in_proj_bias"]
+            # (heads, bars, width / heads) each.
+            query, key, value = mixed.reshape(bars, 3, heads, -1).transpose(1, 2, 0, 3)
+            scores = query @ key.transpose(0, 2, 1) / np.float32(math.sqrt(width // heads))
+            scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            shares = scores / scores.sum(axis=-1, keepdims=True)
+            attended = (shares @ value).transpose(1, 0, 2).reshape(bars, width)
+            attended = attended @ w["self_attn.out_proj.weight"].T + w["self_attn.out_proj.bias"]
+            h = _normed(h + attended, w["norm1.weight"], w["norm1.bias"])
+            inner = np.maximum(h @ w["linear1.weight"].T + w["linear1.bias"], np.float32(0.0))
+            h = _normed(
+                h + inner @ w["linear2.weight"].T + w["linear2.bias"], w["norm2.weight"], w["norm2.bias"]
+            )
+        newest: Keys = h[-1]
+        return newest
+
+
+def _normed(x: Keys, weight: Keys, bias: Keys) -> Keys:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred * centred).mean(axis=-1, keepdims=True)
+    normed: Keys = centred / np.sqrt(variance + np.float32(1e-5)) * weight + bias
+    return normed
 
 
 async def bare_loop(bars: Iterable[Bar], path: Path, batch: int = 500) -> None:

@@ -4,8 +4,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from benchmarks.yardsticks import PackedMemory, TextbookMemory, bare_loop, textbook_key
+from benchmarks.yardsticks import PackedMemory, TextbookMemory, TextbookTransformer, bare_loop, textbook_key
 from bot.model.features import FeatureWindow, PlainEncoder, key_of
 from bot.store.database import Database, Identity
 from bot.synthetic import PRESETS, SyntheticMarket
@@ -20,6 +21,19 @@ def test_the_textbook_key_is_the_plain_key():
     key = key_of(encoder, window)
     assert key is not None
     np.testing.assert_allclose(textbook_key(BARS), key, rtol=1e-5, atol=1e-6)
+
+
+def test_the_textbook_transformer_is_torchs_own():
+    torch.manual_seed(1)
+    layer = torch.nn.TransformerEncoderLayer(16, 2, 24, dropout=0.0, batch_first=True)
+    theirs = torch.nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+    for value in theirs.parameters():
+        torch.nn.init.normal_(value, std=0.3)
+    weights = {name: value.numpy() for name, value in theirs.state_dict().items()}
+    window = np.random.default_rng(1).standard_normal((12, 16)).astype(np.float32)
+    with torch.inference_mode():
+        expected = theirs(torch.from_numpy(window)[None])[0, -1].numpy()
+    np.testing.assert_allclose(TextbookTransformer(weights, 2).encode(window), expected, atol=2e-6)
 
 
 def test_both_textbook_memories_forget_the_oldest_key_and_find_the_newest():
