@@ -101,7 +101,7 @@ class SimilarityModel:
         votes = self._calibration is not None and bar.start_ms // self._interval_ms % self._vote_every == 0
         recollection = None
         if recall or (votes and moment is not None):
-            recollection = self._recall(self.memory, window, moment, bar.close_ms)
+            recollection = self._recall(self.memory, window, moment, bar.close_ms, believe=recall)
             if votes and moment is not None and recollection.forecast is not None:
                 moment = replace(moment, vote=recollection.forecast.cast)
         settled = self._pending.settle(bar)
@@ -135,8 +135,9 @@ class SimilarityModel:
                 )
 
     def _recall(
-        self, memory: MemoryBank, window: FeatureWindow, moment: Moment | None, now_ms: int
+        self, memory: MemoryBank, window: FeatureWindow, moment: Moment | None, now_ms: int, *, believe: bool
     ) -> Recollection:
+        """What the memory holds on a moment; ``believe`` False where its vote alone will be looked at."""
         base = memory.base_rate(now_ms)
         if moment is None:
             missing = self._missing(window)
@@ -151,7 +152,9 @@ class SimilarityModel:
         votes: dict[str, float] = {}
         for neighbor in neighbors:
             votes[neighbor.regime] = votes.get(neighbor.regime, 0.0) + neighbor.weight
-        belief = None if self._calibration is None else self._calibration.belief(now_ms, base.moments)
+        belief = None
+        if believe and self._calibration is not None:
+            belief = self._calibration.belief(now_ms, base.moments)
         forecast = forecast_from(neighbors, base, self._config.prior_strength, moment.volatility, belief)
         return Recollection(
             regime=moment.regime,
