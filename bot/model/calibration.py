@@ -62,6 +62,7 @@ class _Settled(NamedTuple):
     matured_ms: int
     symbol: str
     vote: Vote
+    base_odds: float
     rose: float
 
 
@@ -86,7 +87,8 @@ class Calibration:
         The votes of one symbol may not overlap: outcomes that share bars are no two pieces of evidence.
         """
         rose = 1.0 if forward_return > 0.0 else 0.5 if forward_return == 0.0 else 0.0
-        insort(self._settled, _Settled(matured_ms, symbol, vote, rose), key=_when)
+        settled = _Settled(matured_ms, symbol, vote, log_odds(vote.base_ratio), rose)
+        insort(self._settled, settled, key=_when)
         # Twice the span, for bars that come late and are believed as of their own time.
         kept_ms = self._settled[-1].matured_ms - 2 * self._span_ms
         del self._settled[: bisect_right(self._settled, kept_ms, key=_matured)]
@@ -111,7 +113,7 @@ def log_odds(share: float) -> float:
 
 def _fitted(settled: list[_Settled]) -> Belief:
     lean = np.array([each.vote.lean for each in settled], dtype=np.float64)
-    base_odds = np.array([log_odds(each.vote.base_ratio) for each in settled], dtype=np.float64)
+    base_odds = np.array([each.base_odds for each in settled], dtype=np.float64)
     rose = np.array([each.rose for each in settled], dtype=np.float64)
     head = np.array([each.vote.head for each in settled], dtype=np.float64)
     columns = np.stack((lean, lean * np.abs(lean), head))

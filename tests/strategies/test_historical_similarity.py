@@ -146,6 +146,15 @@ def test_what_all_moments_do_is_no_signal():
     assert gate(decide(moments(18, 2, base_ratio=0.9))) == "evidence"
 
 
+def test_a_vote_leans_against_the_base_rate_and_not_against_one_half():
+    # More rose than fell, yet far fewer than usually do: a lean towards a fall, which half of them are no proof of.
+    signal = decide(moments(17, 15, fall=0.012, base_ratio=0.8))
+    assert (signal.action, gate(signal)) == ("hold", "confidence")
+    assert ": 47% fell, " in signal.reason
+    assert signal.confidence == pytest.approx(1 - signal.positive_ratio)
+    assert signal.positive_ratio > 0.5
+
+
 def test_holds_carry_the_forecast_too():
     signal = decide(moments(6, 4))
     assert signal.action == "hold"
