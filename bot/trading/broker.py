@@ -3,25 +3,36 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.market import Bar, Book, Instrument, Quote
 from bot.trading.events import Fill, Order, Position, Rejection, Side
-from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, QuoteMarket
+from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, Place, QuoteMarket
+from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
 from bot.trading.walk import Walk
 
-Matched = tuple[tuple[Fill, ...], tuple[Order, ...]]
-"""Fills, and all orders that changed, as they stand now."""
 
-_NOTHING: Matched = ((), ())
+class Matched(Struct, frozen=True, kw_only=True, gc=False):
+    """What came of a quote, book or bar: ``orders`` are all that changed, as they stand now.
+
+    ``rejections`` tell of what the account could not back once it was to be filled.
+    """
+
+    fills: tuple[Fill, ...] = ()
+    orders: tuple[Order, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+
+_NOTHING = Matched()
 
 
 class PaperBroker:
     """Sole owner of resting orders, and of the numbers of orders and fills.
 
-    Orders never leave this process. The positions that are matched against are the ledger's, as they
-    are before the fills that come of it are booked.
+    Orders never leave this process. The ledger that is matched against is read alone, and as it is
+    before the fills that come of it are booked.
     """
 
     def __init__(
@@ -42,7 +53,9 @@ class PaperBroker:
         self._next_fill_id = next_fill_id
         # By symbol, then by number, ascending.
         self._resting: dict[str, dict[int, Order]] = {}
-        self._alarms: dict[str, tuple[Position, Decimal | None]] = {}
+        self._alarms: dict[str, tuple[Position, Decimal, Decimal | None]] = {}
+        # Of what is displayed, while an order waits for more. A restart forgets it: the market has moved on.
+        self._taken: dict[str, dict[Place, Decimal]] = {}
 
     def restore(self, open_orders: Iterable[Order]) -> None:
         """Take up orders that were resting when an earlier session ended, under their old numbers."""
@@ -106,65 +119,70 @@ class PaperBroker:
                 kept[order.id] = order
         if kept:
             self._resting[symbol] = kept
+        else:
+            self._taken.pop(symbol, None)
         return tuple(
             replace(order, status="cancelled", reason=reason, updated_ms=time_ms)
             for order in resting.values()
             if order.id not in kept
         )
 
-    def match_quote(self, quote: Quote, position: Position) -> Matched:
+    def match_quote(self, quote: Quote, ledger: Ledger) -> Matched:
         """Liquidate by the mark price; fill what is due by this quote, unless books are waited for."""
-        resting = self._resting.get(quote.symbol)
-        mark = quote.mark
-        liquidated = (
-            mark is not None
-            and bool(position.quantity)
-            and self._alarmed(position, mark, mark)
-            and self._margin.is_liquidated(position, mark)
-        )
-        if not liquidated and (resting is None or self._walks_books):
+        symbol, mark = quote.symbol, quote.mark
+        alarmed = mark is not None and self._alarmed(ledger, symbol, mark, mark)
+        waits = symbol in self._resting and not self._walks_books
+        if not alarmed and not waits:
             return _NOTHING
-        walk = self._walk(position, rule="quote", reference_ms=quote.time_ms, late=False)
-        if liquidated:
-            assert mark is not None
+        walk = self._walk(ledger, symbol, rule="quote", reference_ms=quote.time_ms, late=False)
+        if alarmed and mark is not None and walk.is_liquidated(mark):
             walk.liquidate(mark, quote.time_ms)
-        if not self._walks_books:
-            walk.meet(QuoteMarket(self._fill_model, quote))
-        return self._done(walk, quote.symbol)
+        if waits:
+            market = QuoteMarket(self._fill_model, quote, self._taken.get(symbol, {}))
+            walk.meet(market)
+            self._taken[symbol] = market.taken
+        return self._done(walk, symbol)
 
-    def match_book(self, book: Book, position: Position) -> Matched:
+    def match_book(self, book: Book, ledger: Ledger) -> Matched:
         """Fill what is due by the depth of this book."""
-        if book.symbol not in self._resting:
+        symbol = book.symbol
+        if symbol not in self._resting:
             return _NOTHING
-        walk = self._walk(position, rule="book", reference_ms=book.time_ms, late=False)
-        walk.meet(BookMarket(self._fill_model, book))
-        return self._done(walk, book.symbol)
+        walk = self._walk(ledger, symbol, rule="book", reference_ms=book.time_ms, late=False)
+        market = BookMarket(self._fill_model, book, self._taken.get(symbol, {}))
+        walk.meet(market)
+        self._taken[symbol] = market.taken
+        return self._done(walk, symbol)
 
-    def match_bar(self, bar: Bar, position: Position, *, late: bool = False) -> Matched:
+    def match_bar(self, bar: Bar, ledger: Ledger, *, late: bool = False) -> Matched:
         """Walk the bar with what was decided at or before its start.
 
         For runs without quotes, and with ``late`` for a bar whose quotes were missed live.
         """
-        if bar.symbol not in self._resting and not (
-            position.quantity and self._alarmed(position, bar.low, bar.high)
-        ):
+        if bar.symbol not in self._resting and not self._alarmed(ledger, bar.symbol, bar.low, bar.high):
             return _NOTHING
-        walk = self._walk(position, rule="next_open", reference_ms=bar.start_ms, late=late)
+        walk = self._walk(ledger, bar.symbol, rule="next_open", reference_ms=bar.start_ms, late=late)
         walk.along(BarMarket(self._fill_model, bar), self._latency_ms)
         return self._done(walk, bar.symbol)
 
-    def _alarmed(self, position: Position, low: Decimal, high: Decimal) -> bool:
-        """Whether a price between these may liquidate a position; quick, for it is asked at each of them."""
-        known = self._alarms.get(position.symbol)
-        if known is None or known[0] is not position:
-            known = self._alarms[position.symbol] = position, self._margin.alarm(position)
-        alarm = known[1]
+    def _alarmed(self, ledger: Ledger, symbol: str, low: Decimal, high: Decimal) -> bool:
+        """Whether a price between these may liquidate the position; quick, for it is asked at each of them."""
+        position, cash = ledger.position(symbol), ledger.cash
+        if not position.quantity:
+            return False
+        known = self._alarms.get(symbol)
+        # Nothing that binds margin changes without the cash.
+        if known is None or known[0] is not position or known[1] is not cash:
+            missing = self._margin.missing(cash, ledger.open_positions)
+            known = self._alarms[symbol] = position, cash, self._margin.alarm(position, missing)
+        alarm = known[2]
         return alarm is not None and (low <= alarm if position.quantity > 0 else high >= alarm)
 
-    def _walk(self, position: Position, *, rule: str, reference_ms: int, late: bool) -> Walk:
+    def _walk(self, ledger: Ledger, symbol: str, *, rule: str, reference_ms: int, late: bool) -> Walk:
         return Walk(
-            self._resting.get(position.symbol, {}),
-            position,
+            self._resting.get(symbol, {}),
+            symbol,
+            ledger,
             self._fill_model,
             self._margin,
             self._fee_rates,
@@ -181,7 +199,12 @@ class PaperBroker:
             self._resting[symbol] = walk.orders
         else:
             self._resting.pop(symbol, None)
-        return tuple(walk.fills), tuple(walk.changed[id] for id in sorted(walk.changed))
+            self._taken.pop(symbol, None)
+        return Matched(
+            fills=tuple(walk.fills),
+            orders=tuple(walk.changed[id] for id in sorted(walk.changed)),
+            rejections=tuple(walk.rejections),
+        )
 
     def _numbered(self, draft: Order) -> Order:
         number = self._next_order_id

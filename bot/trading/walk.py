@@ -12,16 +12,24 @@ this, so that what it leaves open is decided against the trader:
 4. Last the trailing anchors follow the bar's best price, and its close may still trigger them.
 
 Fills of 2 to 4 carry the last millisecond of the bar, for only that it contains them is known.
+
+Stops and targets are triggered by the price that they would trade at (a sale's by the bid), or the bar's
+range, where the exchange goes by the last trade: a stop comes no later for it, a target no sooner.
+
+What a fill would open is held against the account as it is then: what cash and leverage cannot back is
+rejected (``insufficient_margin``), whatever was thought of it when it was decided.
 """
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from msgspec.structs import replace
 
 from bot.market import Bar
-from bot.trading.events import RESTING, Fill, Order, Position
+from bot.trading.events import RESTING, Fill, Order, Rejection
 from bot.trading.exact import EXACT, ZERO
 from bot.trading.fills import BarMarket, BookMarket, FillModel, QuoteMarket, Slice
+from bot.trading.ledger import Ledger, unrealized_pnl
 from bot.trading.ledger import book as booked
 from bot.trading.margin import Margin
 
@@ -36,7 +44,8 @@ class Walk:
     def __init__(
         self,
         orders: dict[int, Order],
-        position: Position,
+        symbol: str,
+        ledger: Ledger,
         fill_model: FillModel,
         margin: Margin,
         fee_rates: tuple[Decimal, Decimal],
@@ -50,9 +59,13 @@ class Walk:
         self.orders = dict(orders)
         self.fills: list[Fill] = []
         self.changed: dict[int, Order] = {}
+        self.rejections: list[Rejection] = []
         self.next_order_id = next_order_id
         self.next_fill_id = next_fill_id
-        self._position = position
+        self._position = ledger.position(symbol)
+        self._others = [other for other in ledger.open_positions if other.symbol != symbol]
+        self._cash = ledger.cash
+        self._lacking: Decimal | None = None
         self._model = fill_model
         self._margin = margin
         self._maker_fee, self._taker_fee = fee_rates
@@ -84,13 +97,12 @@ class Walk:
                 self._expire(id, now_ms)
             elif self._takes(order, opposite):
                 left = self._start(order, now_ms)
-                for slice in market.take(left, buys=buys) if left else ():
-                    self._fill(id, slice, now_ms, self._rule)
+                self._fill(id, market.take(left, buys=buys) if left else (), now_ms, self._rule)
 
     def along(self, market: BarMarket, latency_ms: int) -> None:
         """Walk a bar as the module says."""
         bar = market.bar
-        if self._position.quantity and self._margin.is_liquidated(self._position, bar.open):
+        if self.is_liquidated(bar.open):
             self.liquidate(bar.open, bar.start_ms)
         for id in list(self.orders):
             order = self.orders.get(id)
@@ -107,6 +119,12 @@ class Walk:
             order = self.orders.get(id)
             if order is not None and self._active_in(order, bar.start_ms, inside_ms):
                 self._trail(order, market, inside_ms)
+
+    def is_liquidated(self, mark: Decimal) -> bool:
+        """Whether the position is, at this mark price."""
+        if not self._position.quantity:
+            return False
+        return self._margin.is_liquidated(self._position, mark, self._missing())
 
     def liquidate(self, mark: Decimal, time_ms: int) -> None:
         """The exchange takes the position over at its bankruptcy price, and nothing rests any more."""
@@ -126,9 +144,9 @@ class Walk:
         )
         self.next_order_id += 1
         self._put(order)
-        price = self._margin.bankruptcy_price(position)
+        price = self._margin.bankruptcy_price(position, mark, self._missing())
         slice = Slice(quantity=order.quantity, price=price, reference=price)
-        self._fill(order.id, slice, time_ms, "liquidation")
+        self._fill(order.id, (slice,), time_ms, "liquidation")
         for other in list(self.orders.values()):
             self._cancel(other, time_ms, "the position was liquidated")
 
@@ -163,10 +181,9 @@ class Walk:
             if position.quantity:
                 long = position.quantity > 0
                 extreme = bar.low if long else bar.high
-                if self._margin.is_liquidated(position, extreme):
+                if self.is_liquidated(extreme):
                     before = stop if stop is not None and (stop.side == "sell") == long else None
-                    assert before is None or before.stop_price is not None
-                    if before is None or self._margin.is_liquidated(position, _reached(before, bar)):
+                    if before is None or self.is_liquidated(_reached(before, bar)):
                         self.liquidate(extreme, inside_ms)
                         continue
             if stop is None:
@@ -217,8 +234,8 @@ class Walk:
 
     def _take(self, order: Order, market: BarMarket, reference: Decimal, time_ms: int, rule: str) -> None:
         left = self._start(order, time_ms)
-        for slice in market.take(left, reference, buys=order.side == "buy") if left else ():
-            self._fill(order.id, slice, time_ms, rule)
+        slices = market.take(left, reference, buys=order.side == "buy") if left else ()
+        self._fill(order.id, slices, time_ms, rule)
 
     @staticmethod
     def _was_there(order: Order, start_ms: int) -> bool:
@@ -235,7 +252,7 @@ class Walk:
     def _activated(self, order: Order, time_ms: int, price: Decimal) -> Order:
         order = replace(order, active_ms=time_ms, updated_ms=time_ms)
         if order.type == "trailing_stop":
-            order = _trailing(order, price)
+            order = self._trailing(order, price)
         return self._put(order)
 
     def _followed(self, order: Order, price: Decimal, time_ms: int) -> Order:
@@ -244,7 +261,7 @@ class Walk:
             return order
         assert order.anchor is not None
         if price > order.anchor if order.side == "sell" else price < order.anchor:
-            return self._put(_trailing(replace(order, updated_ms=time_ms), price))
+            return self._put(self._trailing(replace(order, updated_ms=time_ms), price))
         return order
 
     def _takes(self, order: Order, price: Decimal) -> bool:
@@ -272,14 +289,13 @@ class Walk:
             slices = market.take(left, market.bar.open, buys=buys, limit=limit)
         else:
             slices = market.take(left, buys=buys, limit=limit)
-        for slice in slices:
-            self._fill(order.id, slice, time_ms, self._rule)
+        self._fill(order.id, slices, time_ms, self._rule)
 
     def _give(self, order: Order, quantity: Decimal, price: Decimal, time_ms: int) -> None:
         """Fill a resting order at its own price."""
         if quantity and self._start(order, time_ms):
             slice = Slice(quantity=quantity, price=price, reference=price)
-            self._fill(order.id, slice, time_ms, "limit")
+            self._fill(order.id, (slice,), time_ms, "limit")
 
     def _expire(self, id: int, time_ms: int) -> None:
         order = self.orders.get(id)
@@ -309,20 +325,53 @@ class Walk:
                     self._cancel(other, time_ms, f"order {order.id} of its bracket was reached")
         return left
 
-    def _fill(self, id: int, slice: Slice, time_ms: int, rule: str) -> None:
-        order = self.orders[id]
-        maker = rule == "limit"
-        notional = EXACT.multiply(slice.quantity, slice.price)
+    def _fill(self, id: int, slices: Iterable[Slice], time_ms: int, rule: str) -> None:
+        """Fill an order by these, as far as the account can back what they open; the rest is rejected."""
+        fee_rate = self._maker_fee if rule == "limit" else self._taker_fee
+        for slice in slices:
+            order = self.orders[id]
+            quantity = self._backed(order, slice, fee_rate)
+            if quantity:
+                self._fill_part(order, slice, quantity, fee_rate, time_ms, rule)
+            if quantity != slice.quantity:
+                reason = (
+                    f"at {slice.price:f} the account can back {quantity:f} of the {slice.quantity:f} "
+                    "that would have filled"
+                )
+                self._reject(self.orders[id], "insufficient_margin", reason, time_ms)
+                return
+
+    def _backed(self, order: Order, slice: Slice, fee_rate: Decimal) -> Decimal:
+        """So much of a slice as only closes, or opens what the account can back."""
+        held, price = self._position.quantity, slice.price
+        against = held < 0 if order.side == "buy" else held > 0
+        closing = min(slice.quantity, held.copy_abs()) if against else ZERO
+        opening = EXACT.subtract(slice.quantity, closing)
+        if not opening:
+            return slice.quantity
+        cash, positions = self._cash, [*self._others, self._position]
+        if closing:
+            # All of it is closed first.
+            fee = EXACT.multiply(EXACT.multiply(closing, price), fee_rate)
+            cash = EXACT.add(cash, EXACT.subtract(unrealized_pnl(self._position, price), fee))
+            positions = self._others
+        backed = self._margin.backed(order.symbol, order.side, price, self._margin.free(cash, positions))
+        return EXACT.add(closing, min(opening, backed))
+
+    def _fill_part(
+        self, order: Order, slice: Slice, quantity: Decimal, fee_rate: Decimal, time_ms: int, rule: str
+    ) -> None:
+        notional = EXACT.multiply(quantity, slice.price)
         fill = Fill(
             id=self.next_fill_id,
-            order_id=id,
+            order_id=order.id,
             symbol=order.symbol,
             side=order.side,
-            quantity=slice.quantity,
+            quantity=quantity,
             price=slice.price,
             notional=notional,
-            fee=EXACT.multiply(notional, self._maker_fee if maker else self._taker_fee),
-            liquidity="maker" if maker else "taker",
+            fee=EXACT.multiply(notional, fee_rate),
+            liquidity="maker" if rule == "limit" else "taker",
             time_ms=time_ms,
             rule=rule,
             reference_price=slice.reference,
@@ -334,7 +383,9 @@ class Walk:
         self.next_fill_id += 1
         self.fills.append(fill)
         before = self._position.quantity
-        self._position, _ = booked(self._position, fill)
+        self._position, realized = booked(self._position, fill)
+        self._cash = EXACT.add(self._cash, EXACT.subtract(realized, fill.fee))
+        self._lacking = None
         filled = EXACT.add(order.filled_quantity, fill.quantity)
         whole = filled == order.quantity
         order = replace(
@@ -364,15 +415,48 @@ class Walk:
             if child.parent_id != entry.id:
                 continue
             if child.status == "pending":
-                child, quantity = _placed(child, fill), opened
+                child, quantity = self._placed(child, fill), opened
             else:
                 quantity = EXACT.add(child.quantity, opened)
             self._put(replace(child, quantity=quantity, updated_ms=fill.time_ms))
+
+    def _placed(self, child: Order, fill: Fill) -> Order:
+        """A child of a bracket as its entry first fills."""
+        child = replace(child, status="open", active_ms=fill.time_ms)
+        if child.type == "trailing_stop":
+            return self._trailing(child, fill.price)
+        if child.type == "market":
+            return child
+        below = (child.side == "sell") == (child.type == "stop_market")
+        return replace(child, stop_price=self._level(child, fill.price, below=below))
+
+    def _trailing(self, order: Order, anchor: Decimal) -> Order:
+        """A trailing stop whose best price is ``anchor``."""
+        return replace(
+            order, anchor=anchor, stop_price=self._level(order, anchor, below=order.side == "sell")
+        )
+
+    def _level(self, order: Order, price: Decimal, *, below: bool) -> Decimal:
+        """The order's distance from ``price``, but not below the lowest price there is."""
+        assert order.distance is not None
+        away = EXACT.minus(order.distance) if below else order.distance
+        return max(EXACT.add(price, away), self._model.lowest(order.symbol, price))
 
     def _reducible(self, order: Order) -> Decimal:
         held = self._position.quantity
         against = held < 0 if order.side == "buy" else held > 0
         return held.copy_abs() if against else ZERO
+
+    def _missing(self) -> Decimal:
+        """What the cash lacks of the margin that is bound; worked out once between two fills."""
+        if self._lacking is None:
+            self._lacking = self._margin.missing(self._cash, [*self._others, self._position])
+        return self._lacking
+
+    def _reject(self, order: Order, rule: str, reason: str, time_ms: int) -> None:
+        """What is left of the order will not be filled; what was, stays."""
+        order = replace(order, status="rejected", reason=f"{rule}: {reason}", updated_ms=time_ms)
+        self.rejections.append(Rejection(order=self._put(order), rule=rule, reason=reason))
 
     def _cancel(self, order: Order, time_ms: int, reason: str) -> None:
         self._put(replace(order, status="cancelled", reason=reason, updated_ms=time_ms))
@@ -387,31 +471,6 @@ class Walk:
             if child.parent_id == order.id and child.status == "pending":
                 self._cancel(child, order.updated_ms, f"order {order.id}, its entry, opened nothing")
         return order
-
-
-def _trailing(order: Order, anchor: Decimal) -> Order:
-    """A trailing stop whose best price is ``anchor``."""
-    assert order.distance is not None
-    behind = EXACT.minus(order.distance) if order.side == "sell" else order.distance
-    return replace(order, anchor=anchor, stop_price=_positive(EXACT.add(anchor, behind), order.distance))
-
-
-def _placed(child: Order, fill: Fill) -> Order:
-    """A child of a bracket as its entry first fills."""
-    child = replace(child, status="open", active_ms=fill.time_ms)
-    if child.type == "trailing_stop":
-        return _trailing(child, fill.price)
-    if child.type == "market":
-        return child
-    assert child.distance is not None
-    below = (child.side == "sell") == (child.type == "stop_market")
-    away = EXACT.minus(child.distance) if below else child.distance
-    return replace(child, stop_price=_positive(EXACT.add(fill.price, away), child.distance))
-
-
-def _positive(price: Decimal, distance: Decimal) -> Decimal:
-    """A stop further away than zero lies at a hundredth of its distance: no price has to be negative."""
-    return price if price > 0 else EXACT.multiply(distance, Decimal("0.01"))
 
 
 def _reached(order: Order, bar: Bar) -> Decimal:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.market import Bar, Book, Level
-from bot.trading.broker import PaperBroker
-from bot.trading.events import Fill, Order, Position, Rejection
+from bot.trading.broker import Matched, PaperBroker
+from bot.trading.events import Fill, Order, Rejection
 from bot.trading.exact import EXACT
 from bot.trading.fills import BrokerConfig
 from bot.trading.ledger import Ledger
@@ -22,12 +22,15 @@ MINUTE = 60_000
 class Desk:
     """A broker beside a ledger: what fills is booked before the next thing happens."""
 
-    def __init__(self, *, next_order_id: int = 1, next_fill_id: int = 1, **settings) -> None:
+    def __init__(
+        self, *, next_order_id: int = 1, next_fill_id: int = 1, cash: str = "1000000", **settings
+    ) -> None:
         config = BrokerConfig(**(FREE | {"max_volume_share": Decimal(1)} | settings))
         ids = {"next_order_id": next_order_id, "next_fill_id": next_fill_id}
         self.broker = PaperBroker(config, INSTRUMENTS, **ids)
-        self.ledger = Ledger(Decimal(1_000_000))
+        self.ledger = Ledger(Decimal(cash))
         self.orders: dict[int, Order] = {}
+        self.rejections: list[Rejection] = []
 
     def place(self, *drafts: Order) -> tuple[Order, ...]:
         placed = self.broker.place(drafts)
@@ -36,13 +39,13 @@ class Desk:
 
     def quote(self, **fields) -> tuple[Fill, ...]:
         quote = a_quote(**fields)
-        return self._book(self.broker.match_quote(quote, self.ledger.position(quote.symbol)))
+        return self._book(self.broker.match_quote(quote, self.ledger))
 
     def book(self, book: Book) -> tuple[Fill, ...]:
-        return self._book(self.broker.match_book(book, self.ledger.position(book.symbol)))
+        return self._book(self.broker.match_book(book, self.ledger))
 
     def bar(self, bar: Bar, *, late: bool = False) -> tuple[Fill, ...]:
-        return self._book(self.broker.match_bar(bar, self.ledger.position(bar.symbol), late=late))
+        return self._book(self.broker.match_bar(bar, self.ledger, late=late))
 
     def status(self, id: int) -> str:
         return self.orders[id].status
@@ -51,10 +54,10 @@ class Desk:
     def held(self) -> Decimal:
         return self.ledger.position("BTCUSDT").quantity
 
-    def _book(self, matched) -> tuple[Fill, ...]:
-        fills, orders = matched
-        self.orders.update({order.id: order for order in orders})
-        booked = self.ledger.post(fills)
+    def _book(self, matched: Matched) -> tuple[Fill, ...]:
+        self.orders.update({order.id: order for order in matched.orders})
+        self.rejections += matched.rejections
+        booked = self.ledger.post(matched.fills)
         self.ledger.check()
         return booked
 
@@ -625,4 +628,4 @@ def test_the_same_order_is_never_filled_better_where_fills_are_less_kind(data, k
 
 def test_a_flat_symbol_without_orders_is_not_even_looked_at():
     broker = PaperBroker(BrokerConfig(), {})
-    assert broker.match_bar(a_bar(), Position(symbol="BTCUSDT")) == ((), ())
+    assert broker.match_bar(a_bar(), Ledger(Decimal(1))) == Matched()
