@@ -290,6 +290,7 @@ class Trader:
             exposure=self._ledger.exposure(waiting, without=bar.symbol),
             spendable=self._ledger.spendable(waiting),
             needs_quote=self._quotes,
+            exits=tuple(draft for draft in drafts if draft.parent_id is not None),
             exits_unknown=exits_unknown,
             free_margin=self._margin.free(
                 self._ledger.cash,
