@@ -178,12 +178,12 @@ class RiskReview:
         self._partial_exit_rules = exchange
         self._whole_exit_rules: dict[str, Rule] = {"max_market_quantity": _max_market_quantity}
         self._entry_rules: dict[str, Rule] = {
+            "halted": self._halted,
             "reduce_only": _reduce_only,
             "spot_short": _spot_short,
             "no_size": self._no_size,
             "exits_unknown": _exits_unknown,
             "exit_out_of_reach": _exit_out_of_reach,
-            "halted": self._halted,
             "hole_in_bars": self._hole_in_bars,
             "stale_quote": self._stale_quote,
             "cooldown": self._cooldown,
