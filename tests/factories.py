@@ -140,7 +140,7 @@ def a_recollection(*neighbors: Neighbor, **fields: Any) -> Recollection:
         effective=7.2,
         chance=0.31,
         best_similarity=0.83,
-        belief=Belief(slope=0.4, curve=0.25, votes=412),
+        belief=Belief(slope=0.4, votes=412, alike=0.83),
     )
     known: dict[str, Any] = {
         "regime": "up calm",

@@ -312,8 +312,8 @@ def _print_forecast(signal: queries.StoredSignal, recollection: dict[str, Any]) 
         belief = forecast.get("belief")
         if belief is not None:
             print_text(
-                f"the vote itself was {forecast['vote']:.0%}; how far it is believed (slope {belief['slope']:.2f}, "
-                f"curve {belief['curve']:.2f}) is what {belief['votes']} earlier votes came to"
+                f"the vote itself was {forecast['vote']:.0%}; how far it is believed (slope {belief['slope']:.2f}) is "
+                f"what {belief['votes']} earlier votes came to, of which {belief['alike']:.0%} were no more alike"
             )
         if forecast.get("outlook") is not None:
             _print_outlook(forecast["outlook"], belief)

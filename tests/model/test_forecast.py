@@ -88,7 +88,7 @@ def test_a_vote_is_believed_as_far_as_its_like_have_come_true():
     neighbors = [a_neighbor(weight=0.05, forward_return=r) for r in [0.01] * 18 + [-0.01] * 2]
     odds = 22 / 6
     for slope in (0.01, 0.5, 1.0, 2.0):
-        told = forecast_from(neighbors, EVEN, 8.0, 0.01, Belief(slope=slope, curve=0.0, votes=100))
+        told = forecast_from(neighbors, EVEN, 8.0, 0.01, Belief(slope=slope, votes=100))
         assert told.vote == pytest.approx(22 / 28)
         assert told.rising
         assert told.positive_ratio == pytest.approx(odds**slope / (1 + odds**slope))
