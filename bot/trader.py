@@ -112,14 +112,14 @@ class Trader:
         symbol, now_ms = bar.symbol, bar.close_ms
         fills: tuple[Fill, ...] = ()
         changed: tuple[Order, ...] = ()
+        rejections: tuple[Rejection, ...] = ()
         equity: list[Equity] = []
-        position = self._ledger.position(symbol)
         if bar.late or not self._quotes:
             # No quote comes for such a bar: orders meet its prices before anyone decides on its close.
-            fills, changed = self._broker.match_bar(bar, position, late=bar.late)
-            if fills:
-                fills = self._post(fills, equity)
-                position = self._ledger.position(symbol)
+            matched = self._broker.match_bar(bar, self._ledger, late=bar.late)
+            changed, rejections = matched.orders, matched.rejections
+            fills = self._post(matched.fills, equity)
+        position = self._ledger.position(symbol)
         self._mark(bar)
 
         recollection = self._model.observe(bar)
@@ -150,7 +150,6 @@ class Trader:
             self._risk.observe_signal(signal, bar, None if forecast is None else forecast.base_ratio)
         halt = self._risk.judge(bar, account)
 
-        rejections: tuple[Rejection, ...] = ()
         drafts: tuple[Order, ...] = ()
         if self._risk.halt is not None and (halt is not None or position.quantity):
             changed = (*changed, *self._sell_out(bar, signal_id, everything=halt is not None))
@@ -165,8 +164,8 @@ class Trader:
             )
         if drafts:
             exits_unknown = signal.measures_risk and volatility is None
-            placed, rejections = self._order(drafts, bar, position, account, exits_unknown=exits_unknown)
-            changed = (*changed, *placed)
+            placed, refused = self._order(drafts, bar, position, account, exits_unknown=exits_unknown)
+            changed, rejections = (*changed, *placed), (*rejections, *refused)
         return self._checked(
             Step(
                 time_ms=now_ms,
@@ -180,7 +179,7 @@ class Trader:
                 positions=(position,) if fills else (),
                 equity=tuple(equity),
                 halts=() if halt is None else (halt,),
-                notices=() if halt is None else (_halt_notice(halt),),
+                notices=(*_liquidations(fills), *(() if halt is None else (_halt_notice(halt),))),
                 risk=self._risk.news(),
             )
         )
@@ -194,13 +193,13 @@ class Trader:
         if quote.mark is not None:
             self._marked.add(quote.symbol)
             self._ledger.mark(quote.symbol, quote.mark)
-        return self._met(quote, self._broker.match_quote(quote, self._ledger.position(quote.symbol)))
+        return self._met(quote, self._broker.match_quote(quote, self._ledger))
 
     def on_book(self, book: Book) -> Step:
         """Waiting orders walk the first depth after them."""
         if not self._quotes:
             return Step(time_ms=book.time_ms)
-        return self._met(book, self._broker.match_book(book, self._ledger.position(book.symbol)))
+        return self._met(book, self._broker.match_book(book, self._ledger))
 
     def on_funding(self, funding: Funding) -> Step:
         """Charge a settled rate on the position held just before its time."""
@@ -235,15 +234,16 @@ class Trader:
 
     def _met(self, market: Quote | Book, matched: Matched) -> Step:
         """What came of orders that met a quote or a book."""
-        fills, changed = matched
-        if not fills:
-            return Step(time_ms=market.time_ms, orders=changed)
+        if not matched.fills:
+            return Step(time_ms=market.time_ms, orders=matched.orders, rejections=matched.rejections)
         equity: list[Equity] = []
-        fills = self._post(fills, equity)
+        fills = self._post(matched.fills, equity)
         return self._checked(
             Step(
                 time_ms=market.time_ms,
-                orders=changed,
+                orders=matched.orders,
+                rejections=matched.rejections,
+                notices=_liquidations(fills),
                 fills=fills,
                 positions=(self._ledger.position(market.symbol),),
                 equity=tuple(equity),
@@ -295,6 +295,7 @@ class Trader:
             exposure=self._ledger.exposure(waiting, without=bar.symbol),
             spendable=self._ledger.spendable(waiting),
             needs_quote=self._quotes,
+            exits=tuple(draft for draft in drafts if draft.parent_id is not None),
             exits_unknown=exits_unknown,
             free_margin=self._margin.free(
                 self._ledger.cash,
@@ -342,6 +343,19 @@ class Trader:
 def _halt_notice(halt: Halt) -> Notice:
     detail = f"{halt.rule}: {halt.reason}; everything is sold until run_bot.py resume"
     return Notice(kind="halt", time_ms=halt.time_ms, detail=detail)
+
+
+def _liquidations(fills: tuple[Fill, ...]) -> tuple[Notice, ...]:
+    return tuple(
+        Notice(
+            kind="liquidation",
+            time_ms=fill.time_ms,
+            symbol=fill.symbol,
+            detail=f"{fill.quantity:f} at {fill.price:f}, which realized {fill.realized_pnl:f}",
+        )
+        for fill in fills
+        if fill.rule == "liquidation"
+    )
 
 
 def _late(bar: Bar, recollection: Recollection | None) -> Signal:

@@ -156,7 +156,7 @@ def a_recollection(*neighbors: Neighbor, **fields: Any) -> Recollection:
         effective=7.2,
         chance=0.31,
         best_similarity=0.83,
-        belief=Belief(slope=0.4, curve=0.25, votes=412, head=0.3),
+        belief=Belief(slope=0.4, votes=412, alike=0.83, head=0.3),
     )
     known: dict[str, Any] = {
         "regime": "up calm",

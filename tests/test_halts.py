@@ -29,7 +29,7 @@ class Long:
 
     def decide(self, situation: Situation) -> Signal:
         """Long."""
-        return Signal(action="long", reason="always", stop_distance=50.0)
+        return Signal(action="long", reason="always", stop_distance=25.0)
 
 
 def both(index: int, close: str | int, other: str | int = 100) -> list:

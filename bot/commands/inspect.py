@@ -165,10 +165,12 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
     if found.equity is None:
         print_text(f"equity {plain(found.starting_cash)}: nothing has happened to it yet")
     else:
-        gain = found.equity.equity - found.starting_cash
+        # Deposits and withdrawals are no gain; as in `report`, it is measured by what the account began with.
+        gain = found.equity.equity - found.starting_cash - found.transferred
+        moved = f", {plain(found.transferred)} were transferred in" if found.transferred else ""
         print_text(
             f"equity {plain(found.equity.equity)} ({'+' if gain >= 0 else ''}{plain(gain)}, "
-            f"{gain / found.starting_cash:+.2%}, since the start), "
+            f"{gain / found.starting_cash:+.2%}, since the start{moved}), "
             f"cash {plain(found.equity.cash)}, unrealized {plain(found.equity.unrealized_pnl)}, "
             f"at {utc_text(found.equity.time_ms)} UTC"
         )
@@ -310,8 +312,8 @@ def _print_forecast(signal: queries.StoredSignal, recollection: dict[str, Any]) 
         belief = forecast.get("belief")
         if belief is not None:
             print_text(
-                f"the vote itself was {forecast['vote']:.0%}; how far it is believed (slope {belief['slope']:.2f}, "
-                f"curve {belief['curve']:.2f}) is what {belief['votes']} earlier votes came to"
+                f"the vote itself was {forecast['vote']:.0%}; how far it is believed (slope {belief['slope']:.2f}) is "
+                f"what {belief['votes']} earlier votes came to, of which {belief['alike']:.0%} were no more alike"
             )
         if forecast.get("outlook") is not None:
             _print_outlook(forecast["outlook"], belief)

@@ -14,7 +14,7 @@ from bot.commands.inspect import found_recording
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config, from_json
 from bot.errors import InputError
-from bot.market import Book, Notice, Quote, plain
+from bot.market import Bar, Book, Notice, Quote, plain
 from bot.store.database import Database, utc_text
 from bot.store.recording import Observed, Recording, is_recording
 from bot.trader import Opening, Trader
@@ -23,8 +23,6 @@ from bot.trading.events import RESTING, Fill, Order, Position, Signal, Step
 ALIKE, UNEXPLAINED = 0, 1
 
 _SHOWN = 5
-_OF_QUOTES = ("quote", "book", "limit", "liquidation")
-"""Rules of fills that a backtest, which has bars alone, prices in another way."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -100,14 +98,16 @@ def compare(recording: Recording) -> Parity:
             continue
         if isinstance(entry, Notice):
             continue
-        step = session.take(app.advance(session.trader, entry))
+        # What was priced by quotes before leads to other fills by a bar that came late.
+        apart = isinstance(entry, Bar) and entry.late and session.standing() != backtest.standing()
+        step = session.take(app.advance(session.trader, entry), apart=apart)
         if isinstance(entry, Quote | Book):
             continue
-        other = backtest.take(app.advance(backtest.trader, entry))
+        other = backtest.take(app.advance(backtest.trader, entry), apart=apart)
         if step.bar is not None:
             decisions += 1
             findings += _decided(step, other, _situation_differs(session, backtest, step, other))
-    findings += _filled(session, backtest)
+    findings += _filled(session, backtest, by_quotes=config.broker.fill_model != "bar")
     return Parity(
         recording=str(recording.path),
         fill_model=config.broker.fill_model,
@@ -128,12 +128,25 @@ class _Side:
             position.symbol: position for position in opening.ledger.positions
         }
         self.fills: list[Fill] = []
+        self.apart: set[tuple[Any, ...]] = set()
+        """Orders that a late bar filled while the other run held or waited for something else."""
 
-    def take(self, step: Step) -> Step:
+    def take(self, step: Step, *, apart: bool = False) -> Step:
         self.orders.update((order.id, order) for order in step.orders)
         self.positions.update((position.symbol, position) for position in step.positions)
         self.fills += step.fills
+        if apart:
+            self.apart |= {_key(self.orders[fill.order_id]) for fill in step.fills}
         return step
+
+    def standing(self) -> tuple[Any, ...]:
+        """What is held, and what rests at which level."""
+        resting = sorted(
+            (_key(order), order.quantity - order.filled_quantity, str(order.stop_price), str(order.anchor))
+            for order in self.orders.values()
+            if order.status in RESTING
+        )
+        return self.held(), resting
 
     def waiting(self, time_ms: int) -> list[tuple[Any, ...]]:
         """What orders would still do at a close, before its decision: the withdrawn ones and without the new.
@@ -197,8 +210,8 @@ def _decided(step: Step, other: Step, cause: str | None) -> list[Finding]:
     return findings
 
 
-def _filled(session: _Side, backtest: _Side) -> list[Finding]:
-    """How what became of each order differs."""
+def _filled(session: _Side, backtest: _Side, *, by_quotes: bool) -> list[Finding]:
+    """How what became of each order differs; ``by_quotes`` where the session's were not priced by bars."""
     one, two = _fills_by_order(session), _fills_by_order(backtest)
     last_ms = max((order.updated_ms for order in session.orders.values()), default=0)
     findings = []
@@ -209,12 +222,14 @@ def _filled(session: _Side, backtest: _Side) -> list[Finding]:
         symbol, created_ms = key[:2]
         if fills is None or others is None:
             cause: str | None = "its order was placed in one of the two only"
-        elif {fill.rule for fill in fills} & set(_OF_QUOTES):
-            cause = (
-                f"priced by {', '.join(sorted({fill.rule for fill in fills}))} in the session, by bars here"
-            )
-        elif {fill.preset for fill in fills} and _sizes(session, key) != _sizes(backtest, key):
+        elif _sizes(session, key) != _sizes(backtest, key):
             cause = "its order was of another size"
+        elif by_quotes and (priced := sorted({fill.rule for fill in fills if not fill.late})):
+            cause = f"priced by {', '.join(priced)} in the session, by bars here"
+        elif by_quotes and not fills:
+            cause = "not reached by the session's quotes, but by a bar here"
+        elif key in session.apart | backtest.apart:
+            cause = "another position was held or waited for, after fills at other prices or times"
         elif created_ms >= last_ms and (not fills or not others):
             cause = "the recording ends before the bar that would have filled it"
         else:
@@ -238,7 +253,7 @@ def _fills_by_order(side: _Side) -> dict[tuple[Any, ...], list[Fill]]:
         by_id[fill.order_id].append(fill)
     found: dict[tuple[Any, ...], list[Fill]] = {}
     for order in side.orders.values():
-        if order.status != "rejected":
+        if order.status != "rejected" or order.filled_quantity:
             found.setdefault(_key(order), []).extend(by_id[order.id])
     return found
 

@@ -259,6 +259,7 @@ def _print_trades(own: Performance) -> None:
         ("", ""),
         [
             ("round trips", f"{own.round_trips}, {won}, of {own.fills} fills"),
+            *([("liquidations", f"{own.liquidations}")] if own.liquidations else []),
             ("profit factor", factor),
             ("exposure", f"{own.exposure:.0%} of the time"),
             ("turnover", turnover),

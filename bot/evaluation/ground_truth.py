@@ -15,7 +15,6 @@ from bot.evaluation.oracles import Triggers, precision, retrieval_ceiling, trigg
 from bot.evaluation.panel import panel_of
 from bot.evaluation.protocol import Answers, ModelMaker, TraderMaker, library_of, recalled, shuffles, walk
 from bot.model.memory import MemoryConfig
-from bot.model.similarity import SimilarityModel
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.performance import Estimate
 
@@ -174,9 +173,11 @@ def _judge(
     judged = (everywhere.rows >= first) & np.isfinite(outcome[everywhere.rows])
     triggers, ceiling = everywhere.of(judged), ceiling[judged]
 
-    def ask(make: Callable[[MemoryConfig], SimilarityModel], size: int, frozen: bool) -> Answers:
+    def ask(make: ModelMaker, size: int, *, frozen: bool = False, believed: bool = False) -> Answers:
+        # A vote needs no belief, and whoever learns none recalls nothing on the way.
+        bars_believed = memory.calibration_bars if believed else 0
         return recalled(
-            make(replace(memory, size=size)),
+            make(replace(memory, size=size, calibration_bars=bars_believed)),
             bars,
             library,
             triggers.rows,
@@ -184,8 +185,8 @@ def _judge(
         )
 
     whole = max(memory.size, n)
-    online, frozen = ask(make_model, whole, False), ask(make_model, whole, True)
-    plain, plain_frozen = ask(make_plain, whole, False), ask(make_plain, whole, True)
+    online, frozen = ask(make_model, whole, believed=True), ask(make_model, whole, frozen=True)
+    plain, plain_frozen = ask(make_plain, whole), ask(make_plain, whole, frozen=True)
     novel = triggers.is_novel(spec)
 
     def score(forecast: Floats) -> Score:
@@ -205,7 +206,7 @@ def _judge(
     }
     sizes = {}
     for size in (*(size for size in study.sizes if size < n), whole):
-        answers = online if size == whole else ask(make_model, size, False)
+        answers = online if size == whole else ask(make_model, size)
         sizes[min(size, n)] = score(_filled(answers, answers.vote(outcome), triggers)).all
     result = SeedResult(
         seed=seed,

@@ -10,8 +10,8 @@ from msgspec import Struct
 from bot.model.features import Floats
 
 _CERTAINTY = 1e-3
-# Of slope, curve and head around zero: few strong votes come true by chance more easily than many slight ones.
-_PRECISION = np.array([1.0, 4.0, 4.0])
+# Of slope and head around zero: the fewer the votes, the nearer to worth nothing.
+_PRECISION = np.array([1.0, 4.0])
 _LEAST_SLOPE = 0.01
 _LONGEST_STEP = 1.0
 _STEPS = 100
@@ -21,38 +21,48 @@ class Vote(Struct, frozen=True, kw_only=True, gc=False):
     """What the memory said of a moment, to be held against what happens.
 
     ``lean`` is how far the vote was from the base rate in log odds, positive for a rise, and ``head`` how
-    far the head without memory was, 0 where there is none; ``moments`` is how many the memory knew.
+    far the head without memory was, 0 where there is none; ``moments`` is how many the memory knew, and
+    ``similarity`` that of the nearest one.
     """
 
     lean: float
     base_ratio: float
     moments: int
     head: float = 0.0
+    similarity: float = 1.0
 
     @staticmethod
-    def of(share: float, base_ratio: float, moments: int, head_ratio: float | None = None) -> "Vote":
+    def of(
+        share: float,
+        base_ratio: float,
+        moments: int,
+        head_ratio: float | None = None,
+        similarity: float = 1.0,
+    ) -> "Vote":
         """The vote of a share of rises, beside the head's probability of one."""
         base = log_odds(base_ratio)
         head = 0.0 if head_ratio is None else log_odds(head_ratio) - base
-        return Vote(lean=log_odds(share) - base, base_ratio=base_ratio, moments=moments, head=head)
+        lean = log_odds(share) - base
+        return Vote(lean=lean, base_ratio=base_ratio, moments=moments, head=head, similarity=similarity)
 
 
 class Belief(Struct, frozen=True, kw_only=True, gc=False):
-    """How far votes are believed: log odds are the base rate's plus ``lean * (slope + curve * |lean|)``.
+    """How far a vote is believed: log odds are the base rate's plus ``slope * alike**2 * lean``.
 
-    A slight lean is often chance where a strong one is not: the ``curve``. The head's own lean is added
-    ``head`` times. None is negative; all are near zero where votes and head have been worth nothing.
-    ``votes`` is how many past ones, whose outcome is known, say so.
+    Moments that are like nothing known lean by chance as far as any other: ``alike`` is the share of past
+    votes whose nearest moment was no more similar than this one's is. The head's own lean is added ``head``
+    times. Neither is negative; both are near zero where votes and head have been worth nothing. ``votes``
+    is how many past ones, whose outcome is known, say so.
     """
 
     slope: float
-    curve: float
     votes: int
     head: float = 0.0
+    alike: float = 1.0
 
     def rise_probability(self, vote: Vote) -> float:
         """The probability of a rise after a vote."""
-        believed = vote.lean * (self.slope + self.curve * abs(vote.lean)) + self.head * vote.head
+        believed = self.slope * self.alike**2 * vote.lean + self.head * vote.head
         return 1.0 / (1.0 + math.exp(-log_odds(vote.base_ratio) - believed))
 
 
@@ -62,7 +72,21 @@ class _Settled(NamedTuple):
     matured_ms: int
     symbol: str
     vote: Vote
+    base_odds: float
     rose: float
+
+
+class _Fit(NamedTuple):
+    """What a stretch of settled votes says; ``similarities`` are theirs, ascending."""
+
+    slope: float
+    head: float
+    similarities: Floats
+
+    def alike(self, similarity: float | Floats) -> Floats:
+        """The share of the votes that were no more alike; of these and the one that asks, so never zero."""
+        no_more = np.searchsorted(self.similarities, similarity, side="right")
+        return np.asarray((1.0 + no_more) / (1.0 + len(self.similarities)))
 
 
 class Calibration:
@@ -77,7 +101,7 @@ class Calibration:
     def __init__(self, span_ms: int) -> None:
         self._span_ms = span_ms
         self._settled: list[_Settled] = []
-        self._belief: Belief | None = None
+        self._fit: _Fit | None = None
         self._based_on = (0, 0)
 
     def learn(self, symbol: str, matured_ms: int, vote: Vote, forward_return: float) -> None:
@@ -86,21 +110,23 @@ class Calibration:
         The votes of one symbol may not overlap: outcomes that share bars are no two pieces of evidence.
         """
         rose = 1.0 if forward_return > 0.0 else 0.5 if forward_return == 0.0 else 0.0
-        insort(self._settled, _Settled(matured_ms, symbol, vote, rose), key=_when)
+        settled = _Settled(matured_ms, symbol, vote, log_odds(vote.base_ratio), rose)
+        insort(self._settled, settled, key=_when)
         # Twice the span, for bars that come late and are believed as of their own time.
         kept_ms = self._settled[-1].matured_ms - 2 * self._span_ms
         del self._settled[: bisect_right(self._settled, kept_ms, key=_matured)]
-        self._belief = None
+        self._fit = None
 
-    def belief(self, now_ms: int, moments: int) -> Belief:
-        """How far a vote of so many moments can be believed by what was known at ``now_ms``."""
+    def belief(self, now_ms: int, moments: int, similarity: float = 1.0) -> Belief:
+        """How far a vote of so many moments, the nearest so similar, can be believed as of ``now_ms``."""
         first = bisect_right(self._settled, now_ms - self._span_ms, key=_matured)
         end = bisect_right(self._settled, now_ms, key=_matured)
         while first < end and 2 * self._settled[first].vote.moments < moments:
             first += 1
-        if self._belief is None or self._based_on != (first, end):
-            self._belief, self._based_on = _fitted(self._settled[first:end]), (first, end)
-        return self._belief
+        if self._fit is None or self._based_on != (first, end):
+            self._fit, self._based_on = _fitted(self._settled[first:end]), (first, end)
+        fit = self._fit
+        return Belief(slope=fit.slope, votes=end - first, head=fit.head, alike=float(fit.alike(similarity)))
 
 
 def log_odds(share: float) -> float:
@@ -109,12 +135,14 @@ def log_odds(share: float) -> float:
     return math.log(share / (1.0 - share))
 
 
-def _fitted(settled: list[_Settled]) -> Belief:
+def _fitted(settled: list[_Settled]) -> _Fit:
     lean = np.array([each.vote.lean for each in settled], dtype=np.float64)
-    base_odds = np.array([log_odds(each.vote.base_ratio) for each in settled], dtype=np.float64)
-    rose = np.array([each.rose for each in settled], dtype=np.float64)
     head = np.array([each.vote.head for each in settled], dtype=np.float64)
-    columns = np.stack((lean, lean * np.abs(lean), head))
+    similarity = np.array([each.vote.similarity for each in settled], dtype=np.float64)
+    base_odds = np.array([each.base_odds for each in settled], dtype=np.float64)
+    rose = np.array([each.rose for each in settled], dtype=np.float64)
+    fit = _Fit(slope=0.0, head=0.0, similarities=np.sort(similarity))
+    columns = np.stack((lean * fit.alike(similarity) ** 2, head))
     coefficients = np.zeros(len(columns))
     asked = list(range(len(columns)))
     while asked:
@@ -124,9 +152,9 @@ def _fitted(settled: list[_Settled]) -> Belief:
             break
         # What was wrong more often than not is no vote for the opposite.
         del asked[int(np.argmin(found))]
-    slope, curve, believed_head = coefficients.tolist()
+    slope, believed_head = coefficients.tolist()
     # Never quite zero: which way a vote leans stays visible.
-    return Belief(slope=max(slope, _LEAST_SLOPE), curve=curve, votes=len(settled), head=believed_head)
+    return fit._replace(slope=max(slope, _LEAST_SLOPE), head=believed_head)
 
 
 def _most_likely(columns: Floats, base_odds: Floats, rose: Floats, precision: Floats) -> list[float]:

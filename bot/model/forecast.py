@@ -39,7 +39,7 @@ class Forecast(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def cast(self) -> Vote:
         """The vote as it is held against the outcome later."""
-        return _vote(self.vote, self.base_ratio, self.moments, self.outlook)
+        return _vote(self.vote, self.base_ratio, self.moments, self.outlook, self.best_similarity)
 
     @property
     def rising(self) -> bool:
@@ -73,7 +73,7 @@ def forecast_from(
     trust = effective / (effective + prior_strength)
     base_ratio = base.positive_ratio
     vote = trust * rises + (1.0 - trust) * base_ratio
-    cast = _vote(vote, base_ratio, base.moments, outlook)
+    cast = _vote(vote, base_ratio, base.moments, outlook, neighbors[0].similarity)
     likely = vote if belief is None else belief.rise_probability(cast)
     return Forecast(
         expected_return=volatility * (base.mean_move + 2.0 * (likely - base_ratio) * base.mean_size),
@@ -107,8 +107,9 @@ def chance_of(rises: float, draws: float, base_ratio: float) -> float:
     return min(1.0, 2.0 * min(at_least, at_most))
 
 
-def _vote(share: float, base_ratio: float, moments: int, outlook: Outlook | None) -> Vote:
-    return Vote.of(share, base_ratio, moments, None if outlook is None else outlook.head_ratio)
+def _vote(share: float, base_ratio: float, moments: int, outlook: Outlook | None, similarity: float) -> Vote:
+    head_ratio = None if outlook is None else outlook.head_ratio
+    return Vote.of(share, base_ratio, moments, head_ratio, similarity)
 
 
 def _rise(forward_return: float) -> float:

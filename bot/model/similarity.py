@@ -272,7 +272,7 @@ class SimilarityModel:
         belief = outlook = None
         if self._calibration is not None and not for_vote:
             # A vote is cast before anyone asks how far it is believed.
-            belief = self._calibration.belief(now_ms, base.moments)
+            belief = self._calibration.belief(now_ms, base.moments, neighbors[0].similarity)
         if self._odds is not None:
             outlook = self._outlook(memory, self._odds, moment, bar, for_vote=for_vote)
         forecast = forecast_from(

@@ -22,6 +22,7 @@ from bot.trading.events import (
     Side,
     Transfer,
 )
+from bot.trading.exact import EXACT
 from bot.trading.reliability import Claim
 from bot.trading.risk import NOTHING_YET, RiskState
 
@@ -130,6 +131,8 @@ class StoredRejection(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """Where a database stands. Actions, rejections and events are counted over its last session.
 
+    ``transferred`` is what was deposited since the start, less what was withdrawn.
+
     ``halt`` is the one in force, ``resume_asked`` whether a person has asked for its end since.
     ``rejections`` counts rejected orders by rule, ``last_rejections`` are the newest, newest first.
     """
@@ -138,6 +141,7 @@ class Status(Struct, frozen=True, kw_only=True):
     mode: Mode
     category: Category
     starting_cash: Decimal
+    transferred: Decimal
     running: Holder | None
     session: Session | None
     equity: Equity | None
@@ -295,6 +299,7 @@ async def load_status(database: Database) -> Status:
             mode=database.identity.mode,
             category=database.identity.category,
             starting_cash=database.identity.starting_cash,
+            transferred=await _transferred(database),
             running=holder(database.path),
             session=session,
             equity=await _last_equity(database),
@@ -503,6 +508,13 @@ async def _last_equity(database: Database) -> Equity | None:
 async def _last_session(database: Database) -> Session | None:
     rows = await _structs(database, Session, "FROM sessions ORDER BY id DESC LIMIT 1")
     return rows[0] if rows else None
+
+
+async def _transferred(database: Database) -> Decimal:
+    total = Decimal(0)
+    for (amount,) in await database.fetch("SELECT amount FROM transfers"):
+        total = EXACT.add(total, Decimal(amount))
+    return total
 
 
 async def _next_id(database: Database, table: str) -> int:

@@ -1,46 +1,38 @@
-"""PaperBroker: resting orders meet the next quote, book or bar, by one set of rules.
-
-A quote or book is met by each order that is due, in the order of their numbers. A bar is walked like
-this, so that what it leaves open is decided against the trader:
-
-1. At its open, positions are liquidated, what takes is filled, and stops that the price has jumped over
-   are filled there (``gap``).
-2. Then come the stops and the liquidation that its range reaches, the side that hurts the position
-   first, each side from the open outwards. A bracket that was entered within the bar can already be
-   stopped out in it, ...
-3. ... but targets and limits must have been there at the open. What they open may be stopped out as in 2.
-4. Last the trailing anchors follow the bar's best price, and its close may still trigger them.
-
-Fills of 2 to 4 carry the last millisecond of the bar, for only that it contains them is known.
-"""
+"""PaperBroker: resting orders meet the next quote, book or bar, by one set of rules (:mod:`bot.trading.walk`)."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.market import Bar, Book, Instrument, Quote
-from bot.trading.events import RESTING, Fill, Order, Position, Rejection, Side
-from bot.trading.exact import EXACT, ZERO
-from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, QuoteMarket, Slice
-from bot.trading.ledger import book as booked
+from bot.trading.events import Fill, Order, Position, Rejection, Side
+from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, Place, QuoteMarket
+from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
+from bot.trading.walk import Walk
 
-Matched = tuple[tuple[Fill, ...], tuple[Order, ...]]
-"""Fills, and all orders that changed, as they stand now."""
 
-_NOTHING: Matched = ((), ())
+class Matched(Struct, frozen=True, kw_only=True, gc=False):
+    """What came of a quote, book or bar: ``orders`` are all that changed, as they stand now.
 
-_STOPS = ("stop_market", "trailing_stop")
-_NOTHING_TO_REDUCE = "reduce_only: nothing is left to reduce"
-_TRIGGERED = ("stop_market", "trailing_stop", "take_profit")
+    ``rejections`` tell of what the account could not back once it was to be filled.
+    """
+
+    fills: tuple[Fill, ...] = ()
+    orders: tuple[Order, ...] = ()
+    rejections: tuple[Rejection, ...] = ()
+
+
+_NOTHING = Matched()
 
 
 class PaperBroker:
     """Sole owner of resting orders, and of the numbers of orders and fills.
 
-    Orders never leave this process. The positions that are matched against are the ledger's, as they
-    are before the fills that come of it are booked.
+    Orders never leave this process. The ledger that is matched against is read alone, and as it is
+    before the fills that come of it are booked.
     """
 
     def __init__(
@@ -61,7 +53,9 @@ class PaperBroker:
         self._next_fill_id = next_fill_id
         # By symbol, then by number, ascending.
         self._resting: dict[str, dict[int, Order]] = {}
-        self._alarms: dict[str, tuple[Position, Decimal | None]] = {}
+        self._alarms: dict[str, tuple[Position, Decimal, Decimal | None]] = {}
+        # Of what is displayed, while an order waits for more. A restart forgets it: the market has moved on.
+        self._taken: dict[str, dict[Place, Decimal]] = {}
 
     def restore(self, open_orders: Iterable[Order]) -> None:
         """Take up orders that were resting when an earlier session ended, under their old numbers."""
@@ -125,65 +119,70 @@ class PaperBroker:
                 kept[order.id] = order
         if kept:
             self._resting[symbol] = kept
+        else:
+            self._taken.pop(symbol, None)
         return tuple(
             replace(order, status="cancelled", reason=reason, updated_ms=time_ms)
             for order in resting.values()
             if order.id not in kept
         )
 
-    def match_quote(self, quote: Quote, position: Position) -> Matched:
+    def match_quote(self, quote: Quote, ledger: Ledger) -> Matched:
         """Liquidate by the mark price; fill what is due by this quote, unless books are waited for."""
-        resting = self._resting.get(quote.symbol)
-        mark = quote.mark
-        liquidated = (
-            mark is not None
-            and bool(position.quantity)
-            and self._alarmed(position, mark, mark)
-            and self._margin.is_liquidated(position, mark)
-        )
-        if not liquidated and (resting is None or self._walks_books):
+        symbol, mark = quote.symbol, quote.mark
+        alarmed = mark is not None and self._alarmed(ledger, symbol, mark, mark)
+        waits = symbol in self._resting and not self._walks_books
+        if not alarmed and not waits:
             return _NOTHING
-        walk = self._walk(position, rule="quote", reference_ms=quote.time_ms, late=False)
-        if liquidated:
-            assert mark is not None
+        walk = self._walk(ledger, symbol, rule="quote", reference_ms=quote.time_ms, late=False)
+        if alarmed and mark is not None and walk.is_liquidated(mark):
             walk.liquidate(mark, quote.time_ms)
-        if not self._walks_books:
-            walk.meet(QuoteMarket(self._fill_model, quote))
-        return self._done(walk, quote.symbol)
+        if waits:
+            market = QuoteMarket(self._fill_model, quote, self._taken.get(symbol, {}))
+            walk.meet(market)
+            self._taken[symbol] = market.taken
+        return self._done(walk, symbol)
 
-    def match_book(self, book: Book, position: Position) -> Matched:
+    def match_book(self, book: Book, ledger: Ledger) -> Matched:
         """Fill what is due by the depth of this book."""
-        if book.symbol not in self._resting:
+        symbol = book.symbol
+        if symbol not in self._resting:
             return _NOTHING
-        walk = self._walk(position, rule="book", reference_ms=book.time_ms, late=False)
-        walk.meet(BookMarket(self._fill_model, book))
-        return self._done(walk, book.symbol)
+        walk = self._walk(ledger, symbol, rule="book", reference_ms=book.time_ms, late=False)
+        market = BookMarket(self._fill_model, book, self._taken.get(symbol, {}))
+        walk.meet(market)
+        self._taken[symbol] = market.taken
+        return self._done(walk, symbol)
 
-    def match_bar(self, bar: Bar, position: Position, *, late: bool = False) -> Matched:
+    def match_bar(self, bar: Bar, ledger: Ledger, *, late: bool = False) -> Matched:
         """Walk the bar with what was decided at or before its start.
 
         For runs without quotes, and with ``late`` for a bar whose quotes were missed live.
         """
-        if bar.symbol not in self._resting and not (
-            position.quantity and self._alarmed(position, bar.low, bar.high)
-        ):
+        if bar.symbol not in self._resting and not self._alarmed(ledger, bar.symbol, bar.low, bar.high):
             return _NOTHING
-        walk = self._walk(position, rule="next_open", reference_ms=bar.start_ms, late=late)
+        walk = self._walk(ledger, bar.symbol, rule="next_open", reference_ms=bar.start_ms, late=late)
         walk.along(BarMarket(self._fill_model, bar), self._latency_ms)
         return self._done(walk, bar.symbol)
 
-    def _alarmed(self, position: Position, low: Decimal, high: Decimal) -> bool:
-        """Whether a price between these may liquidate a position; quick, for it is asked at each of them."""
-        known = self._alarms.get(position.symbol)
-        if known is None or known[0] is not position:
-            known = self._alarms[position.symbol] = position, self._margin.alarm(position)
-        alarm = known[1]
+    def _alarmed(self, ledger: Ledger, symbol: str, low: Decimal, high: Decimal) -> bool:
+        """Whether a price between these may liquidate the position; quick, for it is asked at each of them."""
+        position, cash = ledger.position(symbol), ledger.cash
+        if not position.quantity:
+            return False
+        known = self._alarms.get(symbol)
+        # Nothing that binds margin changes without the cash.
+        if known is None or known[0] is not position or known[1] is not cash:
+            missing = self._margin.missing(cash, ledger.open_positions)
+            known = self._alarms[symbol] = position, cash, self._margin.alarm(position, missing)
+        alarm = known[2]
         return alarm is not None and (low <= alarm if position.quantity > 0 else high >= alarm)
 
-    def _walk(self, position: Position, *, rule: str, reference_ms: int, late: bool) -> "_Walk":
-        return _Walk(
-            self._resting.get(position.symbol, {}),
-            position,
+    def _walk(self, ledger: Ledger, symbol: str, *, rule: str, reference_ms: int, late: bool) -> Walk:
+        return Walk(
+            self._resting.get(symbol, {}),
+            symbol,
+            ledger,
             self._fill_model,
             self._margin,
             self._fee_rates,
@@ -194,13 +193,18 @@ class PaperBroker:
             late=late,
         )
 
-    def _done(self, walk: "_Walk", symbol: str) -> Matched:
+    def _done(self, walk: Walk, symbol: str) -> Matched:
         self._next_order_id, self._next_fill_id = walk.next_order_id, walk.next_fill_id
         if walk.orders:
             self._resting[symbol] = walk.orders
         else:
             self._resting.pop(symbol, None)
-        return tuple(walk.fills), tuple(walk.changed[id] for id in sorted(walk.changed))
+            self._taken.pop(symbol, None)
+        return Matched(
+            fills=tuple(walk.fills),
+            orders=tuple(walk.changed[id] for id in sorted(walk.changed)),
+            rejections=tuple(walk.rejections),
+        )
 
     def _numbered(self, draft: Order) -> Order:
         number = self._next_order_id
@@ -209,398 +213,3 @@ class PaperBroker:
 
     def _rest(self, order: Order) -> None:
         self._resting.setdefault(order.symbol, {})[order.id] = order
-
-
-class _Walk:
-    """One symbol's orders and position while a single quote, book or bar passes over them."""
-
-    def __init__(
-        self,
-        orders: dict[int, Order],
-        position: Position,
-        fill_model: FillModel,
-        margin: Margin,
-        fee_rates: tuple[Decimal, Decimal],
-        *,
-        next_order_id: int,
-        next_fill_id: int,
-        rule: str,
-        reference_ms: int,
-        late: bool,
-    ) -> None:
-        self.orders = dict(orders)
-        self.fills: list[Fill] = []
-        self.changed: dict[int, Order] = {}
-        self.next_order_id = next_order_id
-        self.next_fill_id = next_fill_id
-        self._position = position
-        self._model = fill_model
-        self._margin = margin
-        self._maker_fee, self._taker_fee = fee_rates
-        self._rule = rule
-        self._reference_ms = reference_ms
-        self._late = late
-
-    def meet(self, market: QuoteMarket | BookMarket) -> None:
-        """Each order that is due meets the market as it is shown now."""
-        now_ms = market.time_ms
-        for id in list(self.orders):
-            order = self.orders.get(id)
-            if order is None or order.status == "pending" or order.due_ms > now_ms:
-                continue
-            buys = order.side == "buy"
-            # Where one could trade at once, and what the trigger is held against.
-            opposite = market.ask if buys else market.bid
-            arriving = order.active_ms is None
-            if arriving:
-                order = self._activated(order, now_ms, opposite)
-            order = self._followed(order, opposite, now_ms)
-            if order.type == "limit":
-                limit = order.limit_price
-                assert limit is not None
-                if arriving and not (opposite > limit if buys else opposite < limit):
-                    self._arrive(order, market, limit, now_ms)
-                elif left := self._allowed(order, now_ms):
-                    self._give(order, market.give(left, limit, buys=buys), limit, now_ms)
-                self._expire(id, now_ms)
-            elif self._takes(order, opposite):
-                left = self._start(order, now_ms)
-                for slice in market.take(left, buys=buys) if left else ():
-                    self._fill(id, slice, now_ms, self._rule)
-
-    def along(self, market: BarMarket, latency_ms: int) -> None:
-        """Walk a bar as the module says."""
-        bar = market.bar
-        if self._position.quantity and self._margin.is_liquidated(self._position, bar.open):
-            self.liquidate(bar.open, bar.start_ms)
-        for id in list(self.orders):
-            order = self.orders.get(id)
-            if order is not None and order.status != "pending" and order.due_ms - latency_ms <= bar.start_ms:
-                self._at_open(order, market)
-        inside_ms = bar.close_ms - 1
-        self._reach_stops(market, inside_ms)
-        for id in list(self.orders):
-            order = self.orders.get(id)
-            if order is not None and self._was_there(order, bar.start_ms):
-                self._reach_favourable(order, market, inside_ms)
-        self._reach_stops(market, inside_ms)
-        for id in list(self.orders):
-            order = self.orders.get(id)
-            if order is not None and self._active_in(order, bar.start_ms, inside_ms):
-                self._trail(order, market, inside_ms)
-
-    def liquidate(self, mark: Decimal, time_ms: int) -> None:
-        """The exchange takes the position over at its bankruptcy price, and nothing rests any more."""
-        position = self._position
-        order = Order(
-            id=self.next_order_id,
-            signal_id=0,
-            symbol=position.symbol,
-            side="sell" if position.quantity > 0 else "buy",
-            quantity=position.quantity.copy_abs(),
-            created_ms=time_ms,
-            updated_ms=time_ms,
-            due_ms=time_ms,
-            active_ms=time_ms,
-            reduce_only=True,
-            reason=f"liquidated: the mark price came to {mark:f}",
-        )
-        self.next_order_id += 1
-        self._put(order)
-        price = self._margin.bankruptcy_price(position)
-        slice = Slice(quantity=order.quantity, price=price, reference=price)
-        self._fill(order.id, slice, time_ms, "liquidation")
-        for other in list(self.orders.values()):
-            self._cancel(other, time_ms, "the position was liquidated")
-
-    # A bar.
-
-    def _at_open(self, order: Order, market: BarMarket) -> None:
-        bar = market.bar
-        start_ms, price = bar.start_ms, bar.open
-        buys = order.side == "buy"
-        arriving = order.active_ms is None
-        if arriving:
-            order = self._activated(order, start_ms, price)
-        elif not self._was_there(order, start_ms):
-            return
-        if order.type == "limit":
-            limit = order.limit_price
-            assert limit is not None
-            if arriving and not (price > limit if buys else price < limit):
-                self._arrive(order, market, limit, start_ms)
-            self._expire(order.id, start_ms)
-        elif self._takes(order, price):
-            rule = "next_open" if order.type == "market" or order.triggered_ms is not None else "gap"
-            self._take(order, market, price, start_ms, rule)
-        else:
-            self._followed(order, price, start_ms)
-
-    def _reach_stops(self, market: BarMarket, inside_ms: int) -> None:
-        bar = market.bar
-        while True:
-            stop = self._first_stop(bar, inside_ms)
-            position = self._position
-            if position.quantity:
-                long = position.quantity > 0
-                extreme = bar.low if long else bar.high
-                if self._margin.is_liquidated(position, extreme):
-                    before = stop if stop is not None and (stop.side == "sell") == long else None
-                    assert before is None or before.stop_price is not None
-                    if before is None or self._margin.is_liquidated(position, _reached(before, bar)):
-                        self.liquidate(extreme, inside_ms)
-                        continue
-            if stop is None:
-                return
-            self._take(stop, market, _reached(stop, bar), inside_ms, "stop")
-
-    def _first_stop(self, bar: Bar, inside_ms: int) -> Order | None:
-        """The stop that the price reaches first, where the side that hurts the position is walked first."""
-        found: list[tuple[bool, Decimal, int, Order]] = []
-        for order in self.orders.values():
-            if order.type not in _STOPS or order.triggered_ms is not None or order.stop_price is None:
-                continue
-            if not self._active_in(order, bar.start_ms, inside_ms):
-                continue
-            sells = order.side == "sell"
-            if bar.low <= order.stop_price if sells else bar.high >= order.stop_price:
-                hurts = sells == (self._position.quantity >= 0)
-                outwards = EXACT.minus(order.stop_price) if sells else order.stop_price
-                found.append((not hurts, outwards, order.id, order))
-        return min(found)[-1] if found else None
-
-    def _reach_favourable(self, order: Order, market: BarMarket, inside_ms: int) -> None:
-        bar = market.bar
-        buys = order.side == "buy"
-        extreme = bar.low if buys else bar.high
-        if order.type == "limit":
-            limit = order.limit_price
-            assert limit is not None
-            reached = self._model.through(extreme, limit, buys=buys)
-            if reached and (left := self._allowed(order, inside_ms)):
-                self._give(order, market.use(left), _inside(limit, bar, buys=buys), inside_ms)
-        elif order.type == "take_profit" and order.triggered_ms is None:
-            target = order.stop_price
-            assert target is not None
-            if self._model.through(extreme, target, buys=buys):
-                self._take(order, market, target, inside_ms, "target")
-
-    def _trail(self, order: Order, market: BarMarket, inside_ms: int) -> None:
-        """Follow the best price that surely came while the order was there; the close comes after it."""
-        bar = market.bar
-        if order.type != "trailing_stop" or order.triggered_ms is not None:
-            return
-        was_there = self._was_there(order, bar.start_ms)
-        best = (bar.high if order.side == "sell" else bar.low) if was_there else bar.close
-        order = self._followed(order, best, inside_ms)
-        if self._takes(order, bar.close):
-            self._take(order, market, _reached(order, bar), inside_ms, "stop")
-
-    def _take(self, order: Order, market: BarMarket, reference: Decimal, time_ms: int, rule: str) -> None:
-        left = self._start(order, time_ms)
-        for slice in market.take(left, reference, buys=order.side == "buy") if left else ():
-            self._fill(order.id, slice, time_ms, rule)
-
-    @staticmethod
-    def _was_there(order: Order, start_ms: int) -> bool:
-        return order.status != "pending" and order.active_ms is not None and order.active_ms <= start_ms
-
-    @classmethod
-    def _active_in(cls, order: Order, start_ms: int, inside_ms: int) -> bool:
-        """Whether it was there at the open, or has come within this very walk."""
-        entered = order.status != "pending" and order.active_ms == inside_ms
-        return entered or cls._was_there(order, start_ms)
-
-    # An order.
-
-    def _activated(self, order: Order, time_ms: int, price: Decimal) -> Order:
-        order = replace(order, active_ms=time_ms, updated_ms=time_ms)
-        if order.type == "trailing_stop":
-            order = _trailing(order, price)
-        return self._put(order)
-
-    def _followed(self, order: Order, price: Decimal, time_ms: int) -> Order:
-        """The order, its trailing anchor moved to a better price."""
-        if order.type != "trailing_stop" or order.triggered_ms is not None:
-            return order
-        assert order.anchor is not None
-        if price > order.anchor if order.side == "sell" else price < order.anchor:
-            return self._put(_trailing(replace(order, updated_ms=time_ms), price))
-        return order
-
-    def _takes(self, order: Order, price: Decimal) -> bool:
-        """Whether the order trades at once when the price on its other side is this."""
-        if order.type == "market" or order.triggered_ms is not None:
-            return True
-        assert order.stop_price is not None
-        buys = order.side == "buy"
-        if order.type == "take_profit":
-            return self._model.through(price, order.stop_price, buys=buys)
-        return price >= order.stop_price if buys else price <= order.stop_price
-
-    def _arrive(
-        self, order: Order, market: QuoteMarket | BookMarket | BarMarket, limit: Decimal, time_ms: int
-    ) -> None:
-        """A limit order comes to a market that it could trade with at once."""
-        buys = order.side == "buy"
-        if order.time_in_force == "post_only":
-            self._cancel(order, time_ms, "post_only: it would have taken")
-            return
-        left = self._allowed(order, time_ms)
-        if not left:
-            return
-        if isinstance(market, BarMarket):
-            slices = market.take(left, market.bar.open, buys=buys, limit=limit)
-        else:
-            slices = market.take(left, buys=buys, limit=limit)
-        for slice in slices:
-            self._fill(order.id, slice, time_ms, self._rule)
-
-    def _give(self, order: Order, quantity: Decimal, price: Decimal, time_ms: int) -> None:
-        """Fill a resting order at its own price."""
-        if quantity and self._start(order, time_ms):
-            slice = Slice(quantity=quantity, price=price, reference=price)
-            self._fill(order.id, slice, time_ms, "limit")
-
-    def _expire(self, id: int, time_ms: int) -> None:
-        order = self.orders.get(id)
-        if order is not None and order.time_in_force == "ioc":
-            self._cancel(order, time_ms, "ioc: nothing more was to be had at once")
-
-    def _allowed(self, order: Order, time_ms: int) -> Decimal:
-        """How much of the order may still fill; one that is to reduce and has nothing to is withdrawn."""
-        left = EXACT.subtract(order.quantity, order.filled_quantity)
-        if not order.reduce_only:
-            return left
-        left = min(left, self._reducible(order))
-        if not left:
-            self._cancel(order, time_ms, _NOTHING_TO_REDUCE)
-        return left
-
-    def _start(self, order: Order, time_ms: int) -> Decimal:
-        """The order begins to trade: it is triggered, the rest of its bracket withdrawn; what it may fill."""
-        left = self._allowed(order, time_ms)
-        if not left:
-            return left
-        if order.type in _TRIGGERED and order.triggered_ms is None:
-            self._put(replace(order, triggered_ms=time_ms, updated_ms=time_ms))
-        if order.parent_id is not None:
-            for other in list(self.orders.values()):
-                if other.id != order.id and order.parent_id in (other.id, other.parent_id):
-                    self._cancel(other, time_ms, f"order {order.id} of its bracket was reached")
-        return left
-
-    def _fill(self, id: int, slice: Slice, time_ms: int, rule: str) -> None:
-        order = self.orders[id]
-        maker = rule == "limit"
-        notional = EXACT.multiply(slice.quantity, slice.price)
-        fill = Fill(
-            id=self.next_fill_id,
-            order_id=id,
-            symbol=order.symbol,
-            side=order.side,
-            quantity=slice.quantity,
-            price=slice.price,
-            notional=notional,
-            fee=EXACT.multiply(notional, self._maker_fee if maker else self._taker_fee),
-            liquidity="maker" if maker else "taker",
-            time_ms=time_ms,
-            rule=rule,
-            reference_price=slice.reference,
-            late=self._late,
-            reference_ms=self._reference_ms,
-            slippage=EXACT.subtract(slice.price, slice.reference).copy_abs(),
-            preset=self._model.preset,
-        )
-        self.next_fill_id += 1
-        self.fills.append(fill)
-        before = self._position.quantity
-        self._position, _ = booked(self._position, fill)
-        filled = EXACT.add(order.filled_quantity, fill.quantity)
-        whole = filled == order.quantity
-        order = replace(
-            order,
-            filled_quantity=filled,
-            status="filled" if whole else "partially_filled",
-            updated_ms=time_ms,
-        )
-        self._arm(order, fill, before)
-        self._put(order)
-        after = self._position.quantity
-        if not after or (before and (after > 0) != (before > 0)):
-            for other in list(self.orders.values()):
-                if other.reduce_only and other.status != "pending" and not self._reducible(other):
-                    self._cancel(other, time_ms, _NOTHING_TO_REDUCE)
-
-    def _arm(self, entry: Order, fill: Fill, before: Decimal) -> None:
-        """Let the children of an entry protect what this fill has opened."""
-        after = self._position.quantity
-        same_side = (before > 0) == (after > 0)
-        opened = after.copy_abs()
-        if before and same_side:
-            opened = EXACT.subtract(opened, before.copy_abs())
-        if opened <= 0:
-            return
-        for child in list(self.orders.values()):
-            if child.parent_id != entry.id:
-                continue
-            if child.status == "pending":
-                child, quantity = _placed(child, fill), opened
-            else:
-                quantity = EXACT.add(child.quantity, opened)
-            self._put(replace(child, quantity=quantity, updated_ms=fill.time_ms))
-
-    def _reducible(self, order: Order) -> Decimal:
-        held = self._position.quantity
-        against = held < 0 if order.side == "buy" else held > 0
-        return held.copy_abs() if against else ZERO
-
-    def _cancel(self, order: Order, time_ms: int, reason: str) -> None:
-        self._put(replace(order, status="cancelled", reason=reason, updated_ms=time_ms))
-
-    def _put(self, order: Order) -> Order:
-        self.changed[order.id] = order
-        if order.status in RESTING:
-            self.orders[order.id] = order
-            return order
-        self.orders.pop(order.id, None)
-        for child in list(self.orders.values()):
-            if child.parent_id == order.id and child.status == "pending":
-                self._cancel(child, order.updated_ms, f"order {order.id}, its entry, opened nothing")
-        return order
-
-
-def _trailing(order: Order, anchor: Decimal) -> Order:
-    """A trailing stop whose best price is ``anchor``."""
-    assert order.distance is not None
-    behind = EXACT.minus(order.distance) if order.side == "sell" else order.distance
-    return replace(order, anchor=anchor, stop_price=_positive(EXACT.add(anchor, behind), order.distance))
-
-
-def _placed(child: Order, fill: Fill) -> Order:
-    """A child of a bracket as its entry first fills."""
-    child = replace(child, status="open", active_ms=fill.time_ms)
-    if child.type == "trailing_stop":
-        return _trailing(child, fill.price)
-    if child.type == "market":
-        return child
-    assert child.distance is not None
-    below = (child.side == "sell") == (child.type == "stop_market")
-    away = EXACT.minus(child.distance) if below else child.distance
-    return replace(child, stop_price=_positive(EXACT.add(fill.price, away), child.distance))
-
-
-def _positive(price: Decimal, distance: Decimal) -> Decimal:
-    """A stop further away than zero lies at a hundredth of its distance: no price has to be negative."""
-    return price if price > 0 else EXACT.multiply(distance, Decimal("0.01"))
-
-
-def _reached(order: Order, bar: Bar) -> Decimal:
-    """Where within the bar a stop is reached: a level that was entered beyond its range, at its edge."""
-    assert order.stop_price is not None
-    return _inside(order.stop_price, bar, buys=order.side == "sell")
-
-
-def _inside(price: Decimal, bar: Bar, *, buys: bool) -> Decimal:
-    """``price``, or where that lies on the far side of the bar's range, the range's edge."""
-    return min(price, bar.high) if buys else max(price, bar.low)

@@ -1,12 +1,12 @@
 """FillModel: what a quote, a book or a bar has to give to an order, and at which price."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from bot.market import Bar, Book, Instrument, Quote
+from bot.market import Bar, Book, Instrument, Level, Quote
 from bot.trading.exact import BASIS_POINT, EXACT, ZERO, floor_to, is_multiple, require_within
 
 _ONE = Decimal(1)
@@ -139,6 +139,10 @@ class FillModel:
         share = kindness.share
         self.volume_share = Decimal(1) if share is None else EXACT.multiply(config.max_volume_share, share)
 
+    def lowest(self, symbol: str, price: Decimal) -> Decimal:
+        """The lowest price of a market that trades at ``price``: one tick."""
+        return fine_tick(price, self._instruments[symbol].tick_size)
+
     def lot_size(self, symbol: str) -> Decimal:
         """The step of a symbol's quantities."""
         return self._instruments[symbol].lot_size
@@ -166,15 +170,24 @@ class FillModel:
         return price < limit if buys else price > limit
 
 
-class QuoteMarket:
-    """The best bid and ask, and what is left of their displayed sizes."""
+Place = tuple[bool, Decimal]
+"""Where one trades: whether one buys, and at which price of the market's."""
 
-    def __init__(self, model: FillModel, quote: Quote) -> None:
+
+class QuoteMarket:
+    """The best bid and ask, and what is left of their displayed sizes after what was ``taken`` before.
+
+    What was taken does not come again while its price is displayed: a real order would have used it up.
+    """
+
+    def __init__(self, model: FillModel, quote: Quote, taken: Mapping[Place, Decimal] = {}) -> None:
         self.time_ms = quote.time_ms
         self.bid, self.ask = quote.bid, quote.ask
         self._model = model
         self._symbol = quote.symbol
-        self._bid_left, self._ask_left = quote.bid_size, quote.ask_size
+        self._sizes = {True: quote.ask_size, False: quote.bid_size}
+        shown = (True, quote.ask), (False, quote.bid)
+        self.taken = {place: taken[place] for place in shown if place in taken}
 
     def take(self, quantity: Decimal, *, buys: bool, limit: Decimal | None = None) -> list[Slice]:
         """What an order that takes is given now, at most the displayed size, within its limit."""
@@ -193,26 +206,21 @@ class QuoteMarket:
         return self._use(quantity, buys=buys)
 
     def _use(self, quantity: Decimal, *, buys: bool) -> Decimal:
-        left = self._ask_left if buys else self._bid_left
-        quantity = at_most(quantity, left, self._model.lot_size(self._symbol))
-        if buys:
-            self._ask_left = EXACT.subtract(left, quantity)
-        else:
-            self._bid_left = EXACT.subtract(left, quantity)
-        return quantity
+        place = buys, self.ask if buys else self.bid
+        return _use(self.taken, place, self._sizes[buys], quantity, self._model.lot_size(self._symbol))
 
 
 class BookMarket:
-    """The recorded depth, and what is left of it."""
+    """The recorded depth, and what is left of it after what was ``taken`` before, as in a quote."""
 
-    def __init__(self, model: FillModel, book: Book) -> None:
+    def __init__(self, model: FillModel, book: Book, taken: Mapping[Place, Decimal] = {}) -> None:
         self.time_ms = book.time_ms
         self.bid, self.ask = book.bids[0].price, book.asks[0].price
         self._model = model
         self._symbol = book.symbol
-        self._bids = [[level.price, level.size] for level in book.bids]
-        self._asks = [[level.price, level.size] for level in book.asks]
-        self._depth = {True: _sum(self._asks), False: _sum(self._bids)}
+        self._sides = {True: book.asks, False: book.bids}
+        shown = ((buys, level.price) for buys, side in self._sides.items() for level in side)
+        self.taken = {place: taken[place] for place in shown if place in taken} if taken else {}
 
     def take(self, quantity: Decimal, *, buys: bool, limit: Decimal | None = None) -> list[Slice]:
         """Level by level what an order that takes is given; without a limit always all of it.
@@ -221,22 +229,21 @@ class BookMarket:
         """
         model, symbol = self._model, self._symbol
         slices = []
-        levels = self._asks if buys else self._bids
+        levels = self._sides[buys]
         for level in levels:
-            reference, size = level
+            reference = level.price
             if not quantity or (limit is not None and (reference > limit if buys else reference < limit)):
                 break
-            part = at_most(quantity, size, model.lot_size(symbol))
+            part = self._use(level, quantity, buys=buys)
             if part:
                 price = model.worsened(symbol, reference, model.slippage, buys=buys)
                 price = _within(price, limit, buys=buys)
                 slices.append(Slice(quantity=part, price=price, reference=reference))
-                level[1] = EXACT.subtract(size, part)
                 quantity = EXACT.subtract(quantity, part)
         if quantity and limit is None:
-            reference = levels[-1][0]
+            reference = levels[-1].price
             price = model.worsened(
-                symbol, reference, model.slippage, buys=buys, part=quantity, whole=self._depth[buys]
+                symbol, reference, model.slippage, buys=buys, part=quantity, whole=_depth(levels)
             )
             slices.append(Slice(quantity=quantity, price=price, reference=reference))
         return slices
@@ -244,13 +251,15 @@ class BookMarket:
     def give(self, quantity: Decimal, limit: Decimal, *, buys: bool) -> Decimal:
         """How much of an order that rests at ``limit`` the levels trade through."""
         given = ZERO
-        for level in self._asks if buys else self._bids:
-            if not self._model.through(level[0], limit, buys=buys):
+        for level in self._sides[buys]:
+            if not self._model.through(level.price, limit, buys=buys):
                 break
-            part = at_most(EXACT.subtract(quantity, given), level[1], self._model.lot_size(self._symbol))
-            level[1] = EXACT.subtract(level[1], part)
-            given = EXACT.add(given, part)
+            given = EXACT.add(given, self._use(level, EXACT.subtract(quantity, given), buys=buys))
         return given
+
+    def _use(self, level: Level, quantity: Decimal, *, buys: bool) -> Decimal:
+        place = buys, level.price
+        return _use(self.taken, place, level.size, quantity, self._model.lot_size(self._symbol))
 
 
 class BarMarket:
@@ -288,8 +297,19 @@ def _within(price: Decimal, limit: Decimal | None, *, buys: bool) -> Decimal:
     return min(price, limit) if buys else max(price, limit)
 
 
-def _sum(levels: list[list[Decimal]]) -> Decimal:
+def _use(
+    taken: dict[Place, Decimal], place: Place, size: Decimal, quantity: Decimal, lot_size: Decimal
+) -> Decimal:
+    """So much of ``quantity`` as is left of the displayed size; it is noted as taken."""
+    before = taken.get(place, ZERO)
+    quantity = at_most(quantity, max(EXACT.subtract(size, before), ZERO), lot_size)
+    if quantity:
+        taken[place] = EXACT.add(before, quantity)
+    return quantity
+
+
+def _depth(levels: Sequence[Level]) -> Decimal:
     total = ZERO
-    for _, size in levels:
-        total = EXACT.add(total, size)
+    for level in levels:
+        total = EXACT.add(total, level.size)
     return total

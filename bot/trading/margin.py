@@ -3,15 +3,19 @@
 One position a symbol. It is backed by its cost over the leverage; the exchange takes it over where the
 mark price leaves less of that than the maintenance margin, and settles at the price at which nothing is
 left. Spot is not leveraged and never liquidated.
+
+What the cash cannot pay (funding above all) is taken out of the margin that is bound, which brings the
+liquidation nearer. Which of several positions it was taken from is not kept: each is judged as if it were
+that one.
 """
 
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 
 from bot.market import Instrument, RiskTier
-from bot.trading.events import Order, Position
+from bot.trading.events import Order, Position, Side
 from bot.trading.exact import EXACT, ZERO
-from bot.trading.fills import BrokerConfig, to_tick
+from bot.trading.fills import BrokerConfig, fine_tick, to_tick
 from bot.trading.risk import RiskContext, Rule
 
 _ONE = Decimal(1)
@@ -57,23 +61,31 @@ class Margin:
             (Instrument(symbol=symbol), _ONE) if instrument is None else (instrument, self._leverage[symbol])
         )
 
-    def is_liquidated(self, position: Position, mark: Decimal) -> bool:
-        """Whether at this mark price the position's margin and PnL are down to its maintenance margin."""
+    def missing(self, cash: Decimal, positions: Iterable[Position]) -> Decimal:
+        """What ``cash`` lacks of all that the positions bind; 0 where it suffices."""
+        return max(EXACT.minus(self.free(cash, positions)), ZERO)
+
+    def is_liquidated(self, position: Position, mark: Decimal, missing: Decimal = ZERO) -> bool:
+        """Whether at this mark price the position's margin and PnL are down to its maintenance margin.
+
+        ``missing`` is what has been taken out of its margin.
+        """
         instrument, leverage = self._of(position.symbol)
         long = position.quantity > 0
-        if not position.quantity or instrument.category == "spot" or (long and leverage == 1):
+        if not position.quantity or instrument.category == "spot":
             return False
         value = EXACT.multiply(position.quantity, mark).copy_abs()
         cost = position.cost.copy_abs()
         pnl = EXACT.subtract(value, cost) if long else EXACT.subtract(cost, value)
-        if pnl >= 0:
+        if not missing and (pnl >= 0 or (long and leverage == 1)):
             return False
         tier = tier_of(instrument, value)
         maintenance = EXACT.subtract(EXACT.multiply(value, tier.maintenance_rate), tier.deduction)
         # Both sides times the leverage: a division would have to be rounded.
-        return EXACT.add(cost, EXACT.multiply(leverage, pnl)) <= EXACT.multiply(leverage, maintenance)
+        left = EXACT.add(_left(cost, leverage, missing), EXACT.multiply(leverage, pnl))
+        return left <= EXACT.multiply(leverage, maintenance)
 
-    def alarm(self, position: Position) -> Decimal | None:
+    def alarm(self, position: Position, missing: Decimal = ZERO) -> Decimal | None:
         """A mark price before which the position is surely not liquidated; None where it never is.
 
         A long one is safe above it, a short one below. It is not the liquidation price, but spares
@@ -81,26 +93,37 @@ class Margin:
         """
         instrument, leverage = self._of(position.symbol)
         long = position.quantity > 0
-        if not position.quantity or instrument.category == "spot" or (long and leverage == 1):
+        if not position.quantity or instrument.category == "spot":
+            return None
+        if long and leverage == 1 and not missing:
             return None
         # Where the highest rate applies and nothing is deducted, it comes first.
         rate = max((tier.maintenance_rate for tier in instrument.tiers), default=_ASSUMED_MAINTENANCE)
-        cost, quantity = position.cost.copy_abs(), position.quantity.copy_abs()
+        quantity = position.quantity.copy_abs()
+        bankrupt = self._bankrupt(position, leverage, missing)
         if long:
             kept = EXACT.multiply(EXACT.multiply(quantity, leverage), EXACT.subtract(1, rate))
-            return _UP.divide(EXACT.multiply(cost, EXACT.subtract(leverage, 1)), kept)
+            return _UP.divide(bankrupt, kept)
         kept = EXACT.multiply(EXACT.multiply(quantity, leverage), EXACT.add(1, rate))
-        return _DOWN.divide(EXACT.multiply(cost, EXACT.add(leverage, 1)), kept)
+        return _DOWN.divide(bankrupt, kept)
 
-    def bankruptcy_price(self, position: Position) -> Decimal:
-        """The price at which the position's loss is its margin, rounded to the tick against the trader."""
+    def bankruptcy_price(self, position: Position, mark: Decimal, missing: Decimal = ZERO) -> Decimal:
+        """The price at which the position's loss is its margin, rounded to the tick against the trader.
+
+        ``mark``, the price that it is liquidated by, tells how fine the ticks are.
+        """
         instrument, leverage = self._of(position.symbol)
-        long = position.quantity > 0
-        left = EXACT.subtract(leverage, 1) if long else EXACT.add(leverage, 1)
         over = EXACT.multiply(position.quantity.copy_abs(), leverage)
-        return to_tick(
-            EXACT.multiply(position.cost.copy_abs(), left), over, instrument.tick_size, up=not long
-        )
+        tick = fine_tick(mark, instrument.tick_size)
+        return to_tick(self._bankrupt(position, leverage, missing), over, tick, up=position.quantity < 0)
+
+    @staticmethod
+    def _bankrupt(position: Position, leverage: Decimal, missing: Decimal) -> Decimal:
+        """What the position is worth, times its leverage, where its loss is what is left of its margin."""
+        cost = position.cost.copy_abs()
+        left = _left(cost, leverage, missing)
+        worth = EXACT.multiply(cost, leverage)
+        return EXACT.subtract(worth, left) if position.quantity > 0 else EXACT.add(worth, left)
 
     def reserved(self, position: Position) -> Decimal:
         """What a position binds of the account: its initial margin and the fee to close it at bankruptcy."""
@@ -123,12 +146,27 @@ class Margin:
             return EXACT.add(value, fee)
         return _UP.add(self._bound(order.symbol, value, long=order.side == "buy"), fee)
 
+    def backed(self, symbol: str, side: Side, price: Decimal, free: Decimal) -> Decimal:
+        """How much of a symbol so much free cash can open at this price, both fees included: whole lots."""
+        if free <= 0:
+            return ZERO
+        instrument, leverage = self._of(symbol)
+        if instrument.category == "spot":
+            fees = _ONE
+        else:
+            # In, and out at the bankruptcy price; times the leverage, for a division would have to be rounded.
+            twice = EXACT.multiply(2, leverage)
+            fees = EXACT.subtract(twice, 1) if side == "buy" else EXACT.add(twice, 1)
+        each = EXACT.multiply(price, EXACT.add(1, EXACT.multiply(fees, self._taker_fee)))
+        lots = EXACT.divide_int(EXACT.multiply(free, leverage), EXACT.multiply(each, instrument.lot_size))
+        return EXACT.multiply(lots, instrument.lot_size)
+
     def free(
         self,
         cash: Decimal,
         positions: Iterable[Position],
-        waiting: Iterable[Order],
-        marks: Mapping[str, Decimal],
+        waiting: Iterable[Order] = (),
+        marks: Mapping[str, Decimal] = {},
         *,
         without: str | None = None,
     ) -> Decimal:
@@ -176,6 +214,11 @@ class Margin:
         share = _UP.divide(value, self._of(symbol)[1])
         at_bankruptcy = _UP.subtract(value, share) if long else _UP.add(value, share)
         return _UP.add(share, _UP.multiply(at_bankruptcy, self._taker_fee))
+
+
+def _left(cost: Decimal, leverage: Decimal, missing: Decimal) -> Decimal:
+    """What is left of a position's margin, times its leverage."""
+    return max(EXACT.subtract(cost, EXACT.multiply(leverage, missing)), ZERO) if missing else cost
 
 
 def _opening(order: Order, position: Position) -> Decimal:

@@ -37,6 +37,7 @@ class Performance(Struct, frozen=True, kw_only=True, gc=False):
     - ``max_drawdown``: the deepest fall of equity from its highest point so far, as a share of that
       point, with deposits and withdrawals taken out of the curve.
     - ``round_trips``: how many positions ended within the stretch, by closing or turning over.
+    - ``liquidations``: how many of them, or of their parts, the exchange ended by liquidation.
     - ``hit_rate``: the share of those whose result was above 0; None without any.
     - ``profit_factor``: what the winning ones won over what the losing ones lost; None where none lost.
     - ``realized_pnl`` (gross), ``fees`` and ``funding`` sum all fills and payments, open trips' too.
@@ -52,6 +53,7 @@ class Performance(Struct, frozen=True, kw_only=True, gc=False):
     max_drawdown: float
     fills: int
     round_trips: int
+    liquidations: int
     hit_rate: float | None
     profit_factor: float | None
     realized_pnl: float
@@ -256,6 +258,7 @@ def performance_of(
         max_drawdown=curve.max_drawdown,
         fills=len(fills),
         round_trips=len(results),
+        liquidations=sum(fill.rule == "liquidation" for fill in fills),
         hit_rate=sum(result > 0 for result in results) / len(results) if results else None,
         profit_factor=sum(result for result in results if result > 0) / lost if lost else None,
         realized_pnl=sum(float(fill.realized_pnl) for fill in fills),

@@ -106,8 +106,8 @@ class RiskContext(Struct, frozen=True, kw_only=True):
     symbol's. ``exposure`` is the worth of the other symbols' positions and waiting orders, and
     ``spendable`` the cash that spot buys may use, both in quote currency, and ``free_margin`` what
     the other symbols leave of the account to back positions. ``needs_quote`` is False in runs that
-    have bars alone; ``exits_unknown`` is True where the exits of an entry cannot be placed, for want of
-    a volatility to measure them by.
+    have bars alone; ``exits`` are the order's stops and targets, and ``exits_unknown`` is True where they
+    cannot be placed, for want of a volatility to measure them by.
     """
 
     bar: Bar
@@ -117,6 +117,7 @@ class RiskContext(Struct, frozen=True, kw_only=True):
     spendable: Decimal
     needs_quote: bool
     free_margin: Decimal = Decimal("Infinity")
+    exits: tuple[Order, ...] = ()
     exits_unknown: bool = False
 
 
@@ -177,11 +178,12 @@ class RiskReview:
         self._partial_exit_rules = exchange
         self._whole_exit_rules: dict[str, Rule] = {"max_market_quantity": _max_market_quantity}
         self._entry_rules: dict[str, Rule] = {
+            "halted": self._halted,
             "reduce_only": _reduce_only,
             "spot_short": _spot_short,
             "no_size": self._no_size,
             "exits_unknown": _exits_unknown,
-            "halted": self._halted,
+            "exit_out_of_reach": _exit_out_of_reach,
             "hole_in_bars": self._hole_in_bars,
             "stale_quote": self._stale_quote,
             "cooldown": self._cooldown,
@@ -281,16 +283,28 @@ class RiskReview:
         worth, now_ms = equity.equity, equity.time_ms
         if self._floor < worth <= self._ceiling and now_ms < self._day_ends_ms:
             return None
-        day = now_ms // _DAY_MS
-        if self._day is None or day > self._day:
-            self._day, self._day_equity = day, worth
-            self._account_changed()
+        day, into_ms = divmod(now_ms, _DAY_MS)
+        # A close at midnight still ends the day before, and only then begins the next.
+        if self._day is None or (day > self._day and into_ms):
+            self._begin_day(day, worth)
         if self._peak_equity is None or worth > self._peak_equity:
             self._peak_equity = worth
             self._account_changed()
         # A bar that is no longer the newest tells of a time at which nobody could act.
-        if worth > self._floor or self._halt is not None or bar.late:
+        halt = None if worth > self._floor or bar.late else self._too_far_down(worth, now_ms)
+        if self._day is not None and day > self._day:
+            self._begin_day(day, worth)
+        return halt
+
+    def _begin_day(self, day: int, worth: Decimal) -> None:
+        self._day, self._day_equity = day, worth
+        self._account_changed()
+
+    def _too_far_down(self, worth: Decimal, now_ms: int) -> Halt | None:
+        """The halt that begins, where none is in force and the account has fallen by more than it may."""
+        if self._halt is not None:
             return None
+        assert self._day is not None
         rule, reason = "max_daily_loss", _fallen(worth, self._day_equity, self._config.max_daily_loss)
         if reason is not None:
             reason += f" when {_date(self._day)} began"
@@ -489,6 +503,18 @@ def _exits_unknown(order: Order, context: RiskContext, instrument: Instrument) -
     return "its stop or target is measured in volatility, for which too few unbroken bars are known"
 
 
+def _exit_out_of_reach(order: Order, context: RiskContext, instrument: Instrument) -> str | None:
+    price = context.bar.close
+    for exit in context.exits:
+        below = (exit.side == "sell") != (exit.type == "take_profit")
+        if below and exit.distance is not None and exit.distance >= price:
+            return (
+                f"its {exit.type} lies {exit.distance:f} below a price of {price:f}, where none ever comes; "
+                "distances are in volatilities of one bar"
+            )
+    return None
+
+
 def _lot_size(order: Order, context: RiskContext, instrument: Instrument) -> str | None:
     if is_multiple(order.quantity, instrument.lot_size):
         return None
@@ -551,9 +577,9 @@ def _rejection(order: Order, rule: str, reason: str, context: RiskContext) -> Re
     return Rejection(order=rejected, rule=rule, reason=reason)
 
 
-def _fallen(worth: Decimal, before: Decimal, share: Decimal) -> str | None:
+def _fallen(worth: Decimal, before: Decimal | None, share: Decimal) -> str | None:
     """How far equity has fallen below ``before``, in words, where that is ``share`` of it or more."""
-    if not share or before <= 0 or worth > EXACT.multiply(before, EXACT.subtract(1, share)):
+    if not share or before is None or before <= 0 or worth > EXACT.multiply(before, EXACT.subtract(1, share)):
         return None
     fall = 1 - worth / before
     return f"equity {worth:.2f} is {fall:.2%} (the limit is {share:.2%}) below the {before:.2f}"

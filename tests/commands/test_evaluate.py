@@ -42,6 +42,8 @@ def test_bars_are_judged_beside_all_baselines(elsewhere, capsys):
     )
     told = json.loads(capsys.readouterr().out)
     report = told["report"]
+    # These are of another interval than those that the shipped encoder has seen.
+    assert report["warnings"] == []
     methods = {each["method"] for each in report["skill"]}
     assert {"momentum", "reversal", "random", "raw-window kNN", "price-path kNN", "ridge"} < methods
     assert {"memory's vote", "memory's vote, frozen", "memory's vote, shuffled outcomes"} < methods
@@ -85,6 +87,19 @@ def test_bars_whose_outcomes_the_bots_own_odds_have_seen_are_told(elsewhere, cap
     assert any(
         warning.startswith("the bot's own odds have learned from outcomes until") for warning in warnings
     )
+
+
+def test_bars_whose_shapes_the_encoder_has_seen_are_not_judged_without_saying_so(elsewhere, capsys):
+    hour_ms, seen_ms = 3_600_000, 1_577_836_800_000  # 2020, within what the shipped encoder was trained on
+    rows = [
+        f"{seen_ms + i * hour_ms},{bar.open},{bar.high},{bar.low},{bar.close},1,"
+        for i, bar in enumerate(walk(2_000))
+    ]
+    file = elsewhere / "BTCUSDT_walk_1h.csv"
+    file.write_text("\n".join(["start_ms,open,high,low,close,volume,turnover", *rows, ""]))
+    assert main(["evaluate", "--data", str(file), "--quick", "--every", "100", "--json"], STRATEGIES) == 0
+    warnings = json.loads(capsys.readouterr().out)["report"]["warnings"]
+    assert any("has seen the shapes of BTCUSDT bars" in warning for warning in warnings)
 
 
 def test_each_configuration_tried_on_the_same_bars_is_a_trial_once(elsewhere, capsys, monkeypatch):

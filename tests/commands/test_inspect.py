@@ -161,7 +161,8 @@ def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Pa
         "because: expected return beats the costs",
         "expected return +0.40% ± 1.10% over 3 bars (log, before costs), confidence 0.71",
         "positive outcomes 62%, base rate 51% (mean +0.10%); 7.2 effective episodes, 31% likely by chance alone",
-        "the vote itself was 66%; how far it is believed (slope 0.40, curve 0.25) is what 412 earlier votes came to",
+        "the vote itself was 66%; how far it is believed (slope 0.40) is what 412 earlier votes came to, "
+        "of which 83% were no more alike",
         "regime vote: up calm 75%, down turbulent 25%",
         "the 1 nearest of 1000 moments",
         "orders that followed",

@@ -2,14 +2,16 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from bot.cli import main
 from bot.commands.parity import Parity, compare
-from bot.market import Book
+from bot.market import Bar, Book
 from bot.store.recording import Recording
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Signal
@@ -72,6 +74,31 @@ def test_a_session_priced_by_the_book_walks_its_depth_and_verifies(tmp_path):
         assert compare(Recording.read(recording)).unexplained == 0
         out = ["--db", str(tmp_path / "replay.db")]
         assert main(["replay", str(recording), *out, "--verify", str(database)], STRATEGIES) == 0
+
+
+def with_outages(recording: Recording) -> Iterator[Any]:
+    """What the session would have seen, had no quote come during every other thirty bars: those are late."""
+    bars, away = 0, False
+    for entry in recording:
+        if isinstance(entry, Bar):
+            bars += 1
+            away ^= bars % 30 == 0
+            yield replace(entry, late=away)
+        elif not away:
+            yield entry
+
+
+def test_what_a_late_bar_filled_otherwise_after_quotes_has_its_cause_too(tmp_path):
+    (tmp_path / "config.toml").write_text(BRACKETS)
+    assert run(tmp_path, "--demo", "--max-bars", "200").code == 0
+    (path,) = (tmp_path / "var" / "recordings").iterdir()
+    recording = Recording.read(path)
+    (tmp_path / "outages").mkdir()
+    changed = recorded(tmp_path / "outages", list(with_outages(recording)), header=recording.header)
+    found = compare(Recording.read(changed))
+    assert found.unexplained == 0
+    assert any("held or waited for" in (finding.cause or "") for finding in found.findings)
+    assert found.fills > 30
 
 
 def test_a_database_stands_for_its_last_recorded_session(quoted, tmp_path, capsys):

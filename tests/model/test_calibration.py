@@ -7,42 +7,54 @@ STEP = 1_000
 NOW = 10**9
 
 
-def a_vote(share, *, base_ratio=0.5, moments=1_000):
-    return Vote.of(share, base_ratio, moments)
+def a_vote(share, *, base_ratio=0.5, moments=1_000, similarity=1.0):
+    return Vote.of(share, base_ratio, moments, similarity=similarity)
 
 
-def probability(share, *, slope=1.0, curve=0.0, base_ratio=0.5):
-    belief = Belief(slope=slope, curve=curve, votes=0)
+def probability(share, *, slope=1.0, alike=1.0, base_ratio=0.5):
+    belief = Belief(slope=slope, votes=0, alike=alike)
     return belief.rise_probability(a_vote(share, base_ratio=base_ratio))
 
 
-def taught(votes, *, slope, curve=0.0, seed=1, span_ms=NOW):
-    """A calibration after so many votes that came true as this slope and curve say."""
+def taught(votes, *, slope, seed=1, span_ms=NOW):
+    """A calibration after votes, evenly more or less alike, that came true as this slope says."""
     rng = np.random.default_rng(seed)
     calibration = Calibration(span_ms)
     for i in range(votes):
-        share = float(rng.uniform(0.15, 0.85))
-        rose = rng.random() < probability(share, slope=slope, curve=curve)
-        calibration.learn("BTCUSDT", i * STEP, a_vote(share), 0.01 if rose else -0.01)
+        share, alike = float(rng.uniform(0.15, 0.85)), float(rng.random())
+        rose = rng.random() < probability(share, slope=slope, alike=alike)
+        calibration.learn("BTCUSDT", i * STEP, a_vote(share, similarity=alike), 0.01 if rose else -0.01)
     return calibration
 
 
 def test_without_any_past_a_vote_is_worth_next_to_nothing():
     belief = Calibration(NOW).belief(NOW, 0)
-    assert (belief.votes, belief.curve) == (0, 0.0)
+    assert (belief.votes, belief.alike) == (0, 1.0)
     assert belief.rise_probability(a_vote(0.95, base_ratio=0.55)) == pytest.approx(0.55, abs=0.01)
 
 
 def test_a_vote_of_the_base_rate_is_the_base_rate_whatever_is_believed():
-    assert probability(0.62, slope=3.0, curve=2.0, base_ratio=0.62) == pytest.approx(0.62)
+    assert probability(0.62, slope=3.0, base_ratio=0.62) == pytest.approx(0.62)
 
 
-@pytest.mark.parametrize(("slope", "curve"), [(1.0, 0.0), (0.4, 0.0), (0.0, 0.8)])
-def test_seventy_percent_comes_to_mean_that_seven_of_ten_come_true(slope, curve):
-    belief = taught(6_000, slope=slope, curve=curve).belief(NOW, 1_000)
+@pytest.mark.parametrize("slope", [0.4, 1.0, 2.5])
+def test_seventy_percent_comes_to_mean_that_seven_of_ten_come_true(slope):
+    calibration = taught(6_000, slope=slope)
     for share in (0.2, 0.35, 0.5, 0.65, 0.8):
-        truth = probability(share, slope=slope, curve=curve)
-        assert belief.rise_probability(a_vote(share)) == pytest.approx(truth, abs=0.03)
+        for alike in (0.1, 0.5, 0.9):
+            truth = probability(share, slope=slope, alike=alike)
+            belief = calibration.belief(NOW, 1_000, alike)
+            assert belief.rise_probability(a_vote(share)) == pytest.approx(truth, abs=0.03)
+
+
+def test_the_less_alike_moments_are_the_less_their_vote_is_believed():
+    calibration = taught(1_000, slope=1.0)
+    told = [calibration.belief(NOW, 1_000, similarity) for similarity in (-1.0, 0.3, 0.6, 2.0)]
+    believed = [belief.rise_probability(a_vote(0.8)) for belief in told]
+    assert believed == sorted(believed)
+    assert 0.5 < believed[0] < 0.51
+    assert believed[-1] > 0.7
+    assert [belief.alike for belief in told] == pytest.approx([0.0, 0.3, 0.6, 1.0], abs=0.03)
 
 
 def test_votes_that_are_worth_nothing_are_not_believed_and_wrong_ones_are_not_turned_round():
@@ -52,19 +64,18 @@ def test_votes_that_are_worth_nothing_are_not_believed_and_wrong_ones_are_not_tu
 
 
 def test_belief_is_the_maximum_of_the_penalised_likelihood():
-    calibration = taught(300, slope=0.7, curve=0.5)
-    belief = calibration.belief(NOW, 1_000)
-    settled = [(each.vote.lean, each.rose) for each in calibration._settled]
+    calibration = taught(300, slope=0.7)
+    settled = calibration._settled
+    alike = [calibration.belief(NOW, 1_000, each.vote.similarity).alike for each in settled]
+    leans = np.array([each.vote.lean for each in settled]) * np.square(alike)
+    rose = np.array([each.rose for each in settled])
 
-    def loss(slope, curve):
-        odds = np.array([lean * (slope + curve * abs(lean)) for lean, _ in settled])
-        rose = np.array([rose for _, rose in settled])
-        return float(np.sum(np.logaddexp(0, odds) - rose * odds)) + slope**2 / 2 + 4 * curve**2 / 2
+    def loss(slope):
+        return float(np.sum(np.logaddexp(0, slope * leans) - rose * slope * leans)) + slope**2 / 2
 
-    best = loss(belief.slope, belief.curve)
+    slope = calibration.belief(NOW, 1_000).slope
     for nudge in (-0.01, 0.01):
-        assert loss(belief.slope + nudge, belief.curve) > best
-        assert loss(belief.slope, belief.curve + nudge) > best
+        assert loss(slope + nudge) > loss(slope)
 
 
 def test_nothing_that_came_true_later_is_known_earlier():
@@ -119,7 +130,7 @@ def taught_by_the_head(votes, *, worth, slope=0.0, seed=2):
     """A calibration after votes and heads of which the head's lean came true ``worth`` times."""
     rng = np.random.default_rng(seed)
     calibration = Calibration(NOW)
-    truth = Belief(slope=slope, curve=0.0, votes=0, head=worth)
+    truth = Belief(slope=slope, votes=0, head=worth)
     for i in range(votes):
         share, head = rng.uniform(0.2, 0.8, 2).tolist()
         vote = Vote.of(share, 0.5, 1_000, head)
@@ -132,13 +143,13 @@ def taught_by_the_head(votes, *, worth, slope=0.0, seed=2):
 def test_vote_and_head_are_each_believed_as_far_as_they_came_true(worth, slope):
     belief = taught_by_the_head(6_000, worth=worth, slope=slope)
     assert belief.head == pytest.approx(worth, abs=0.08)
-    assert belief.slope + 0.7 * belief.curve == pytest.approx(slope, abs=0.12)
+    assert belief.slope == pytest.approx(slope, abs=0.12)
 
 
 def test_a_head_that_was_wrong_is_not_turned_round_and_spoils_no_vote():
     belief = taught_by_the_head(4_000, worth=-1.0, slope=0.8)
     assert belief.head == 0.0
-    assert belief.slope + 0.7 * belief.curve == pytest.approx(0.75, abs=0.15)
+    assert belief.slope == pytest.approx(0.75, abs=0.15)
 
 
 def test_without_a_past_a_head_is_worth_nothing():

@@ -57,6 +57,16 @@ def test_a_forecast_shrinks_to_the_base_rate_by_the_effective_number_of_episodes
     assert (forecast.base_return, forecast.base_ratio) == (-0.001, 0.4)
 
 
+def test_moments_count_by_their_weight_in_mean_spread_and_vote():
+    near, far = a_neighbor(weight=0.8, forward_return=0.01), a_neighbor(weight=0.2, forward_return=-0.03)
+    forecast = forecast_from([near, far], EVEN, prior_strength=0.0, volatility=0.01)
+    assert forecast.mean_return == pytest.approx(0.8 * 0.01 - 0.2 * 0.03)
+    assert forecast.return_std == pytest.approx(np.sqrt(0.8 * 0.2) * 0.04)
+    assert forecast.vote == pytest.approx(0.8)
+    # An unweighted mean would say the opposite.
+    assert forecast.mean_return > 0.0 > near.forward_return + far.forward_return
+
+
 def test_one_dominant_neighbour_counts_as_little_more_than_one():
     neighbors = [a_neighbor(weight=0.91, forward_return=0.02)]
     neighbors += [a_neighbor(weight=0.01, forward_return=0.02) for _ in range(9)]
@@ -78,7 +88,7 @@ def test_a_vote_is_believed_as_far_as_its_like_have_come_true():
     neighbors = [a_neighbor(weight=0.05, forward_return=r) for r in [0.01] * 18 + [-0.01] * 2]
     odds = 22 / 6
     for slope in (0.01, 0.5, 1.0, 2.0):
-        told = forecast_from(neighbors, EVEN, 8.0, 0.01, Belief(slope=slope, curve=0.0, votes=100))
+        told = forecast_from(neighbors, EVEN, 8.0, 0.01, Belief(slope=slope, votes=100))
         assert told.vote == pytest.approx(22 / 28)
         assert told.rising
         assert told.positive_ratio == pytest.approx(odds**slope / (1 + odds**slope))

@@ -54,6 +54,26 @@ def test_no_neighbour_is_unmatured_or_near_or_overlapping_with_several_symbols()
     assert checked > 5_000
 
 
+@pytest.mark.parametrize(("horizon", "apart", "nearest"), [(1, 24, 24), (24, 24, 25), (40, 40, 41)])
+def test_one_horizon_is_that_of_outcomes_maturity_and_exclusion(horizon, apart, nearest):
+    """What ends with a bar is remembered behind its own question: the nearest is one bar beyond a horizon."""
+    bars = walk(700)
+    closes = {bar.start_ms: float(bar.close) for bar in bars}
+    model = SimilarityModel(MemoryConfig(size=400), interval="15", horizon_bars=horizon)
+    recalled = [(bar, model.observe(bar).neighbors) for bar in bars]
+    distances, last = [], ()
+    for bar, neighbors in recalled:
+        starts = sorted(n.bar_start_ms for n in neighbors)
+        assert all(b - a >= apart * STEP_MS for a, b in pairwise(starts))
+        distances += [bar.start_ms - start for start in starts]
+        last = neighbors or last
+    assert min(distances) == nearest * STEP_MS
+    for neighbor in last:
+        start = neighbor.bar_start_ms
+        expected = np.log(closes[start + horizon * STEP_MS] / closes[start])
+        assert neighbor.forward_return == pytest.approx(expected, rel=1e-12)
+
+
 def test_neighbours_carry_the_outcome_that_the_bars_had():
     bars = walk(700)
     closes = {bar.start_ms: float(bar.close) for bar in bars}

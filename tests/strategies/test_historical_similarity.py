@@ -103,13 +103,13 @@ def test_confidence_below_the_threshold_is_a_hold():
 
 
 def test_a_vote_whose_like_have_not_come_true_is_not_followed_and_the_figures_are_kept():
-    doubted = decide(moments(18, 2, size=0.03, belief=Belief(slope=0.2, curve=0.0, votes=400)))
+    doubted = decide(moments(18, 2, size=0.03, belief=Belief(slope=0.2, votes=400)))
     assert (doubted.action, gate(doubted)) == ("hold", "confidence")
     assert doubted.confidence == doubted.positive_ratio == pytest.approx(0.565, abs=1e-3)
     assert doubted.reason.endswith("such votes come true in 56%, 60% is asked for")
-    assert doubted.detail["belief"] == {"slope": 0.2, "curve": 0.0, "votes": 400, "head": 0.0}
+    assert doubted.detail["belief"] == {"slope": 0.2, "votes": 400, "head": 0.0, "alike": 1.0}
     assert doubted.detail["vote"] == pytest.approx(22 / 28)
-    believed = decide(moments(18, 2, belief=Belief(slope=1.5, curve=0.0, votes=400)))
+    believed = decide(moments(18, 2, belief=Belief(slope=1.5, votes=400)))
     assert believed.action == "long"
     assert believed.confidence > 22 / 28
 
@@ -122,7 +122,7 @@ def test_head_and_gate_are_named_and_the_spread_is_that_of_the_blend():
 
 
 def test_a_head_that_came_true_lifts_or_lowers_what_is_expected_of_a_vote():
-    belief = Belief(slope=0.5, curve=0.0, votes=400, head=1.0)
+    belief = Belief(slope=0.5, votes=400, head=1.0)
     doubting = replace(OUTLOOK, head_ratio=0.2)
     with_it, against_it, alone = (
         decide(moments(18, 2, belief=belief, outlook=outlook)) for outlook in (OUTLOOK, doubting, None)
@@ -134,6 +134,15 @@ def test_a_head_that_came_true_lifts_or_lowers_what_is_expected_of_a_vote():
 
 def test_what_all_moments_do_is_no_signal():
     assert gate(decide(moments(18, 2, base_ratio=0.9))) == "evidence"
+
+
+def test_a_vote_leans_against_the_base_rate_and_not_against_one_half():
+    # More rose than fell, yet far fewer than usually do: a lean towards a fall, which half of them are no proof of.
+    signal = decide(moments(17, 15, fall=0.012, base_ratio=0.8))
+    assert (signal.action, gate(signal)) == ("hold", "confidence")
+    assert ": 47% fell, " in signal.reason
+    assert signal.confidence == pytest.approx(1 - signal.positive_ratio)
+    assert signal.positive_ratio > 0.5
 
 
 def test_holds_carry_the_forecast_too():

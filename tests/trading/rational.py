@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from bot.market import Bar, Funding, Quote
+from bot.market import Bar, Book, Funding, Quote
 from bot.trading.events import Order
 
 MINUTE = 60_000
@@ -63,12 +63,13 @@ class Symbol:
     cost: Fraction = Fraction(0)
     changes: list[tuple[int, Fraction]] = field(default_factory=list)
     settled: int = -1
+    taken: dict[tuple[int, Fraction], Fraction] = field(default_factory=dict)
 
 
 class Account:
     """What the bot's broker and ledger should come to."""
 
-    def __init__(self, cash: Fraction, preset: str) -> None:
+    def __init__(self, cash: Fraction, preset: str, rule: str) -> None:
         spread, slip, impact, share, self.touch = PRESETS[preset]
         self.quote_worse = Fraction(SLIPPAGE * slip, 10_000)
         self.bar_worse = Fraction(HALF_SPREAD * spread, 10_000) + self.quote_worse
@@ -76,7 +77,9 @@ class Account:
         self.share = SHARE * share
         self.cash = cash
         self.symbols = {"BTCUSDT": Symbol(), "ETHUSDT": Symbol()}
+        self.by_books = rule == "book"
         self.fills: list[tuple] = []
+        self.rejected: list[int] = []
         self.next_id = 1
 
     def place(self, drafts: list[Order]) -> None:
@@ -102,6 +105,11 @@ class Account:
 
     def cancel(self, symbol: str) -> None:
         self.symbols[symbol].orders.clear()
+        self.symbols[symbol].taken.clear()
+
+    def restart(self) -> None:
+        for one in self.symbols.values():
+            one.taken.clear()
 
     def transfer(self, amount: Fraction) -> None:
         self.cash += amount
@@ -116,22 +124,68 @@ class Account:
 
     def quote(self, quote: Quote) -> None:
         one, now = self.symbols[quote.symbol], quote.time_ms
-        bid, ask = Fraction(quote.bid), Fraction(quote.ask)
-        size = {-1: Fraction(quote.bid_size), 1: Fraction(quote.ask_size)}
         if quote.mark is not None and self._dead(one, Fraction(quote.mark)):
             self._liquidate(one, now)
+        if not self.by_books:
+            levels = {
+                1: [(Fraction(quote.ask), Fraction(quote.ask_size))],
+                -1: [(Fraction(quote.bid), Fraction(quote.bid_size))],
+            }
+            self._shown(one, now, levels, "quote")
+        self._forget_idle(one)
+
+    def book(self, book: Book) -> None:
+        one = self.symbols[book.symbol]
+        levels = {
+            sign: [(Fraction(level.price), Fraction(level.size)) for level in side]
+            for sign, side in ((1, book.asks), (-1, book.bids))
+        }
+        self._shown(one, book.time_ms, levels, "book")
+        self._forget_idle(one)
+
+    @staticmethod
+    def _forget_idle(one: Symbol) -> None:
+        if not one.orders:
+            one.taken.clear()
+
+    def _shown(self, one: Symbol, now: int, levels: dict[int, list[tuple]], rule: str) -> None:
+        """Orders meet what is displayed; ``levels`` are prices and sizes, by the sign of who takes them."""
+        shown = {(sign, price) for sign, side in levels.items() for price, _ in side}
+        one.taken = {place: much for place, much in one.taken.items() if place in shown}
+
+        def use(sign: int, price: Fraction, size: Fraction, wanted: Fraction) -> Fraction:
+            before = one.taken.get((sign, price), Fraction(0))
+            got = whole_lots(wanted, max(size - before, Fraction(0)))
+            one.taken[sign, price] = before + got
+            return got
 
         def market(order: Resting, left: Fraction, worst: Fraction | None = None) -> list[tuple]:
-            got = whole_lots(left, size[order.sign])
-            size[order.sign] -= got
-            price = self._price(ask if order.sign > 0 else bid, order.sign, self.quote_worse)
-            return [(got, price if worst is None else _nearer(price, worst, order.sign), "quote")]
+            sign, parts = order.sign, []
+            for price, size in levels[sign]:
+                if worst is not None and sign * (price - worst) > 0:
+                    break
+                got = use(sign, price, size, left)
+                left -= got
+                at = self._price(price, sign, self.quote_worse)
+                parts.append((got, at if worst is None else _nearer(at, worst, sign), rule))
+            if left and rule == "book" and worst is None:
+                share = left / sum(size for _, size in levels[sign])
+                last = levels[sign][-1][0]
+                parts.append((left, self._price(last, sign, self.quote_worse + self.impact * share), rule))
+            return parts
+
+        def given(order: Resting, left: Fraction) -> Fraction:
+            total = Fraction(0)
+            for price, size in levels[order.sign]:
+                if self._through(price, order.limit, order.sign):
+                    total += use(order.sign, price, size, left - total)
+            return total
 
         for id in sorted(one.orders):
             order = one.orders.get(id)
             if order is None or order.pending or order.due > now:
                 continue
-            other = ask if order.sign > 0 else bid
+            other = levels[order.sign][0][0]
             new = order.since is None
             if new:
                 order.since = now
@@ -140,14 +194,12 @@ class Account:
                 assert order.limit is not None
                 if new and order.sign * (order.limit - other) >= 0:
                     self._arrive(one, order, now, market)
-                elif (left := self._may(one, order)) and self._through(other, order.limit, order.sign):
-                    got = whole_lots(left, size[order.sign])
-                    size[order.sign] -= got
-                    self._rest(one, order, got, order.limit, now)
+                elif left := self._may(one, order):
+                    self._rest(one, order, given(order, left), order.limit, now)
                 if order.tif == "ioc":
                     self._drop(one, order)
             elif self._goes(order, other):
-                self._trade(one, order, now, lambda o, left: market(o, left))
+                self._trade(one, order, now, market)
 
     def bar(self, bar: Bar) -> None:
         one, start, end = self.symbols[bar.symbol], bar.start_ms, bar.close_ms - 1
@@ -249,6 +301,7 @@ class Account:
             self._follow(order, best if order.since <= start else last)
             if self._goes(order, last):
                 self._trade(one, order, end, at(within(order.stop, -order.sign), "stop"))
+        self._forget_idle(one)
 
     # Prices.
 
@@ -276,8 +329,7 @@ class Account:
             order.anchor = price
             assert order.distance is not None
             order.stop = price + order.sign * order.distance
-            if order.stop <= 0:
-                order.stop = order.distance / 100
+            order.stop = max(order.stop, TICK)
 
     # Orders.
 
@@ -293,8 +345,7 @@ class Account:
         if order.tif == "post_only":
             self._drop(one, order)
         elif left := self._may(one, order):
-            for got, price, rule in market(order, left, order.limit):
-                self._fill(one, order, got, price, TAKER, rule, now)
+            self._fill_all(one, order, market(order, left, order.limit), now)
 
     def _trade(self, one: Symbol, order: Resting, now: int, market: Callable) -> None:
         left = self._may(one, order)
@@ -302,13 +353,12 @@ class Account:
             return
         order.triggered = order.triggered or order.type != "market"
         self._break_bracket(one, order)
-        for got, price, rule in market(order, left):
-            self._fill(one, order, got, price, TAKER, rule, now)
+        self._fill_all(one, order, market(order, left), now)
 
     def _rest(self, one: Symbol, order: Resting, got: Fraction, price: Fraction, now: int) -> None:
         if got:
             self._break_bracket(one, order)
-            self._fill(one, order, got, price, MAKER, "limit", now)
+            self._fill_all(one, order, [(got, price, "limit")], now)
 
     def _break_bracket(self, one: Symbol, order: Resting) -> None:
         for other in list(one.orders.values()):
@@ -321,6 +371,31 @@ class Account:
         for child in list(one.orders.values()):
             if child.parent == order.id and child.pending:
                 self._drop(one, child)
+
+    def _fill_all(self, one: Symbol, order: Resting, parts: list[tuple], now: int) -> None:
+        for got, price, rule in parts:
+            fee = MAKER if rule == "limit" else TAKER
+            backed = self._backed(one, order, got, price, fee)
+            self._fill(one, order, backed, price, fee, rule, now)
+            if backed < got:
+                self.rejected.append(order.id)
+                self._drop(one, order)
+                return
+
+    def _backed(self, one: Symbol, order: Resting, got: Fraction, price: Fraction, fee: Fraction) -> Fraction:
+        """How much of a part the account can carry: what it binds is the margin, and the fees in and out."""
+        closing = min(got, max(-order.sign * one.held, Fraction(0)))
+        if closing == got:
+            return got
+        free = self.free()
+        if closing:
+            free += _bound(one) + one.held * price - one.cost - closing * price * fee
+        each = price * (Fraction(1, LEVERAGE) * (1 + TAKER * (LEVERAGE - order.sign)) + TAKER)
+        lots = max(math.floor(free / each / LOT), 0)
+        return min(got, closing + lots * LOT)
+
+    def free(self) -> Fraction:
+        return self.cash - sum(_bound(one) for one in self.symbols.values())
 
     def _fill(
         self, one: Symbol, order: Resting, got: Fraction, price: Fraction, fee: Fraction, rule: str, now: int
@@ -355,8 +430,7 @@ class Account:
         elif child.type != "market":
             away = child.sign if child.type == "stop_market" else -child.sign
             child.stop = price + away * child.distance
-            if child.stop <= 0:
-                child.stop = child.distance / 100
+            child.stop = max(child.stop, TICK)
 
     # Position.
 
@@ -376,19 +450,21 @@ class Account:
         one.cost = one.held * price
         return realized
 
-    @staticmethod
-    def _dead(one: Symbol, mark: Fraction) -> bool:
+    def _margin(self, one: Symbol) -> Fraction:
+        """What backs a position, less what the cash could not pay."""
+        return max(abs(one.cost) / LEVERAGE - max(-self.free(), Fraction(0)), Fraction(0))
+
+    def _dead(self, one: Symbol, mark: Fraction) -> bool:
         if not one.held:
             return False
         value = abs(one.held) * mark
-        left = abs(one.cost) / LEVERAGE + one.held * mark - one.cost
+        left = self._margin(one) + one.held * mark - one.cost
         rate, off = next((rate, off) for upto, rate, off in TIERS if upto is None or value <= upto)
         return left <= value * rate - off
 
     def _liquidate(self, one: Symbol, now: int) -> None:
         sign = 1 if one.held > 0 else -1
-        entry = one.cost / one.held
-        price = self._price(entry * (1 - Fraction(sign, LEVERAGE)), -sign, Fraction(0))
+        price = self._price((one.cost - self._margin(one)) / one.held, -sign, Fraction(0))
         for other in list(one.orders.values()):
             self._drop(one, other)
         order = Resting(
@@ -397,6 +473,12 @@ class Account:
         )  # fmt: skip
         self.next_id += 1
         self._fill(one, order, order.quantity, price, TAKER, "liquidation", now)
+
+
+def _bound(one: Symbol) -> Fraction:
+    """The margin of a position, and the fee to close it where nothing is left of that."""
+    sign = 1 if one.held > 0 else -1
+    return abs(one.cost) / LEVERAGE * (1 + TAKER * (LEVERAGE - sign))
 
 
 def whole_lots(quantity: Fraction, at_hand: Fraction) -> Fraction:

@@ -5,13 +5,15 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from bot.market import Bar, Book, Level
-from bot.trading.broker import PaperBroker
-from bot.trading.events import Fill, Order, Position, Rejection
+from bot.market import Bar, Book, Funding, Level
+from bot.trading.broker import Matched, PaperBroker
+from bot.trading.events import Fill, Order, Rejection, Transfer
 from bot.trading.exact import EXACT
 from bot.trading.fills import BrokerConfig
 from bot.trading.ledger import Ledger
+from bot.trading.margin import Margin
 from tests.factories import START_MS, a_bar, a_quote, an_instrument, an_order
 
 INSTRUMENTS = {symbol: an_instrument(symbol) for symbol in ("BTCUSDT", "ETHUSDT")}
@@ -22,12 +24,15 @@ MINUTE = 60_000
 class Desk:
     """A broker beside a ledger: what fills is booked before the next thing happens."""
 
-    def __init__(self, *, next_order_id: int = 1, next_fill_id: int = 1, **settings) -> None:
+    def __init__(
+        self, *, next_order_id: int = 1, next_fill_id: int = 1, cash: str = "1000000", **settings
+    ) -> None:
         config = BrokerConfig(**(FREE | {"max_volume_share": Decimal(1)} | settings))
         ids = {"next_order_id": next_order_id, "next_fill_id": next_fill_id}
         self.broker = PaperBroker(config, INSTRUMENTS, **ids)
-        self.ledger = Ledger(Decimal(1_000_000))
+        self.ledger = Ledger(Decimal(cash))
         self.orders: dict[int, Order] = {}
+        self.rejections: list[Rejection] = []
 
     def place(self, *drafts: Order) -> tuple[Order, ...]:
         placed = self.broker.place(drafts)
@@ -36,13 +41,13 @@ class Desk:
 
     def quote(self, **fields) -> tuple[Fill, ...]:
         quote = a_quote(**fields)
-        return self._book(self.broker.match_quote(quote, self.ledger.position(quote.symbol)))
+        return self._book(self.broker.match_quote(quote, self.ledger))
 
     def book(self, book: Book) -> tuple[Fill, ...]:
-        return self._book(self.broker.match_book(book, self.ledger.position(book.symbol)))
+        return self._book(self.broker.match_book(book, self.ledger))
 
     def bar(self, bar: Bar, *, late: bool = False) -> tuple[Fill, ...]:
-        return self._book(self.broker.match_bar(bar, self.ledger.position(bar.symbol), late=late))
+        return self._book(self.broker.match_bar(bar, self.ledger, late=late))
 
     def status(self, id: int) -> str:
         return self.orders[id].status
@@ -51,10 +56,10 @@ class Desk:
     def held(self) -> Decimal:
         return self.ledger.position("BTCUSDT").quantity
 
-    def _book(self, matched) -> tuple[Fill, ...]:
-        fills, orders = matched
-        self.orders.update({order.id: order for order in orders})
-        booked = self.ledger.post(fills)
+    def _book(self, matched: Matched) -> tuple[Fill, ...]:
+        self.orders.update({order.id: order for order in matched.orders})
+        self.rejections += matched.rejections
+        booked = self.ledger.post(matched.fills)
         self.ledger.check()
         return booked
 
@@ -159,6 +164,31 @@ def test_what_a_quote_does_not_display_waits_for_the_next():
     assert (desk.status(1), desk.orders[1].filled_quantity) == ("partially_filled", 2)
     assert told(desk.quote(time_ms=START_MS + 350, ask="101", size="9")) == [("quote", 3, 101)]
     assert desk.status(1) == "filled"
+
+
+def test_what_was_taken_at_a_price_does_not_come_again_until_the_price_moves_or_more_is_displayed():
+    desk = Desk(latency_ms=0)
+    desk.place(an_order(quantity="9"))
+    shown = [("100", "2"), ("100", "2"), ("100", "1"), ("100", "2.5"), ("101", "2"), ("100", "2")]
+    taken = [
+        told(desk.quote(time_ms=START_MS + offset, ask=ask, size=size))
+        for offset, (ask, size) in enumerate(shown)
+    ]
+    assert taken == [
+        [("quote", 2, 100)], [], [], [("quote", Decimal("0.5"), 100)], [("quote", 2, 101)], [("quote", 2, 100)],
+    ]  # fmt: skip
+
+
+def test_a_limit_order_takes_each_level_of_an_unchanged_book_once():
+    desk = Desk(fill_model="book", latency_ms=0)
+    desk.place(an_order(quantity="9", type="limit", limit_price=Decimal(101)))
+    bids = (Level(price=Decimal(99), size=Decimal(1)),)
+    asks = tuple(Level(price=Decimal(price), size=Decimal(2)) for price in ("100", "101", "102"))
+    book = Book(symbol="BTCUSDT", time_ms=START_MS, bids=bids, asks=asks)
+    assert told(desk.book(book)) == [("book", 2, 100), ("book", 2, 101)]
+    assert told(desk.book(replace(book, time_ms=START_MS + 20))) == []
+    nearer = (Level(price=Decimal("99.5"), size=Decimal(3)), *asks)
+    assert told(desk.book(replace(book, time_ms=START_MS + 40, asks=nearer))) == [("limit", 3, 101)]
 
 
 def test_what_exceeds_a_bars_share_of_its_volume_waits_for_the_next_open():
@@ -410,6 +440,59 @@ def test_closing_the_position_withdraws_its_exits():
     assert not desk.broker.waits("BTCUSDT")
 
 
+@pytest.mark.parametrize(
+    ("side", "type"), [("buy", "stop_market"), ("buy", "trailing_stop"), ("sell", "take_profit")]
+)
+def test_an_exit_further_away_than_the_whole_price_lies_at_the_lowest_price_there_is(side, type):
+    desk = Desk()
+    opposite = "sell" if side == "buy" else "buy"
+    desk.place(an_order(side=side), an_exit(type, "20000", side=opposite))
+    desk.bar(ohlc(0, "100", "100", "100", "100"))
+    assert desk.orders[2].stop_price == Decimal("0.1")
+    assert desk.bar(ohlc(1, "100", "101", "2", "99")) == ()
+
+
+# What the account can back.
+
+
+def test_what_the_account_cannot_back_any_more_when_it_would_fill_is_rejected_by_name():
+    desk = Desk(latency_ms=0, cash="1000", taker_fee=Decimal(0), leverage=Decimal(2))
+    desk.place(an_order(quantity="15"), an_exit("stop_market", "5"))
+    # 15 at 100 would bind 750, but the price has doubled: 1000 * 2 / 200 = 10.
+    (fill,) = desk.quote(time_ms=START_MS, bid="199", ask="200")
+    assert (fill.quantity, desk.held) == (10, 10)
+    entry, stop = desk.orders[1], desk.orders[2]
+    assert (entry.status, entry.filled_quantity) == ("rejected", 10)
+    assert entry.reason.startswith("insufficient_margin: at 200.0 the account can back 10.000 of the 15")
+    assert [(one.order, one.rule) for one in desk.rejections] == [(entry, "insufficient_margin")]
+    # What did fill is protected.
+    assert (stop.status, stop.quantity, stop.stop_price) == ("open", 10, 195)
+    assert [order.id for order in desk.broker.open_orders] == [2]
+
+
+def test_an_entry_that_nothing_backs_goes_with_its_exits_and_fills_nothing():
+    desk = Desk(latency_ms=0, cash="999.6")
+    desk.place(an_order(symbol="ETHUSDT", quantity="9"))
+    desk.quote(symbol="ETHUSDT", time_ms=START_MS, ask="111")
+    desk.place(an_order(), an_exit("stop_market", "5"))
+    assert desk.quote(time_ms=START_MS + 1, ask="100") == ()
+    assert [desk.status(id) for id in (2, 3)] == ["rejected", "cancelled"]
+    assert not desk.broker.waits("BTCUSDT")
+
+
+def test_what_only_closes_needs_nothing_and_a_reversal_first_sets_its_margin_free():
+    desk = Desk(latency_ms=0, cash="1000", taker_fee=Decimal(0))
+    desk.place(an_order(quantity="10"))
+    desk.quote(time_ms=START_MS, ask="100")
+    # 1000 is bound, 400 of it lost at 60: what is left backs a short of 10 at 60, and no more.
+    desk.place(an_order(side="sell", quantity="21"))
+    desk.quote(time_ms=START_MS + 1, bid="60", ask="61")
+    assert (desk.held, desk.status(2)) == (-10, "rejected")
+    desk.place(an_order(quantity="10", reduce_only=True))
+    desk.quote(time_ms=START_MS + 2, bid="119", ask="120")
+    assert (desk.held, desk.ledger.cash) == (0, 0)
+
+
 # Liquidation.
 
 
@@ -457,6 +540,45 @@ def test_a_short_is_liquidated_above_its_entry():
 def test_a_long_position_without_leverage_is_never_liquidated():
     desk = leveraged(leverage="1")
     assert desk.quote(time_ms=START_MS, bid="1", ask="1", mark="0.1") == ()
+
+
+def test_funding_that_the_cash_cannot_pay_brings_the_liquidation_nearer():
+    desk = Desk(latency_ms=0, cash="6002.97", leverage=Decimal(10), taker_fee=Decimal(0))
+    desk.place(an_order())
+    desk.quote(time_ms=START_MS, bid="60000", ask="60000")
+    # 6000 is bound. 0.01 of 60,000 is paid, of which 2.97 was free.
+    paid = Funding(symbol="BTCUSDT", time_ms=START_MS + 1, rate=Decimal("0.01"), mark_price=Decimal(60_000))
+    desk.ledger.settle(paid)
+    # (54,000 + 597.03) / 0.995 = 54,871.38...
+    assert desk.quote(time_ms=START_MS + 2, mark="54871.4") == ()
+    (fill,) = desk.quote(time_ms=START_MS + 3, mark="54871.3")
+    assert (fill.rule, fill.price) == ("liquidation", Decimal("54597.0"))
+    # A tick against the trader; an isolated position costs no more than there was.
+    assert desk.ledger.cash == Decimal("-0.03")
+
+
+def test_a_long_position_without_leverage_is_liquidated_once_its_margin_is_eaten():
+    desk = Desk(latency_ms=0, cash="60000", taker_fee=Decimal(0))
+    desk.place(an_order())
+    desk.quote(time_ms=START_MS, bid="60000", ask="60000")
+    desk.ledger.transfer(Transfer(id=1, time_ms=START_MS, amount=Decimal(-9950), reason="test"))
+    assert desk.quote(time_ms=START_MS + 2, mark="10000.1") == ()
+    assert told(desk.quote(time_ms=START_MS + 3, mark="10000")) == [("liquidation", 1, 9950)]
+
+
+@given(st.data(), st.sampled_from(["1", "3", "20"]))
+def test_no_fill_opens_what_the_account_does_not_back(data, leverage):
+    desk = Desk(leverage=Decimal(leverage), cash="700", slippage_bps=Decimal(2), impact_bps=Decimal(40))
+    margin = Margin(BrokerConfig(leverage=Decimal(leverage)), INSTRUMENTS)
+    for index in range(data.draw(st.integers(1, 6))):
+        desk.place(*data.draw(st.lists(drafts(index), max_size=3)))
+        ledger = Ledger.from_state(desk.ledger.snapshot())
+        for fill in desk.bar(data.draw(bars(index))):
+            before = ledger.position("BTCUSDT").quantity
+            ledger.post([fill])
+            after = ledger.position("BTCUSDT").quantity
+            if abs(after) > abs(before) or before * after < 0:
+                assert margin.free(ledger.cash, ledger.open_positions) >= 0
 
 
 # Withdrawal, numbers, restarts.
@@ -625,4 +747,4 @@ def test_the_same_order_is_never_filled_better_where_fills_are_less_kind(data, k
 
 def test_a_flat_symbol_without_orders_is_not_even_looked_at():
     broker = PaperBroker(BrokerConfig(), {})
-    assert broker.match_bar(a_bar(), Position(symbol="BTCUSDT")) == ((), ())
+    assert broker.match_bar(a_bar(), Ledger(Decimal(1))) == Matched()

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.structs import replace
 
-from bot.market import Funding, Quote, RiskTier
+from bot.market import Book, Funding, Level, Quote, RiskTier
 from bot.trading.broker import PaperBroker
 from bot.trading.events import RESTING, Order, Transfer
 from bot.trading.exact import EXACT
@@ -19,7 +20,7 @@ from bot.trading.ledger import Ledger
 from tests.factories import START_MS, a_bar, an_instrument, an_order
 from tests.trading import rational
 
-CASH = "1000.5"
+CASH = "300.5"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 INSTRUMENTS = {
     symbol: an_instrument(
@@ -54,6 +55,18 @@ class Dice(random.Random):
     def price(self) -> Decimal:
         return self.figure("80", "120", 1) if self.random() < 0.2 else self.figure("96", "104", 1)
 
+    def sides(self) -> list[tuple[Level, ...]]:
+        """Bids and asks of a book, a few levels each."""
+        mid, sides = self.price(), []
+        for sign in (-1, 1):
+            prices = sorted({mid + sign * self.figure("0.1", "2", 1) for _ in range(4)}, reverse=sign < 0)
+            sides.append(tuple(Level(price=price, size=self.figure("0.01", "5", 4)) for price in prices))
+        return sides
+
+    def far(self) -> Decimal:
+        """A distance; now and then further than to any price."""
+        return self.figure("100", "200", 1) if self.random() < 0.02 else self.figure("0.1", "7", 1)
+
     def drafts(self, symbol: str, now_ms: int) -> list[Order]:
         """An order of any type, and some exits."""
         type = self.choice(["market"] * 3 + ["limit"] * 3 + ["stop_market", "take_profit", "trailing_stop"])
@@ -65,7 +78,7 @@ class Dice(random.Random):
             type=type,
             limit_price=self.price() if type == "limit" else None,
             stop_price=self.price() if type in ("stop_market", "take_profit") else None,
-            distance=self.figure("0.1", "7", 1) if type == "trailing_stop" else None,
+            distance=self.far() if type == "trailing_stop" else None,
             time_in_force=self.choice(["gtc", "gtc", "ioc", "post_only"]) if type == "limit" else "gtc",
             reduce_only=self.random() < 0.2,
         )
@@ -82,7 +95,7 @@ class Dice(random.Random):
                     created_ms=now_ms,
                     due_ms=now_ms + waits_ms,
                     type=kind,
-                    distance=None if kind == "market" else self.figure("0.1", "7", 1),
+                    distance=None if kind == "market" else self.far(),
                     reduce_only=True,
                     parent_id=0,
                     status="pending",
@@ -94,11 +107,12 @@ class Dice(random.Random):
 class Accounts(RuleBasedStateMachine):
     """The bot's account beside the model's; every rule happens to both."""
 
-    @initialize(preset=st.sampled_from(list(rational.PRESETS)))
-    def begin(self, preset):
+    @initialize(preset=st.sampled_from(list(rational.PRESETS)), fill_model=st.sampled_from(["quote", "book"]))
+    def begin(self, preset, fill_model):
         self.config = BrokerConfig(
             starting_cash=Decimal(CASH),
             latency_ms=rational.LATENCY_MS,
+            fill_model=fill_model,
             fills=preset,
             half_spread_bps=Decimal(rational.HALF_SPREAD),
             slippage_bps=Decimal(rational.SLIPPAGE),
@@ -108,8 +122,10 @@ class Accounts(RuleBasedStateMachine):
         )
         self.broker = PaperBroker(self.config, INSTRUMENTS)
         self.ledger = Ledger(Decimal(CASH))
-        self.model = rational.Account(Fraction(CASH), preset)
-        self.fills, self.funding, self.transfers, self.orders = [], [], [], {}
+        self.model = rational.Account(Fraction(CASH), preset, fill_model)
+        self.fills, self.funding, self.transfers, self.orders, self.rejected = [], [], [], {}, []
+        self.quoted, self.booked = {}, {}
+        self.lacking = 0
         self.now_ms = START_MS
 
     @rule(seed=seeds)
@@ -123,9 +139,13 @@ class Accounts(RuleBasedStateMachine):
     def quote(self, seed):
         dice = Dice(seed)
         self.now_ms += dice.choice([0, 1, 100, 250, 1_000, 60_000])
+        symbol = dice.choice(SYMBOLS)
         bid, ask = sorted((dice.price(), dice.price()))
+        if symbol in self.quoted and dice.random() < 0.3:
+            bid, ask = self.quoted[symbol]
+        self.quoted[symbol] = bid, ask
         quote = Quote(
-            symbol=dice.choice(SYMBOLS),
+            symbol=symbol,
             time_ms=self.now_ms,
             bid=bid,
             bid_size=dice.figure("0", "9", 4),
@@ -133,8 +153,23 @@ class Accounts(RuleBasedStateMachine):
             ask_size=dice.figure("0", "9", 4),
             mark=dice.choice([None, dice.price()]),
         )
-        self._met(self.broker.match_quote(quote, self.ledger.position(quote.symbol)))
+        self._met(self.broker.match_quote(quote, self.ledger))
         self.model.quote(quote)
+
+    @rule(seed=seeds)
+    def book(self, seed):
+        dice = Dice(seed)
+        self.now_ms += dice.choice([0, 1, 100, 250, 1_000, 60_000])
+        symbol = dice.choice(SYMBOLS)
+        book = self.booked.get(symbol)
+        if book is not None and dice.random() < 0.3:
+            book = replace(book, time_ms=self.now_ms)
+        else:
+            bids, asks = dice.sides()
+            book = Book(symbol=symbol, time_ms=self.now_ms, bids=bids, asks=asks)
+        self.booked[symbol] = book
+        self._met(self.broker.match_book(book, self.ledger))
+        self.model.book(book)
 
     @rule(seed=seeds)
     def bar(self, seed):
@@ -147,7 +182,7 @@ class Accounts(RuleBasedStateMachine):
         symbol = dice.choice(SYMBOLS)
         bar = a_bar(index, symbol=symbol, open=first, high=high, low=low, close=last, volume=volume)
         self.now_ms = bar.close_ms
-        self._met(self.broker.match_bar(bar, self.ledger.position(symbol)))
+        self._met(self.broker.match_bar(bar, self.ledger))
         self.model.bar(bar)
 
     @rule(seed=seeds)
@@ -172,7 +207,9 @@ class Accounts(RuleBasedStateMachine):
 
     @rule(seed=seeds)
     def transfer(self, seed):
-        amount, id = Dice(seed).figure("-500", "500", 4), len(self.transfers) + 1
+        # As much as keeps it trading, and now and then short of margin.
+        bounds = ("-10", "300") if self.ledger.cash < 200 else ("-250", "10")
+        amount, id = Dice(seed).figure(*bounds, 4), len(self.transfers) + 1
         self.transfers.append(Transfer(id=id, time_ms=self.now_ms, amount=amount, reason="test"))
         self.ledger.transfer(self.transfers[-1])
         self.model.transfer(Fraction(amount))
@@ -188,6 +225,7 @@ class Accounts(RuleBasedStateMachine):
             next_fill_id=len(self.fills) + 1,
         )
         self.broker.restore(resting)
+        self.model.restart()
         again = Ledger.restore(Decimal(CASH), self.fills, self.funding, self.transfers)
         assert again.cash == self.ledger.cash
         self.ledger = Ledger.from_state(self.ledger.snapshot())
@@ -198,6 +236,7 @@ class Accounts(RuleBasedStateMachine):
             return
         self.ledger.check()
         assert Fraction(self.ledger.cash) == self.model.cash
+        self.lacking += self.model.free() < 0
         for symbol, one in self.model.symbols.items():
             position = self.ledger.position(symbol)
             assert (Fraction(position.quantity), Fraction(position.cost)) == (one.held, one.cost)
@@ -213,9 +252,9 @@ class Accounts(RuleBasedStateMachine):
             assert order.anchor == _decimal(mine.anchor)
 
     def _met(self, matched):
-        fills, changed = matched
-        self.fills += self.ledger.post(fills)
-        self._keep(changed)
+        self.fills += self.ledger.post(matched.fills)
+        self._keep(matched.orders)
+        self.rejected += [rejection.order.id for rejection in matched.rejections]
 
     def _keep(self, changed):
         self.orders.update({order.id: order for order in changed})
@@ -237,6 +276,10 @@ class Accounts(RuleBasedStateMachine):
             for fill in self.fills
         ]
         assert told == self.model.fills
+        assert self.rejected == self.model.rejected
+        assert sorted(self.rejected) == [
+            id for id, order in self.orders.items() if order.status == "rejected"
+        ]
         assert [fill.id for fill in self.fills] == list(range(1, len(self.fills) + 1))
         filled = {order.id: Decimal(0) for order in self.orders.values()}
         for fill in self.fills:
@@ -253,14 +296,16 @@ TestAccounts.settings = settings(max_examples=60, stateful_step_count=40, deadli
 
 
 @pytest.mark.parametrize("preset", rational.PRESETS)
-def test_they_agree_over_a_long_run_that_meets_every_rule(preset):
-    dice, accounts = Dice(preset), Accounts()
-    accounts.begin(preset)
+@pytest.mark.parametrize("fill_model", ["quote", "book"])
+def test_they_agree_over_a_long_run_that_meets_every_rule(preset, fill_model):
+    dice, accounts = Dice(preset + fill_model), Accounts()
+    accounts.begin(preset, fill_model)
+    market = [accounts.quote] * 12 if fill_model == "quote" else [accounts.quote] * 3 + [accounts.book] * 12
     deeds = (
-        [accounts.order] * 8 + [accounts.quote] * 12 + [accounts.bar] * 12 + [accounts.fund] * 3
-        + [accounts.transfer, accounts.cancel]
+        [accounts.order] * 8 + market + [accounts.bar] * 12 + [accounts.fund] * 4
+        + [accounts.transfer] * 3 + [accounts.cancel]
     )  # fmt: skip
-    for _ in range(3_000):
+    for _ in range(4_000):
         dice.choice(deeds)(dice.getrandbits(32))
         accounts.they_agree()
         if dice.random() < 0.02:
@@ -268,8 +313,10 @@ def test_they_agree_over_a_long_run_that_meets_every_rule(preset):
             accounts.they_agree()
     accounts.teardown()
     met = Counter(fill.rule for fill in accounts.fills)
-    assert set(met) == {"quote", "next_open", "gap", "stop", "target", "limit", "liquidation"}
+    assert set(met) == {fill_model, "next_open", "gap", "stop", "target", "limit", "liquidation"}
     assert min(met.values()) >= 10, met
+    assert len(accounts.rejected) >= 10
+    assert accounts.lacking > 50
     ended = {order.status for order in accounts.orders.values()}
-    assert ended >= {"filled", "cancelled"}
+    assert ended >= {"filled", "cancelled", "rejected"}
     assert len(accounts.funding) > 30

@@ -7,7 +7,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from bot.market import RiskTier
 from bot.trading.events import Equity, FundingPayment, Order, Position, Rejection, Resume
+from bot.trading.fills import BrokerConfig
+from bot.trading.margin import Margin
 from bot.trading.risk import NO_SIZE, RiskConfig, RiskContext, RiskReview, RiskState
 from tests.factories import START_MS, a_bar, a_fill, a_quote, a_signal, an_instrument, an_order
 
@@ -42,6 +45,7 @@ def a_context(
     spendable: str = "10000",
     *,
     needs_quote: bool = False,
+    **more: Any,
 ) -> RiskContext:
     return RiskContext(
         bar=BAR,
@@ -50,6 +54,7 @@ def a_context(
         exposure=Decimal(exposure),
         spendable=Decimal(spendable),
         needs_quote=needs_quote,
+        **more,
     )
 
 
@@ -236,6 +241,134 @@ def trip(review: RiskReview, result: str, *, time_ms: int = START_MS, symbol: st
 # Each rule alone stops an order that breaks no other.
 
 
+def a_full_review(config: RiskConfig | None = None, *, leverage: str = "1", **rules: Any) -> RiskReview:
+    """A review with all its rules, the exchange's on margin too, two bars into an account of 10,000."""
+    instruments = {"BTCUSDT": an_instrument(**rules)}
+    broker = BrokerConfig(leverage=Decimal(leverage))
+    review = RiskReview(
+        config or RiskConfig(),
+        instruments,
+        leverage=broker.leverage_of,
+        margin_rules=Margin(broker, instruments).rules,
+    )
+    review.observe(FIRST)
+    review.observe(BAR)
+    review.observe_quote(a_quote(time_ms=BAR.close_ms))
+    return review
+
+
+def halted() -> RiskReview:
+    review = a_full_review()
+    judged(review, "10000", "8000")
+    return review
+
+
+def with_a_hole() -> RiskReview:
+    review = a_full_review()
+    review.observe(a_bar(5))
+    return review
+
+
+def unquoted() -> RiskReview:
+    review = a_full_review()
+    review.observe_quote(a_quote(time_ms=BAR.close_ms - 900_001))
+    return review
+
+
+def cooling() -> RiskReview:
+    review = a_full_review(RiskConfig(cooldown_losses=1))
+    trip(review, "-1", time_ms=BAR.close_ms)
+    return review
+
+
+def not_believed() -> RiskReview:
+    review = a_full_review(RiskConfig(stand_down_claims=1))
+    review.observe_signal(a_signal(confidence=0.95, horizon_bars=1), BAR, None)
+    review.observe(a_bar(2, close="90"))
+    return review
+
+
+def busy() -> RiskReview:
+    review = a_full_review(RiskConfig(max_orders_per_hour=1))
+    assert broken_rule(review, an_order(created_ms=BAR.close_ms), needs_quote=True) is None
+    return review
+
+
+FAR_STOP = an_order(side="sell", type="stop_market", distance=Decimal(100), parent_id=0, status="pending")
+A_TIER = RiskTier(
+    limit=Decimal(1000),
+    maintenance_rate=Decimal("0.01"),
+    initial_rate=Decimal("0.02"),
+    max_leverage=Decimal(50),
+)
+ONLY: dict[str, tuple[RiskReview, Order, dict[str, Any]]] = {
+    "reduce_only": (a_full_review(), an_order(reduce_only=True), {}),
+    "spot_short": (a_full_review(category="spot"), an_order(side="sell"), {}),
+    "no_size": (
+        a_full_review(RiskConfig(sizing="kelly"), lot_size="1E-12", min_quantity="1E-12", min_notional="0"),
+        an_order(quantity=NO_SIZE),
+        {},
+    ),
+    "exits_unknown": (a_full_review(), an_order(), {"exits_unknown": True}),
+    "exit_out_of_reach": (a_full_review(), an_order(), {"exits": (FAR_STOP,)}),
+    "halted": (halted(), an_order(), {}),
+    "hole_in_bars": (with_a_hole(), an_order(), {}),
+    "stale_quote": (unquoted(), an_order(), {}),
+    "cooldown": (cooling(), an_order(), {}),
+    "stand_down": (not_believed(), an_order(), {}),
+    "lot_size": (a_full_review(), an_order(quantity="1.0005"), {}),
+    "min_quantity": (a_full_review(min_quantity="2"), an_order(), {}),
+    "min_notional": (a_full_review(min_notional="101"), an_order(), {}),
+    "max_market_quantity": (a_full_review(max_market_quantity="0.5"), an_order(), {}),
+    "max_position": (a_full_review(), an_order(quantity="51"), {}),
+    "max_total": (a_full_review(), an_order(), {"exposure": "9901"}),
+    "max_leverage": (a_full_review(RiskConfig(max_leverage=Decimal(2)), leverage="3"), an_order(), {}),
+    "spot_cash": (a_full_review(category="spot"), an_order(), {"spendable": "99"}),
+    "risk_limit": (
+        a_full_review(leverage="2", tiers=(A_TIER,), max_leverage=Decimal(50)),
+        an_order(quantity="11"),
+        {},
+    ),
+    "insufficient_margin": (a_full_review(), an_order(), {"free_margin": Decimal(99)}),
+    "max_orders_per_hour": (busy(), an_order(), {}),
+}
+
+
+@pytest.mark.parametrize("name", ONLY)
+def test_each_rule_stops_an_entry_that_breaks_no_other(name):
+    review, order, changed = ONLY[name]
+    context = a_context(needs_quote=True, **changed)
+    instrument = review._instruments["BTCUSDT"]
+    broken = [rule for rule, says in review._entry_rules.items() if says(order, context, instrument)]
+    assert broken == [name]
+    passed, (rejection,) = review.review([order], context)
+    assert (passed, rejection.rule) == ((), name)
+    assert rejection.order.reason == f"{name}: {rejection.reason}"
+
+
+def test_no_rule_is_left_out():
+    assert set(ONLY) == set(a_full_review()._entry_rules)
+
+
+@pytest.mark.parametrize(
+    ("side", "type", "distance", "broken"),
+    [
+        ("buy", "stop_market", "99.9", None),
+        ("buy", "stop_market", "100", "exit_out_of_reach"),
+        ("buy", "trailing_stop", "100", "exit_out_of_reach"),
+        ("buy", "take_profit", "100", None),
+        ("sell", "take_profit", "100", "exit_out_of_reach"),
+        ("sell", "stop_market", "100", None),
+    ],
+)
+def test_an_exit_below_zero_is_refused_with_its_entry(side, type, distance, broken):
+    opposite = "sell" if side == "buy" else "buy"
+    exit = an_order(side=opposite, type=type, distance=Decimal(distance), parent_id=0, status="pending")
+    passed, rejections = a_full_review().review([an_order(side=side), exit], a_context(exits=(exit,)))
+    assert len(passed) == (0 if broken else 2)
+    assert [one.rule for one in rejections] == ([broken] if broken else [])
+
+
 def test_only_the_leverage_limit_stops_a_symbol_that_is_held_with_more():
     config = RiskConfig(max_leverage=Decimal(3))
 
@@ -353,6 +486,25 @@ def test_the_daily_loss_is_measured_from_the_close_at_midnight():
     halt = review.judge(a_bar(97), worth("8190", 97))
     assert halt is not None
     assert halt.reason.endswith("when 2023-11-16 began")
+
+
+def test_a_close_at_midnight_still_ends_the_day_before():
+    review = a_review(RiskConfig(max_daily_loss=Decimal("0.1"), max_drawdown=Decimal(0)))
+    for index, equity, rule in ((94, "10000", None), (95, "9000", "max_daily_loss")):
+        halt = review.judge(a_bar(index), worth(equity, index))
+        assert (None if halt is None else halt.rule) == rule
+    assert review.snapshot().day_equity == 9000
+
+
+def test_the_daily_loss_of_daily_bars_is_that_of_each_bar():
+    review = a_review(RiskConfig(max_daily_loss=Decimal("0.1"), max_drawdown=Decimal(0)))
+    found = []
+    for index, equity in enumerate(("10000", "9001", "8110", "7299")):
+        bar = a_bar(index, interval="D")
+        account = replace(worth(equity), time_ms=bar.close_ms)
+        halt = review.judge(bar, account)
+        found.append(None if halt is None else halt.reason.partition("when ")[2])
+    assert found == [None, None, None, "2023-11-18 began"]
 
 
 def test_a_late_bar_halts_nothing_but_the_next_one_does():
