@@ -724,7 +724,7 @@ def test_a_restart_between_any_two_bars_changes_nothing(data):
     assert whole.ledger.snapshot() == broken.ledger.snapshot()
 
 
-@given(st.data(), st.sampled_from(["bar", "quote"]))
+@given(st.data(), st.sampled_from(["bar", "quote", "book"]))
 def test_the_same_order_is_never_filled_better_where_fills_are_less_kind(data, kind):
     draft, bar = data.draw(drafts(0)), data.draw(bars(0))
     held = data.draw(st.sampled_from(["buy", "sell"]))
@@ -737,7 +737,16 @@ def test_the_same_order_is_never_filled_better_where_fills_are_less_kind(data, k
         desk.place(an_order(side=held, created_ms=START_MS - 15 * MINUTE))
         desk.bar(a_bar(-1, close="100"))
         (order,) = desk.place(draft)
-        met = desk.bar(bar) if kind == "bar" else desk.quote(time_ms=START_MS, bid=bar.low, ask=bar.high)
+        if kind == "bar":
+            met = desk.bar(bar)
+        elif kind == "quote":
+            met = desk.quote(time_ms=START_MS, bid=bar.low, ask=bar.high)
+        else:
+            bids, asks = (
+                tuple(Level(price=price + sign * step, size=Decimal(3)) for step in range(3))
+                for price, sign in ((bar.low, -1), (bar.high, 1))
+            )
+            met = desk.book(Book(symbol="BTCUSDT", time_ms=START_MS, bids=bids, asks=asks))
         first.append(next((fill.price for fill in met if fill.order_id == order.id), None))
     known = [price for price in first if price is not None]
     assert known == sorted(known, reverse=draft.side == "sell")
