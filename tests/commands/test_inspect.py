@@ -216,7 +216,7 @@ def test_status_counts_no_deposit_as_a_gain(tmp_path: Path, capsys) -> None:
     path = a_database(tmp_path, [a_step(transfers=tuple(moved), equity=(an_equity("12009.5"),))])
     assert asyncio.run(inspect.status(path)) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "equity 12009.5 (+10, +0.10%, since the start; transfers +1999.5), cash 12009.5" in told
+    assert "equity 12009.5 (+10.0, +0.10%, since the start; transfers +1999.5), cash 12009.5" in told
 
 
 def test_status_tells_a_killed_session_from_one_that_ended(tmp_path: Path, capsys) -> None:
