@@ -557,6 +557,21 @@ def test_funding_that_the_cash_cannot_pay_brings_the_liquidation_nearer():
     assert desk.ledger.cash == Decimal("-0.03")
 
 
+def test_what_is_closed_at_the_open_of_a_bar_backs_the_rest_within_it():
+    desk = Desk(latency_ms=0, cash="6000", leverage=Decimal(10), taker_fee=Decimal(0))
+    desk.place(an_order(created_ms=START_MS - 15 * MINUTE))
+    desk.quote(time_ms=START_MS - 15 * MINUTE, bid="60000", ask="60000")
+    desk.ledger.transfer(Transfer(id=1, time_ms=START_MS, amount=Decimal(-600), reason="test"))
+    desk.place(an_order(side="sell", quantity="0.5", reduce_only=True))
+    # 600 of the margin were gone, which would have ended the half that is left at 55,477.
+    assert told(desk.bar(ohlc(0, "60000", "60000", "54500", "60000"))) == [
+        ("next_open", Decimal("0.5"), 60000)
+    ]
+    assert told(desk.bar(ohlc(1, "60000", "60000", "54271", "60000"))) == [
+        ("liquidation", Decimal("0.5"), 54000)
+    ]
+
+
 def test_a_long_position_without_leverage_is_liquidated_once_its_margin_is_eaten():
     desk = Desk(latency_ms=0, cash="60000", taker_fee=Decimal(0))
     desk.place(an_order())
