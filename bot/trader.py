@@ -118,7 +118,8 @@ class Trader:
             # No quote comes for such a bar: orders meet its prices before anyone decides on its close.
             matched = self._broker.match_bar(bar, self._ledger, late=bar.late)
             changed, rejections = matched.orders, matched.rejections
-            fills = self._post(matched.fills, equity)
+            if matched.fills:
+                fills = self._post(matched.fills, equity)
         position = self._ledger.position(symbol)
         self._mark(bar)
 
@@ -179,7 +180,7 @@ class Trader:
                 positions=(position,) if fills else (),
                 equity=tuple(equity),
                 halts=() if halt is None else (halt,),
-                notices=(*_liquidations(fills), *(() if halt is None else (_halt_notice(halt),))),
+                notices=_notices(fills, halt) if fills or halt is not None else (),
                 risk=self._risk.news(),
             )
         )
@@ -243,7 +244,7 @@ class Trader:
                 time_ms=market.time_ms,
                 orders=matched.orders,
                 rejections=matched.rejections,
-                notices=_liquidations(fills),
+                notices=_notices(fills),
                 fills=fills,
                 positions=(self._ledger.position(market.symbol),),
                 equity=tuple(equity),
@@ -340,13 +341,9 @@ class Trader:
         return step
 
 
-def _halt_notice(halt: Halt) -> Notice:
-    detail = f"{halt.rule}: {halt.reason}; everything is sold until run_bot.py resume"
-    return Notice(kind="halt", time_ms=halt.time_ms, detail=detail)
-
-
-def _liquidations(fills: tuple[Fill, ...]) -> tuple[Notice, ...]:
-    return tuple(
+def _notices(fills: tuple[Fill, ...], halt: Halt | None = None) -> tuple[Notice, ...]:
+    """What a person should hear of: liquidations, and the halt that begins."""
+    notices = [
         Notice(
             kind="liquidation",
             time_ms=fill.time_ms,
@@ -355,7 +352,11 @@ def _liquidations(fills: tuple[Fill, ...]) -> tuple[Notice, ...]:
         )
         for fill in fills
         if fill.rule == "liquidation"
-    )
+    ]
+    if halt is not None:
+        detail = f"{halt.rule}: {halt.reason}; everything is sold until run_bot.py resume"
+        notices.append(Notice(kind="halt", time_ms=halt.time_ms, detail=detail))
+    return tuple(notices)
 
 
 def _late(bar: Bar, recollection: Recollection | None) -> Signal:

@@ -167,7 +167,7 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
     else:
         # Deposits and withdrawals are no gain; as in `report`, it is measured by what the account began with.
         gain = found.equity.equity - found.starting_cash - found.transferred
-        moved = f", {plain(found.transferred)} were transferred in" if found.transferred else ""
+        moved = f"; transfers {found.transferred:+f}" if found.transferred else ""
         print_text(
             f"equity {plain(found.equity.equity)} ({'+' if gain >= 0 else ''}{plain(gain)}, "
             f"{gain / found.starting_cash:+.2%}, since the start{moved}), "

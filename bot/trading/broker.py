@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.market import Bar, Book, Instrument, Quote
-from bot.trading.events import Fill, Order, Position, Rejection, Side
+from bot.trading.events import Fill, Order, Rejection, Side
 from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, Place, QuoteMarket
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
@@ -53,7 +53,7 @@ class PaperBroker:
         self._next_fill_id = next_fill_id
         # By symbol, then by number, ascending.
         self._resting: dict[str, dict[int, Order]] = {}
-        self._alarms: dict[str, tuple[Position, Decimal, Decimal | None]] = {}
+        self._alarms: dict[str, tuple[Decimal, Decimal | None, bool]] = {}
         # Of what is displayed, while an order waits for more. A restart forgets it: the market has moved on.
         self._taken: dict[str, dict[Place, Decimal]] = {}
 
@@ -167,16 +167,15 @@ class PaperBroker:
 
     def _alarmed(self, ledger: Ledger, symbol: str, low: Decimal, high: Decimal) -> bool:
         """Whether a price between these may liquidate the position; quick, for it is asked at each of them."""
-        position, cash = ledger.position(symbol), ledger.cash
-        if not position.quantity:
-            return False
-        known = self._alarms.get(symbol)
-        # Nothing that binds margin changes without the cash.
-        if known is None or known[0] is not position or known[1] is not cash:
+        cash, known = ledger.cash, self._alarms.get(symbol)
+        # Whatever changes a position or what it binds makes another object of the cash.
+        if known is None or known[0] is not cash:
+            position = ledger.position(symbol)
             missing = self._margin.missing(cash, ledger.open_positions)
-            known = self._alarms[symbol] = position, cash, self._margin.alarm(position, missing)
-        alarm = known[2]
-        return alarm is not None and (low <= alarm if position.quantity > 0 else high >= alarm)
+            alarm = self._margin.alarm(position, missing)
+            known = self._alarms[symbol] = cash, alarm, position.quantity > 0
+        _, alarm, long = known
+        return alarm is not None and (low <= alarm if long else high >= alarm)
 
     def _walk(self, ledger: Ledger, symbol: str, *, rule: str, reference_ms: int, late: bool) -> Walk:
         return Walk(

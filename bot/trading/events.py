@@ -12,6 +12,8 @@ Action = Literal["long", "short", "hold"]
 Side = Literal["buy", "sell"]
 OrderType = Literal["market", "limit", "stop_market", "take_profit", "trailing_stop"]
 TimeInForce = Literal["gtc", "ioc", "post_only"]
+
+# What a rule stopped is rejected: before it was placed, or what was left of it when it was to fill.
 OrderStatus = Literal["pending", "open", "partially_filled", "filled", "rejected", "cancelled"]
 
 RESTING: tuple[OrderStatus, ...] = ("pending", "open", "partially_filled")
@@ -21,6 +23,8 @@ _MAX_DISTANCE = 1000
 """No stop or target lies further away, in volatilities: it could as well be left out."""
 
 _ACTIONS: tuple[Action, ...] = get_args(Action)
+# Asked of every signal: a union would be built anew each time.
+_NUMBER = (int, float)
 
 
 class Signal(Struct, frozen=True, kw_only=True, gc=False):
@@ -59,15 +63,16 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
             return f"action is {self.action!r}, none of {', '.join(_ACTIONS)}"
         if not isinstance(self.reason, str) or not self.reason:
             return f"reason is {self.reason!r}, not a sentence"
-        if not isinstance(self.confidence, int | float) or not 0.0 <= self.confidence <= 1.0:
+        if not isinstance(self.confidence, _NUMBER) or not 0.0 <= self.confidence <= 1.0:
             return f"confidence is {self.confidence!r}, not a number from 0 to 1"
-        for name in ("expected_return", "return_std", "positive_ratio"):
+        foresees = not (self.expected_return is self.return_std is self.positive_ratio is None)
+        for name in ("expected_return", "return_std", "positive_ratio") if foresees else ():
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and math.isfinite(value)):
+            if value is not None and not (isinstance(value, _NUMBER) and math.isfinite(value)):
                 return f"{name} is {value!r}, not a finite number"
         for name in ("stop_distance", "target_distance", "trail_distance") if self.measures_risk else ():
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and 0.0 < value <= _MAX_DISTANCE):
+            if value is not None and not (isinstance(value, _NUMBER) and 0.0 < value <= _MAX_DISTANCE):
                 return f"{name} is {value!r}, not a number above 0 and at most {_MAX_DISTANCE}"
         if self.time_stop_bars is not None and not (
             isinstance(self.time_stop_bars, int) and self.time_stop_bars >= 1
@@ -118,7 +123,7 @@ class Order(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Rejection(Struct, frozen=True, kw_only=True, gc=False):
-    """An order that was not placed: the rule that stopped it, and why in words."""
+    """An order that was not placed, or not filled any further: the rule that stopped it, and why in words."""
 
     order: Order
     rule: str

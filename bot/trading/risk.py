@@ -151,7 +151,8 @@ class RiskReview:
         self._config = config
         self._instruments = instruments
         self._leverage = leverage
-        self._halt = state.halt
+        self.halt = state.halt
+        """The halt in force, or None."""
         self._next_halt_id = state.next_halt_id
         self._last_resume_id = state.last_resume_id
         self._day = state.day
@@ -197,15 +198,10 @@ class RiskReview:
             "max_orders_per_hour": self._max_orders_per_hour,
         }
 
-    @property
-    def halt(self) -> Halt | None:
-        """The halt in force, or None."""
-        return self._halt
-
     def snapshot(self) -> RiskState:
         """Everything that the review goes on from, as a value."""
         return RiskState(
-            halt=self._halt,
+            halt=self.halt,
             next_halt_id=self._next_halt_id,
             last_resume_id=self._last_resume_id,
             day=self._day,
@@ -302,7 +298,7 @@ class RiskReview:
 
     def _too_far_down(self, worth: Decimal, now_ms: int) -> Halt | None:
         """The halt that begins, where none is in force and the account has fallen by more than it may."""
-        if self._halt is not None:
+        if self.halt is not None:
             return None
         assert self._day is not None
         rule, reason = "max_daily_loss", _fallen(worth, self._day_equity, self._config.max_daily_loss)
@@ -313,10 +309,10 @@ class RiskReview:
             if reason is None:
                 return None
             reason += " at its highest"
-        self._halt = Halt(id=self._next_halt_id, rule=rule, reason=reason, time_ms=now_ms)
+        self.halt = Halt(id=self._next_halt_id, rule=rule, reason=reason, time_ms=now_ms)
         self._next_halt_id += 1
         self._changed = True
-        return self._halt
+        return self.halt
 
     def resume(self, resume: Resume, equity: Equity) -> Halt | None:
         """A person's leave to go on: the halt that it ended, None where none was in force.
@@ -327,7 +323,7 @@ class RiskReview:
         if resume.id <= self._last_resume_id:
             return None
         self._last_resume_id, self._changed = resume.id, True
-        ended, self._halt = self._halt, None
+        ended, self.halt = self.halt, None
         if ended is None:
             return None
         self._day_equity = self._peak_equity = equity.equity
@@ -436,7 +432,7 @@ class RiskReview:
         return f"{self._config.sizing} sizing gives it nothing: {missing}"
 
     def _halted(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
-        halt = self._halt
+        halt = self.halt
         if halt is None:
             return None
         return (

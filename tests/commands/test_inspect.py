@@ -17,7 +17,7 @@ from bot.market import INTERVAL_MS
 from bot.model.outlook import Outlook
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, end_session
-from bot.trading.events import Step
+from bot.trading.events import Step, Transfer
 from tests.factories import (
     START_MS,
     a_bar,
@@ -234,6 +234,17 @@ def test_status_tells_session_account_and_feed(tmp_path: Path, capsys) -> None:
     assert position.split()[:3] == ["BTCUSDT", "0.5", "100.5"]
     (feed,) = [line for line in told.splitlines() if line.split()[:2] == ["BTCUSDT", "15"]]
     assert feed.split()[:4] == ["BTCUSDT", "15", "11", "0"]
+
+
+def test_status_counts_no_deposit_as_a_gain(tmp_path: Path, capsys) -> None:
+    moved = [
+        Transfer(id=id, time_ms=START_MS, amount=Decimal(amount), reason="test")
+        for id, amount in ((1, "2500"), (2, "-500.5"))
+    ]
+    path = a_database(tmp_path, [a_step(transfers=tuple(moved), equity=(an_equity("12009.5"),))])
+    assert asyncio.run(inspect.status(path)) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "equity 12009.5 (+10.0, +0.10%, since the start; transfers +1999.5), cash 12009.5" in told
 
 
 def test_status_tells_a_killed_session_from_one_that_ended(tmp_path: Path, capsys) -> None:

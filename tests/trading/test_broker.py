@@ -557,6 +557,21 @@ def test_funding_that_the_cash_cannot_pay_brings_the_liquidation_nearer():
     assert desk.ledger.cash == Decimal("-0.03")
 
 
+def test_what_is_closed_at_the_open_of_a_bar_backs_the_rest_within_it():
+    desk = Desk(latency_ms=0, cash="6000", leverage=Decimal(10), taker_fee=Decimal(0))
+    desk.place(an_order(created_ms=START_MS - 15 * MINUTE))
+    desk.quote(time_ms=START_MS - 15 * MINUTE, bid="60000", ask="60000")
+    desk.ledger.transfer(Transfer(id=1, time_ms=START_MS, amount=Decimal(-600), reason="test"))
+    desk.place(an_order(side="sell", quantity="0.5", reduce_only=True))
+    # 600 of the margin were gone, which would have ended the half that is left at 55,477.
+    assert told(desk.bar(ohlc(0, "60000", "60000", "54500", "60000"))) == [
+        ("next_open", Decimal("0.5"), 60000)
+    ]
+    assert told(desk.bar(ohlc(1, "60000", "60000", "54271", "60000"))) == [
+        ("liquidation", Decimal("0.5"), 54000)
+    ]
+
+
 def test_a_long_position_without_leverage_is_liquidated_once_its_margin_is_eaten():
     desk = Desk(latency_ms=0, cash="60000", taker_fee=Decimal(0))
     desk.place(an_order())
@@ -724,7 +739,7 @@ def test_a_restart_between_any_two_bars_changes_nothing(data):
     assert whole.ledger.snapshot() == broken.ledger.snapshot()
 
 
-@given(st.data(), st.sampled_from(["bar", "quote"]))
+@given(st.data(), st.sampled_from(["bar", "quote", "book"]))
 def test_the_same_order_is_never_filled_better_where_fills_are_less_kind(data, kind):
     draft, bar = data.draw(drafts(0)), data.draw(bars(0))
     held = data.draw(st.sampled_from(["buy", "sell"]))
@@ -737,7 +752,16 @@ def test_the_same_order_is_never_filled_better_where_fills_are_less_kind(data, k
         desk.place(an_order(side=held, created_ms=START_MS - 15 * MINUTE))
         desk.bar(a_bar(-1, close="100"))
         (order,) = desk.place(draft)
-        met = desk.bar(bar) if kind == "bar" else desk.quote(time_ms=START_MS, bid=bar.low, ask=bar.high)
+        if kind == "bar":
+            met = desk.bar(bar)
+        elif kind == "quote":
+            met = desk.quote(time_ms=START_MS, bid=bar.low, ask=bar.high)
+        else:
+            bids, asks = (
+                tuple(Level(price=price + sign * step, size=Decimal(3)) for step in range(3))
+                for price, sign in ((bar.low, -1), (bar.high, 1))
+            )
+            met = desk.book(Book(symbol="BTCUSDT", time_ms=START_MS, bids=bids, asks=asks))
         first.append(next((fill.price for fill in met if fill.order_id == order.id), None))
     known = [price for price in first if price is not None]
     assert known == sorted(known, reverse=draft.side == "sell")

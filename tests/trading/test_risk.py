@@ -576,6 +576,22 @@ def test_a_review_goes_on_from_its_snapshot_as_if_it_had_not_stopped():
     assert restored.snapshot().record.judged == 1
 
 
+def test_a_restart_on_the_same_day_and_over_midnight_still_counts_what_was_lost_before_it():
+    for before, after, rule in (
+        (("10000", "9500"), "9000", "max_daily_loss"),
+        (("10000",), "7000", "max_drawdown"),
+    ):
+        daily = Decimal("0.1") if rule == "max_daily_loss" else Decimal(0)
+        config = RiskConfig(max_daily_loss=daily)
+        review = a_review(config)
+        judged(review, *before)
+        restored = RiskReview(config, {"BTCUSDT": an_instrument()}, review.snapshot())
+        index = 10 if rule == "max_daily_loss" else 200
+        halt = restored.judge(a_bar(index), worth(after, index))
+        assert halt is not None
+        assert halt.rule == rule
+
+
 def test_news_are_told_once():
     review = a_review()
     assert review.news() is None
