@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from msgspec.structs import replace
-from safetensors.numpy import load_file
 
 from benchmarks.measure import ROOT, Result, cost, in_turns, percentile, rate, seconds, shares_by_room
 from benchmarks.yardsticks import bare_loop
@@ -23,7 +22,7 @@ from bot.commands.summary import Tally
 from bot.config import Config
 from bot.market import Bar, Instrument
 from bot.model.similarity import ModelConfig
-from bot.store.checkpoints import DEFAULT, WEIGHTS, load_checkpoint, save_checkpoint
+from bot.store.checkpoints import DEFAULT, load_checkpoint, save_checkpoint
 from bot.store.csv_bars import check_bars
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session
@@ -138,11 +137,12 @@ def _warm_up(observed: Sequence[Bar], rules: Instrument) -> Iterator[Result]:
 
 def _damp(folder: Path) -> None:
     """The shipped checkpoint with keys of low rank: each direction's energy is 0.73 of the one's before it."""
-    weights = load_file(DEFAULT / WEIGHTS)
+    shipped = load_checkpoint(DEFAULT)
+    weights = dict(shipped.weights)
     for part in ("out.weight", "out.bias", "skip.weight"):
         damped = weights[part].T * 0.73 ** (0.5 * np.arange(len(weights[part])))
         weights[part] = np.ascontiguousarray(damped.T, np.float32)
-    save_checkpoint(folder, weights, load_checkpoint(DEFAULT).card)
+    save_checkpoint(folder, weights, shipped.card, None if shipped.odds is None else shipped.odds.weights)
 
 
 def _rooms(bars: Sequence[Bar], rules: Instrument, name: str) -> Iterator[Result]:

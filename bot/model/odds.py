@@ -104,7 +104,7 @@ class Odds:
                 raise ValueError(f"{name} is not finite")
         self.network = network
         self.dimension = network.dimension
-        self._weights = weights
+        self.weights = weights
         self._log_horizons = np.log(np.array(network.horizons, np.float64))
         self._mixtures: dict[int, Floats] = {}
 
@@ -205,7 +205,7 @@ class Odds:
         return np.asarray((1.0 - weight) * heads + weight * recalled)
 
     def _forward(self, rows: Tensor, part: str) -> Tensor:
-        w = self._weights
+        w = self.weights
         x: Tensor = (rows - w["inputs.mean"]) / w["inputs.spread"]
         h = _silu(_linear(x, w[f"{part}.in.weight"], w[f"{part}.in.bias"]))  # (…, width)
         h = _silu(_linear(h, w[f"{part}.hidden.weight"], w[f"{part}.hidden.bias"]))  # (…, width)
@@ -221,7 +221,7 @@ class Odds:
         return weights, 1.0 / (1.0 + np.exp(-margin))
 
     def _learned(self, name: str, horizon_bars: int) -> float:
-        return float(np.dot(self._mixture(horizon_bars), self._weights[name].astype(np.float64)))
+        return float(np.dot(self._mixture(horizon_bars), self.weights[name].astype(np.float64)))
 
     def _mixture(self, horizon_bars: int) -> Floats:
         """How far each trained horizon speaks for this one: linear in the logarithm, the outermost beyond."""

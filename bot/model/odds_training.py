@@ -39,7 +39,8 @@ class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     Each of ``steps`` steps asks ``queries`` moments for the outcomes of ``candidates`` others, drawn from
     the whole training span but for those closer than ``apart_bars``. The last ``unseen_share`` of the span
     is kept to choose the best weights every ``validate_every`` steps, and to fit temperatures, null slots
-    and gates to, by a memory of ``memory`` moments at most.
+    and gates to, by a memory of ``memory`` moments at most: as many as a running bot asks, since the null slot
+    is weighed against the sum of them.
     """
 
     seed: Annotated[int, Meta(ge=0)] = 1
@@ -53,7 +54,7 @@ class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     unseen_share: Annotated[float, Meta(gt=0, lt=1)] = 0.1
     averaging: Annotated[float, Meta(ge=0, lt=1)] = 0.98
     validate_every: Count = 25
-    memory: Count = 25_000
+    memory: Count = 8_192
 
 
 @dataclass(frozen=True, slots=True)
