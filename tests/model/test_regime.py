@@ -49,12 +49,12 @@ def test_a_market_that_stands_still_is_sideways_and_calm():
 
 def test_a_regime_depends_on_the_receptive_bars_alone():
     bars = walk(1_500)
-    long_running = FeatureWindow(310)
+    long_running = FeatureWindow(1_024)
     seen = set()
     for i, bar in enumerate(bars):
         long_running.push(bar)
         seen.add(regime_of(long_running))
-        if i >= RECEPTIVE_BARS and i % 101 == 0:
+        if i >= RECEPTIVE_BARS and i % 31 == 0:
             again = FeatureWindow(900)
             for recent in bars[i + 1 - RECEPTIVE_BARS : i + 1]:
                 again.push(recent)
