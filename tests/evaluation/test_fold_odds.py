@@ -41,7 +41,7 @@ def poisoned(panel, row):
 
 
 def bits(fitted):
-    return [{name: value.tobytes() for name, value in each.odds._weights.items()} for each in fitted]
+    return [{name: value.tobytes() for name, value in each.odds.weights.items()} for each in fitted]
 
 
 def test_a_fold_is_trained_on_nothing_that_was_open_when_it_began():
