@@ -197,16 +197,20 @@ def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> 
     """Sentences on bars to be forecast that the checkpoint was trained or validated on."""
     checkpoint = find_checkpoint(config)
     sentences = []
-    for part in () if checkpoint is None else (*checkpoint.card.trained_on, *checkpoint.card.validated_on):
-        each = bars.get(part.symbol)
-        if each is None or each[0].interval != part.interval:
-            continue
+    known = () if checkpoint is None else (*checkpoint.card.trained_on, *checkpoint.card.validated_on)
+    for symbol, each in bars.items():
         test_ms = each[len(each) - int(protocol.test_share * len(each))].start_ms
-        if part.last_start_ms >= test_ms and part.first_start_ms <= each[-1].start_ms:
+        seen_ms = [
+            part.last_start_ms
+            for part in known
+            if (part.symbol, part.interval) == (symbol, each[0].interval)
+            and part.last_start_ms >= test_ms
+            and part.first_start_ms <= each[-1].start_ms
+        ]
+        if seen_ms:
             sentences.append(
-                f"the encoder has seen the shapes of {part.symbol} bars until "
-                f"{utc_text(part.last_start_ms)}, though no outcome; train one on earlier bars (train --to) "
-                "to be sure"
+                f"the encoder has seen the shapes of {symbol} bars until {utc_text(max(seen_ms))}, though no "
+                "outcome; train one on earlier bars (train --to) to be sure"
             )
     if checkpoint is not None and checkpoint.card.odds is not None:
         odds = checkpoint.card.odds

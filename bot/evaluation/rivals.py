@@ -148,15 +148,15 @@ Fit = Callable[[Rows, Floats], Callable[[Rows], Floats]]
 
 
 def fitted(
-    panel: Panel, outcome: Floats, horizon_bars: int, folds: list[Fold], queries: Ints, fit: Fit
+    inputs: Rows, outcome: Floats, horizon_bars: int, folds: list[Fold], queries: Ints, fit: Fit
 ) -> Floats:
     """Forecasts of one fit a fold, each to the rows whose outcome was over when its fold began."""
-    known = np.isfinite(outcome) & np.isfinite(panel.inputs).all(axis=1)
+    known = np.isfinite(outcome) & np.isfinite(inputs).all(axis=1)
     parts = []
     for fold in folds:
         train = np.flatnonzero(known[: max(0, fold.first - horizon_bars)])
         asked = queries[(queries >= fold.first) & (queries < fold.end)]
-        parts.append(fit(panel.inputs[train], outcome[train])(panel.inputs[asked]))
+        parts.append(fit(inputs[train], outcome[train])(inputs[asked]))
     return np.concatenate(parts)
 
 

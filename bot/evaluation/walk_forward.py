@@ -500,11 +500,13 @@ class _Examiner:
         quantiles[TEMPERED] = (quantiles[MEMORY] + quantiles[EMPIRICAL]) / 2.0
         pairs = [(MEMORY, EMPIRICAL), (TEMPERED, EMPIRICAL)]
         if self._trees and self._protocol.quantile_trees:
+            # Beside the odds it is given what they are given.
+            inputs = panel.states if self._odds else panel.inputs
             quantiles[TREES] = np.sort(
                 np.column_stack(
                     [
                         rivals.fitted(
-                            panel,
+                            inputs,
                             outcome,
                             h,
                             self._folds,
@@ -593,7 +595,7 @@ class _Examiner:
         )
 
     def _fitted(self, horizon_bars: int, outcome: Floats, fit: rivals.Fit) -> Floats:
-        return rivals.fitted(self._panel, outcome, horizon_bars, self._folds, self._scored, fit)
+        return rivals.fitted(self._panel.inputs, outcome, horizon_bars, self._folds, self._scored, fit)
 
     def _shuffled(self, horizon_bars: int, outcomes: Floats, online: Answers) -> Skill:
         """The mean skill over many shuffles, with the 95 % interval of that mean."""

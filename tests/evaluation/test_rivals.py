@@ -81,8 +81,8 @@ def test_a_fold_is_fitted_to_nothing_that_ended_within_it(name: str):
     folds = folds_of(900, 1_500, 2)
     poisoned = outcome.copy()
     poisoned[900 - 12 :] = np.where(np.isnan(outcome[900 - 12 :]), np.nan, 9.0)
-    one = fitted(PANEL, outcome, 12, folds, QUERIES, fit)
-    other = fitted(PANEL, poisoned, 12, folds, QUERIES, fit)
+    one = fitted(PANEL.inputs, outcome, 12, folds, QUERIES, fit)
+    other = fitted(PANEL.inputs, poisoned, 12, folds, QUERIES, fit)
     inside = folds[0].end > QUERIES
     assert np.array_equal(one[inside], other[inside])
     assert not np.array_equal(one[~inside], other[~inside])
