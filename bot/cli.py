@@ -25,6 +25,8 @@ _MODES = {
     "demo": "the same with no network: an embedded exchange streams a generated market",
 }
 
+_FUNDING = "settled rates to charge (CSV time_ms,rate): [SYMBOL=]FILE, repeatable"
+
 _EXAMPLES = """examples:
   run_bot.py --demo --max-bars 200        a first look, offline
   run_bot.py --mainnet --symbols BTCUSDT  live data, paper orders
@@ -169,9 +171,11 @@ def _parser() -> argparse.ArgumentParser:
     backtest = command(
         "backtest",
         "the same bot over a file's bars or the stored ones",
-        "backtest --data BTCUSDT_binance-perp_1h.csv.gz --warmup 2000",
+        "backtest --data BTCUSDT_binance-perp_1h.csv.gz --warmup 2000 \\\n"
+        "      --funding BTCUSDT_binance-perp_funding.csv.gz",
     )
     backtest.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
+    backtest.add_argument("--funding", action="append", metavar="FILE", help=_FUNDING)
     backtest.add_argument("--symbol", metavar="S", help="symbol of a single file")
     backtest.add_argument(
         "--from", dest="since", type=_when, metavar="TIME", help="from 2024-01-31[T12:00] on"
@@ -260,6 +264,7 @@ def _parser() -> argparse.ArgumentParser:
         "its figures as JSON. The last 60 % of the bars are forecast, with a memory that goes on learning.",
     )
     evaluate.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
+    evaluate.add_argument("--funding", action="append", metavar="FILE", help=_FUNDING)
     evaluate.add_argument("--symbol", metavar="S", help="symbol of a single file")
     evaluate.add_argument(
         "--market", choices=("few", "hard", "none", "base"), help="generated markets, whose truth is known"

@@ -137,6 +137,14 @@ class Funding(Struct, frozen=True, kw_only=True, gc=False):
     mark_price: Decimal
 
 
+class FundingRate(Struct, frozen=True, kw_only=True, gc=False):
+    """What was settled at ``time_ms``, as files and the exchange tell it: a fraction, without any mark price."""
+
+    symbol: str
+    time_ms: int
+    rate: Decimal
+
+
 class Notice(Struct, frozen=True, kw_only=True, gc=False):
     """Something worth a row in ``events``: a reconnect, a gap, a refused bar, a halt."""
 

@@ -3,7 +3,7 @@
 import argparse
 import heapq
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from bot import app, logs
 from bot.assembly import build_trader, checkpoint_sha256, load_strategy, opening_of
 from bot.commands.band import PRESETS, as_json, print_band, scored
-from bot.commands.data_files import DataFiles, check_data
+from bot.commands.data_files import DataFiles, check_data, funding_of
 from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, print_summary
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import Bar, Instrument
+from bot.market import Bar, Funding, FundingRate, Instrument
+from bot.settlement import Settlements
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.queries import load_account, load_instruments
@@ -39,6 +40,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     files = check_data(args.data, args.symbol, args.interval) if args.data else None
     if files is not None:
         config = files.applied_to(config)
+    rates = funding_of(args.funding, config)
     path = config.database_path("backtest")
     identity = Identity(
         mode="backtest", category=config.run.category, starting_cash=config.broker.starting_cash
@@ -60,8 +62,9 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS)
         tally = Tally((), float(account.starting_cash))
 
-        def source() -> AsyncIterator[Bar]:
-            return _stored(database, config, args) if files is None else _listed(files, args)
+        def source() -> AsyncIterator[Bar | Funding]:
+            bars = _stored(database, config, args) if files is None else _listed(files, args)
+            return _among(bars, rates)
 
         with Progress() as progress:
             counted = _Counted(source(), trader, config.run.symbols, args.warmup, progress)
@@ -90,11 +93,11 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
 
 
 class _Counted:
-    """The bars to decide on: each symbol's first ``warmup`` are only observed."""
+    """The bars to decide on, and funding: each symbol's first ``warmup`` bars are only observed."""
 
     def __init__(
         self,
-        source: AsyncIterator[Bar],
+        source: AsyncIterator[Bar | Funding],
         trader: Trader,
         symbols: tuple[str, ...],
         warmup: int,
@@ -106,9 +109,13 @@ class _Counted:
         self._progress = progress
         self.bars = 0
 
-    async def __aiter__(self) -> AsyncIterator[Bar]:
+    async def __aiter__(self) -> AsyncIterator[Bar | Funding]:
         observed: list[Bar] = []
-        async for bar in self._source:
+        async for event in self._source:
+            if isinstance(event, Funding):
+                yield event
+                continue
+            bar = event
             self.bars += 1
             left = self._left[bar.symbol]
             if left > 0:
@@ -130,6 +137,17 @@ async def _listed(files: DataFiles, args: argparse.Namespace) -> AsyncIterator[B
             args.until is None or bar.start_ms < args.until
         ):
             yield bar
+
+
+async def _among(bars: AsyncIterator[Bar], rates: Sequence[FundingRate]) -> AsyncIterator[Bar | Funding]:
+    """The bars, and each settled rate in its place between them."""
+    settlements = Settlements(rates)
+    async for bar in bars:
+        for funding in settlements.before(bar):
+            yield funding
+        yield bar
+    for funding in settlements.rest():
+        yield funding
 
 
 def _stored(database: Database, config: Config, args: argparse.Namespace) -> AsyncIterator[Bar]:

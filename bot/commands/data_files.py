@@ -1,4 +1,4 @@
-"""What ``--data`` names: bars of files, and the symbols and interval that they set."""
+"""What ``--data`` names, bars of files and the symbols and interval that they set; and what ``--funding`` names."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import Bar
+from bot.market import Bar, FundingRate
 from bot.store.csv_bars import BarFile, check_bars
+from bot.store.csv_funding import read_funding
 
 
 class DataFiles(Struct, frozen=True):
@@ -40,3 +41,23 @@ def check_data(names: Sequence[str], symbol: str | None, interval: str | None) -
     if len(intervals) > 1:
         raise InputError(f"--data: files of different intervals: {', '.join(intervals.values())}")
     return DataFiles(dict(sorted(files.items())), next(iter(intervals)))
+
+
+def funding_of(names: Sequence[str] | None, config: Config) -> list[FundingRate]:
+    """The rates of each ``FILE`` or ``SYMBOL=FILE``. Raises InputError where they do not fit what is traded."""
+    if names and config.run.category != "linear":
+        raise InputError(f"--funding: run.category is {config.run.category}, where no funding is paid")
+    rates: dict[str, list[FundingRate]] = {}
+    for name in names or ():
+        named, separator, path = name.partition("=")
+        found = read_funding(path if separator else name, named if separator else None)
+        symbol = found[0].symbol
+        if symbol not in config.run.symbols:
+            raise InputError(
+                f"--funding {name}: {symbol} is not traded, only {', '.join(config.run.symbols)}; "
+                "name symbols as SYMBOL=FILE"
+            )
+        if symbol in rates:
+            raise InputError(f"--funding {name}: {symbol} was given already; name symbols as SYMBOL=FILE")
+        rates[symbol] = found
+    return [rate for each in rates.values() for rate in each]

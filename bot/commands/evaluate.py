@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from bot import logs
 from bot.assembly import build_trader, find_checkpoint, load_strategy
-from bot.commands.data_files import check_data
+from bot.commands.data_files import check_data, funding_of
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
@@ -59,8 +59,8 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         report: BarsReport | MarketReport = on_bars
         page = bars_page(on_bars)
     else:
-        if args.data:
-            raise ConfigError("--market generates its bars; leave out --data")
+        if args.data or args.funding:
+            raise ConfigError("--market generates its bars; leave out --data and --funding")
         name = f"market-{args.market}-"
         on_markets = _on_markets(args, config, strategies)
         report, page = on_markets, market_page(on_markets)
@@ -81,6 +81,7 @@ async def _on_bars(
     args: argparse.Namespace, config: Config, strategies: Mapping[str, str], out: Path
 ) -> BarsReport:
     bars, config = await _bars(args, config)
+    rates = funding_of(args.funding, config)
     risk, broker = config.risk, config.broker
     protocol = Protocol(
         trials=_count_trial(out, config, bars) + args.trials,
@@ -97,8 +98,13 @@ async def _on_bars(
         )
     if args.every is not None:
         protocol = replace(protocol, every=args.every)
+    funded = {rate.symbol for rate in rates}
     instruments = {
-        symbol: Instrument(symbol=symbol, category=config.run.category, funding_interval_minutes=0)
+        symbol: Instrument(
+            symbol=symbol,
+            category=config.run.category,
+            funding_interval_minutes=480 if symbol in funded else 0,
+        )
         for symbol in bars
     }
     with Progress() as progress:
@@ -115,6 +121,7 @@ async def _on_bars(
                 fraction=float(risk.position_fraction),
             ),
             progress=progress,
+            rates=rates,
         )
     return replace(report, warnings=_seen(config, bars, protocol))
 

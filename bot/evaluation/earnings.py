@@ -1,7 +1,7 @@
 """What trading came to, net of costs, for the bot and for rules beside it; and how much of it luck would earn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bot.evaluation.metrics import deflated_sharpe, probabilistic_sharpe
 from bot.evaluation.panel import Panel
-from bot.trading.events import Equity, Fill
+from bot.market import FundingRate
+from bot.trading.events import Equity, Fill, FundingPayment
 from bot.trading.performance import DAY_MS, EquityCurve, Estimate, performance_of, sharpe
 
 Floats = NDArray[np.float64]
@@ -21,8 +22,9 @@ _SHIFTS = 1000
 class Earnings(Struct, frozen=True, kw_only=True):
     """One way of trading over the test bars. Returns are simple and shares of the equity.
 
-    ``net_return`` is after fees, spread and slippage; ``costs`` what those came to, both as shares of
-    the first equity. ``sharpe`` is annualised from daily returns; ``probabilistic`` the probability that
+    ``net_return`` is after fees, spread, slippage and funding where rates are known; ``costs`` what fees,
+    or a rule's turning, came to and ``funding`` what was received (negative: paid), all as shares of the
+    first equity. ``sharpe`` is annualised from daily returns; ``probabilistic`` the probability that
     its true value is above 0, ``deflated`` that it is above what the luckiest of all trials shows.
     ``exposure`` is the share of bars with a position. None where nothing varies.
     """
@@ -30,6 +32,7 @@ class Earnings(Struct, frozen=True, kw_only=True):
     name: str
     net_return: float
     costs: float
+    funding: float
     max_drawdown: float
     sharpe: Estimate | None
     probabilistic: float | None
@@ -39,19 +42,25 @@ class Earnings(Struct, frozen=True, kw_only=True):
 
 
 def earned_by_bot(
-    equity: Sequence[Equity], fills: Sequence[Fill], held: Ints, rows: Ints, trials: int
+    equity: Sequence[Equity],
+    fills: Sequence[Fill],
+    held: Ints,
+    rows: Ints,
+    trials: int,
+    funding: Sequence[FundingPayment] = (),
 ) -> Earnings:
     """The bot's own account over a run."""
     first = float(equity[0].equity)
     curve = EquityCurve(equity[0].time_ms, first)
     for each in equity:
         curve.add(each.time_ms, float(each.equity))
-    performance = performance_of(curve, fills)
+    performance = performance_of(curve, fills, funding)
     return _judged(
         "the bot",
         np.array(curve.returns(), np.float64),
         net_return=performance.total_return or 0.0,
         costs=performance.fees / first,
+        funding=performance.funding / first,
         max_drawdown=performance.max_drawdown,
         trades=performance.round_trips,
         exposure=float((held[rows] != 0).mean()),
@@ -60,17 +69,28 @@ def earned_by_bot(
 
 
 def earned_by_rule(
-    name: str, panel: Panel, rows: Ints, sides: Floats, *, fraction: float, cost: float, trials: int
+    name: str,
+    panel: Panel,
+    rows: Ints,
+    sides: Floats,
+    *,
+    fraction: float,
+    cost: float,
+    trials: int,
+    rates: Floats | None = None,
 ) -> Earnings:
     """What holding ``fraction`` of the equity times ``sides[i]`` during bar ``rows[i]`` (contiguous) earns.
 
-    ``cost`` is what changing a position by its whole worth takes, as a fraction. The position is brought
-    back to its share at each bar, free of charge: a rule is flattered by that, never the bot.
+    ``cost`` is what changing a position by its whole worth takes, as a fraction. ``rates[i]`` sums the funding
+    rates settled while the position of ``rows[i]`` is held (:func:`rates_within`), paid on its worth at the
+    bar's close. The position is brought back to its share at each bar, free of charge: a rule is flattered
+    by that, never the bot.
     """
     moves = np.diff(panel.log_close[rows[0] - 1 : rows[-1] + 1])
     turned = np.abs(np.diff(sides, prepend=0.0))
     paid = fraction * cost * turned
-    earned = fraction * sides * np.expm1(moves) - paid
+    received = -fraction * sides * np.exp(moves) * (0.0 if rates is None else rates)
+    earned = fraction * sides * np.expm1(moves) - paid + received
     days, place = np.unique(panel.start_ms[rows] // DAY_MS, return_inverse=True)
     wealth = np.cumprod(1.0 + earned)
     ends = np.append(np.flatnonzero(np.diff(place)), len(place) - 1)
@@ -82,6 +102,7 @@ def earned_by_rule(
         np.expm1(daily),
         net_return=float(wealth[-1] - 1.0),
         costs=float(paid.sum()),
+        funding=float(received.sum()),
         max_drawdown=float((1.0 - wealth / peak).max()),
         trades=int(np.count_nonzero(turned)),
         exposure=float((sides != 0.0).mean()),
@@ -95,6 +116,7 @@ def _judged(
     *,
     net_return: float,
     costs: float,
+    funding: float,
     max_drawdown: float,
     trades: int,
     exposure: float,
@@ -104,6 +126,7 @@ def _judged(
         name=name,
         net_return=net_return,
         costs=costs,
+        funding=funding,
         max_drawdown=max_drawdown,
         sharpe=sharpe(daily.tolist(), DAY_MS),
         probabilistic=_or_none(probabilistic_sharpe(daily)),
@@ -115,6 +138,18 @@ def _judged(
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def rates_within(panel: Panel, rates: Iterable[FundingRate], end_ms: int) -> Floats:
+    """For each bar the sum of the rates settled on what is held during it, up to ``end_ms``.
+
+    What is held during a bar is held just before the next one begins, and in a gap between the two.
+    """
+    settled = [rate for rate in rates if panel.start_ms[0] < rate.time_ms <= end_ms]
+    places = np.searchsorted(panel.start_ms, [rate.time_ms for rate in settled], "left") - 1
+    sums = np.zeros(len(panel))
+    np.add.at(sums, places, [float(rate.rate) for rate in settled])
+    return sums
 
 
 def sides_of(forecast: Floats, scored: Ints, rows: Ints, *, hold_bars: int, least: Floats) -> Floats:

@@ -15,12 +15,12 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from bot.evaluation.panel import Panel
-from bot.market import Bar
+from bot.market import Bar, Funding
 from bot.model.features import Encoder, FeatureWindow, Key, Keys
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.trader import Trader
-from bot.trading.events import Equity, Fill
+from bot.trading.events import Equity, Fill, FundingPayment
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -211,7 +211,8 @@ class Walk:
     """A run of the whole bot: its answers, and what it did.
 
     ``decided`` counts bars it decided on, ``signalled`` those with a long or short signal, ``gates`` how
-    often each gate decided. ``held`` is the side (-1, 0, 1) held during each row of the library.
+    often each gate decided. ``held`` is the side (-1, 0, 1) held during each row of the library,
+    ``funding`` what was paid on it.
     """
 
     answers: Answers
@@ -222,6 +223,7 @@ class Walk:
     held: Ints
     fills: Sequence[Fill]
     equity: Sequence[Equity]
+    funding: Sequence[FundingPayment]
 
 
 def in_order(bars: Mapping[str, Sequence[Bar]]) -> Iterator[Bar]:
@@ -229,8 +231,10 @@ def in_order(bars: Mapping[str, Sequence[Bar]]) -> Iterator[Bar]:
     return heapq.merge(*bars.values(), key=lambda bar: (bar.start_ms, bar.symbol))
 
 
-def walk(trader: Trader, bars: Iterable[Bar], library: Library, decided: Callable[[Bar], bool]) -> Walk:
-    """Run the bot over bars in order; those not ``decided`` on are its warm-up."""
+def walk(
+    trader: Trader, events: Iterable[Bar | Funding], library: Library, decided: Callable[[Bar], bool]
+) -> Walk:
+    """Run the bot over bars in order, funding among them; bars not ``decided`` on are its warm-up."""
     sheet = AnswerSheet(library)
     gates: dict[str, int] = {}
     claims: list[tuple[int, float, int]] = []
@@ -238,9 +242,16 @@ def walk(trader: Trader, bars: Iterable[Bar], library: Library, decided: Callabl
     side: dict[str, int] = {}
     fills: list[Fill] = []
     equity: list[Equity] = []
+    funding: list[FundingPayment] = []
     count = 0
     past: list[Bar] = []
-    for bar in bars:
+    for event in events:
+        if isinstance(event, Funding):
+            step = trader.on_funding(event)
+            funding.extend(step.funding)
+            equity.extend(step.equity)
+            continue
+        bar = event
         if not decided(bar):
             past.append(bar)
             continue
@@ -262,7 +273,7 @@ def walk(trader: Trader, bars: Iterable[Bar], library: Library, decided: Callabl
         gates[gate] = gates.get(gate, 0) + 1
         if signal.action != "hold":
             claims.append((row, signal.confidence, 1 if signal.action == "long" else -1))
-    return Walk(sheet.answers(), count, len(claims), gates, claims, held, fills, equity)
+    return Walk(sheet.answers(), count, len(claims), gates, claims, held, fills, equity, funding)
 
 
 def recalled(

@@ -153,7 +153,7 @@ def bars_page(report: BarsReport) -> Page:
         + ".",
         _reliability_table("signals", report.signals.claims),
         "## What it earned",
-        "After fees, spread and slippage, without funding (bars hold no rates). Rules beside the bot hold the "
+        f"After fees, spread and slippage, {_funded(report.funded)}. Rules beside the bot hold the "
         f"same share of the equity for {h} bars at a time. PSR is the probability that the Sharpe ratio is above 0, "
         f"DSR that it is above what the luckiest of {report.protocol.trials} trials shows by chance.",
         _earnings_table(report.earnings),
@@ -279,12 +279,19 @@ def _reliability_points(reliability: Reliability) -> list[tuple[float, float]]:
     return [(each.mean_confidence, each.share_right) for each in reliability.bins]
 
 
+def _funded(symbols: Sequence[str]) -> str:
+    if not symbols:
+        return "without funding (bars hold no rates; `--funding` names them)"
+    return f"and the funding of {', '.join(symbols)}"
+
+
 def _earnings_table(earnings: Sequence[Earnings]) -> str:
     return _table(
-        ("", "net return", "costs", "deepest fall", "Sharpe", "PSR", "DSR", "trades", "exposure"),
+        ("", "net return", "costs", "funding", "deepest fall", "Sharpe", "PSR", "DSR", "trades", "exposure"),
         [
             (
-                each.name, f"{each.net_return:+.1%}", f"{each.costs:.1%}", f"{each.max_drawdown:.1%}",
+                each.name, f"{each.net_return:+.1%}", f"{each.costs:.1%}", f"{each.funding:+.1%}",
+                f"{each.max_drawdown:.1%}",
                 _sharpe(each), _ratio(each.probabilistic), _ratio(each.deflated), str(each.trades),
                 f"{each.exposure:.0%}",
             )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bot.errors import InputError
 from bot.evaluation import rivals
-from bot.evaluation.earnings import Earnings, earned_by_bot, earned_by_rule, luck_of, sides_of
+from bot.evaluation.earnings import Earnings, earned_by_bot, earned_by_rule, luck_of, rates_within, sides_of
 from bot.evaluation.metrics import (
     Interval,
     calibrated_error_limit,
@@ -42,9 +42,10 @@ from bot.evaluation.protocol import (
     walk,
 )
 from bot.evaluation.rivals import Fold
-from bot.market import INTERVAL_MS, Bar
+from bot.market import INTERVAL_MS, Bar, FundingRate
 from bot.model.memory import MemoryConfig
 from bot.model.odds import LEVELS
+from bot.settlement import among
 from bot.trading.reliability import Claim, Reliability, ReliabilityCount
 
 if TYPE_CHECKING:
@@ -184,6 +185,8 @@ class BarsReport(Struct, frozen=True, kw_only=True):
     sizes: dict[int, list[Skill]]
     left_out: list[str]
     warnings: list[str] = []
+    funded: list[str] = []
+    """Symbols whose funding was charged."""
 
 
 class Costs(Struct, frozen=True, kw_only=True):
@@ -203,8 +206,11 @@ def examine(
     horizon_bars: int,
     costs: Costs,
     progress: Progress,
+    rates: Sequence[FundingRate] = (),
 ) -> BarsReport:
     """Run the bot over the bars, all symbols in one memory, and judge it on the last of each.
+
+    Bot and rules pay or receive what the funding ``rates`` come to.
 
     Raises InputError where a symbol has too few bars.
     """
@@ -220,7 +226,8 @@ def examine(
     interval = next(iter(bars.values()))[0].interval
     progress("evaluation", 1, steps)
 
-    run = walk(make_trader(), in_order(bars), library, lambda bar: bar.start_ms >= starts[bar.symbol])
+    events = among(in_order(bars), rates)
+    run = walk(make_trader(), events, library, lambda bar: bar.start_ms >= starts[bar.symbol])
     progress("evaluation", 2, steps)
     scored = {symbol: _scored(panel, firsts[symbol], protocol) for symbol, panel in panels.items()}
     asked = np.concatenate([scored[symbol] + library.offsets[symbol] for symbol in panels])
@@ -258,6 +265,7 @@ def examine(
         luck={},
         sizes={size: [] for size in by_size},
         left_out=left_out,
+        funded=sorted({rate.symbol for rate in rates}),
     )
     for i, (symbol, panel) in enumerate(panels.items()):
         folds = rivals.folds_of(firsts[symbol], len(panel), protocol.folds)
@@ -286,13 +294,15 @@ def examine(
             )
         examiner.judge_similarity(report, run.answers, library.outcomes(horizon_bars))
         examiner.judge_calibration(report, run.answers, library.outcomes(horizon_bars), interval)
-        examiner.judge_rules(report, costs)
+        own_rates = (rate for rate in rates if rate.symbol == symbol)
+        examiner.judge_rules(report, costs, rates_within(panel, own_rates, bars[symbol][-1].close_ms))
         rows = np.arange(firsts[symbol], len(panel))
         report.luck[symbol] = luck_of(panel, rows, run.held[rows + library.offsets[symbol]])
         report.stretches.append(_stretch(panel, firsts[symbol], len(scored[symbol])))
         progress("evaluation", 5 + i, steps)
     rows = np.concatenate([np.arange(firsts[s], len(panels[s])) + library.offsets[s] for s in panels])
-    report.earnings.insert(0, earned_by_bot(run.equity, run.fills, run.held, rows, protocol.trials))
+    bot = earned_by_bot(run.equity, run.fills, run.held, rows, protocol.trials, run.funding)
+    report.earnings.insert(0, bot)
     progress("evaluation", steps, steps)
     return report
 
@@ -420,8 +430,8 @@ class _Examiner:
             )
         )
 
-    def judge_rules(self, report: BarsReport, costs: Costs) -> None:
-        """What the baselines would have earned, traded once a horizon."""
+    def judge_rules(self, report: BarsReport, costs: Costs, rates: Floats) -> None:
+        """What the baselines would have earned, traded once a horizon; ``rates`` sums each bar's funding."""
         panel, h = self._panel, self._horizon_bars
         rows = np.arange(self._first, len(panel))
         scale = panel.scale(h)[self._scored]
@@ -453,6 +463,7 @@ class _Examiner:
                     fraction=costs.fraction,
                     cost=costs.turn,
                     trials=self._protocol.trials,
+                    rates=rates[rows],
                 )
             )
 

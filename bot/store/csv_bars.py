@@ -1,26 +1,16 @@
 """Bars from CSV files, also gzipped: a file is checked to its end, or refused with its bad rows named."""
 
-import csv
-import gzip
-import zlib
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
-from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO
 
 from msgspec import Struct
 
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, interval_from_name
+from bot.store.csv_files import LAST_MS, read_rows, require_sound
 
 HEADER = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
-
-# The last start of the year 9999: what lies beyond was not written in milliseconds.
-_LAST_MS = 253_402_300_799_999
-
-# More bad rows than this are counted, not named.
-_NAMED_ROWS = 3
 
 
 class BarFile(Struct, frozen=True, kw_only=True):
@@ -55,7 +45,7 @@ def check_bars(path: Path | str, symbol: str | None = None, interval: str | None
     symbol, interval = name_parts(path, symbol, interval)
     problems: list[str] = []
     count = sum(1 for _ in _read(path, symbol, interval, problems))
-    _require_sound(path, problems, count)
+    require_sound(path, problems, count, "bars")
     return BarFile(path=path, symbol=symbol, interval=interval, count=count)
 
 
@@ -64,7 +54,7 @@ def read_bars(path: Path | str, symbol: str | None = None, interval: str | None 
     path = Path(path)
     problems: list[str] = []
     bars = list(_read(path, *name_parts(path, symbol, interval), problems))
-    _require_sound(path, problems, len(bars))
+    require_sound(path, problems, len(bars), "bars")
     return bars
 
 
@@ -88,50 +78,10 @@ def name_parts(path: Path, symbol: str | None = None, interval: str | None = Non
     return symbol, known
 
 
-def _decompressed(raw: BinaryIO) -> TextIOWrapper:
-    # By content, not by suffix: a renamed file is no mistake.
-    magic = raw.read(2)
-    raw.seek(0)
-    stream = gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw
-    return TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-
-
 def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterator[Bar]:
     """The sound rows of a file as bars; what is wrong with the others is added to ``problems``."""
-    try:
-        with path.open("rb") as raw, _decompressed(raw) as text:
-            yield from _bars(text, path, symbol, interval, problems)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not a text file; expected CSV with the header {','.join(HEADER)}"
-        ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except csv.Error as error:
-        raise InputError(f"{path} is not CSV: {error}") from error
-
-
-def _require_sound(path: Path, problems: list[str], count: int) -> None:
-    if problems:
-        named = "; ".join(problems[:_NAMED_ROWS])
-        more = f"; and {len(problems) - _NAMED_ROWS} more" if len(problems) > _NAMED_ROWS else ""
-        raise InputError(f"{path}: {len(problems)} bad row(s), nothing was read: {named}{more}")
-    if not count:
-        raise InputError(f"{path} holds no bars, only a header")
-
-
-def _bars(text: TextIOWrapper, path: Path, symbol: str, interval: str, problems: list[str]) -> Iterator[Bar]:
-    rows = csv.reader(text)
-    header = tuple(name.strip() for name in next(rows, ()))
-    if header != HEADER:
-        found = ",".join(header)[:60] or "nothing"
-        raise InputError(f"{path}: line 1 must be the header {','.join(HEADER)}, found {found!r}")
     last_ms = -1
-    for row in rows:
-        if not row:
-            continue
+    for line, row in read_rows(path, HEADER):
         try:
             start, open_, high, low, close, volume, turnover = row
             bar = Bar(
@@ -147,15 +97,15 @@ def _bars(text: TextIOWrapper, path: Path, symbol: str, interval: str, problems:
                 source="import",
             )
         except (ValueError, InvalidOperation):
-            problems.append(f"line {rows.line_num}: {_malformed(row)}")
+            problems.append(f"line {line}: {_malformed(row)}")
             continue
         problem = bar.contradiction()
-        if problem is None and not 0 <= bar.start_ms <= _LAST_MS:
+        if problem is None and not 0 <= bar.start_ms <= LAST_MS:
             problem = "start_ms is no time in milliseconds"
         if problem is None and bar.start_ms <= last_ms:
             problem = "its start does not come after the row before it"
         if problem is not None:
-            problems.append(f"line {rows.line_num}: {problem}")
+            problems.append(f"line {line}: {problem}")
             continue
         last_ms = bar.start_ms
         yield bar

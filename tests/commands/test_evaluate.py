@@ -7,8 +7,23 @@ import pytest
 
 from bot.cli import main
 from bot.market import plain
+from bot.strategy import Situation, StrategyConfig
+from bot.trading.events import Action, Signal
 from strategies import STRATEGIES
 from tests.model.walks import walk
+
+
+class AlwaysLong:
+    """Remembers, and cares for nothing."""
+
+    needs_memory = True
+
+    def __init__(self, config: StrategyConfig) -> None:
+        pass
+
+    def decide(self, situation: Situation) -> Signal:
+        action: Action = "hold" if situation.position.quantity else "long"
+        return Signal(action=action, reason="always", horizon_bars=24)
 
 
 @pytest.fixture
@@ -34,6 +49,11 @@ def refused(capsys, *arguments: str) -> str:
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     return told
+
+
+def evaluated(capsys, *arguments: str) -> dict:
+    assert main(list(arguments), STRATEGIES) == 0
+    return json.loads(capsys.readouterr().out)["report"]
 
 
 def test_bars_are_judged_beside_all_baselines(elsewhere, capsys):
@@ -110,6 +130,30 @@ def test_each_configuration_tried_on_the_same_bars_is_a_trial_once(elsewhere, ca
         assert main(["evaluate", "--data", file, "--quick", "--every", "25", "--json"], STRATEGIES) == 0
         trials.append(json.loads(capsys.readouterr().out)["report"]["protocol"]["trials"])
     assert trials == [1, 2, 2]
+
+
+def test_bot_and_rules_pay_the_funding_of_a_file(elsewhere, capsys, monkeypatch):
+    monkeypatch.setenv("BOT__STRATEGY__NAME", f"{__name__}:AlwaysLong")
+    bars = walk(2_000)
+    settled = [f"{bar.start_ms},0.0001" for bar in bars if bar.start_ms % 28_800_000 == 0]
+    Path("BTCUSDT_walk_funding.csv").write_text("\n".join(["time_ms,rate", *settled, ""]))
+    arguments = ["evaluate", "--data", a_file(elsewhere, 2_000), "--quick", "--every", "100", "--json"]
+    free, charged = (
+        {each["name"]: each for each in report["earnings"]}
+        for report in (
+            evaluated(capsys, *arguments, *more) for more in ([], ["--funding", "BTCUSDT_walk_funding.csv"])
+        )
+    )
+    # Of 2,000 quarters of an hour 1,200 are judged: 37 settlements (the fixture's bars begin at midnight, and
+    # 800 is a settlement's bar, at which nothing is held yet), each on about a fifth of the account.
+    for name in ("the bot", "BTCUSDT buy and hold"):
+        assert free[name]["funding"] == 0
+        assert charged[name]["funding"] == pytest.approx(-37 * 0.0001 * 0.2, rel=0.15)
+        assert charged[name]["net_return"] == pytest.approx(
+            free[name]["net_return"] + charged[name]["funding"], abs=3e-5
+        )
+    assert charged["BTCUSDT flat"]["funding"] == 0
+    assert "and the funding of BTCUSDT" in (elsewhere / "build/evaluation/report.md").read_text()
 
 
 def test_generated_markets_are_judged_against_their_truth(elsewhere, capsys):

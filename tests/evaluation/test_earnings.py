@@ -1,11 +1,13 @@
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
 
-from bot.evaluation.earnings import earned_by_rule, luck_of, sides_of
+from bot.evaluation.earnings import earned_by_rule, luck_of, rates_within, sides_of
 from bot.evaluation.panel import panel_of
-from tests.model.walks import from_closes, walk
+from bot.market import FundingRate
+from tests.model.walks import START_MS, STEP_MS, from_closes, walk
 
 ROWS = np.arange(400, 700)
 
@@ -57,3 +59,45 @@ def test_a_fall_is_measured_from_the_highest_point():
     rows = np.arange(400, 600)
     found = earned_by_rule("held", panel, rows, np.ones(200), fraction=1.0, cost=0.0, trials=1)
     assert found.max_drawdown == pytest.approx(0.25, abs=0.001)
+
+
+def rates_at(*bars: float, rate: str = "0.01") -> list[FundingRate]:
+    """Settled at the beginning of a bar, or within it."""
+    return [
+        FundingRate(symbol="BTCUSDT", time_ms=int(START_MS + bar * STEP_MS), rate=Decimal(rate))
+        for bar in bars
+    ]
+
+
+def test_a_rate_counts_for_what_is_held_just_before_it():
+    panel = panel_of(walk(700))
+    end_ms = START_MS + 700 * STEP_MS
+    settled = rates_at(0, 400, 500.5, 700, 701)
+    sums = rates_within(panel, settled, end_ms)
+    # Bar 399 ends where 400 begins; nothing is held ahead of the first bar or behind the last.
+    assert {int(i): float(sums[i]) for i in np.flatnonzero(sums)} == {399: 0.01, 500: 0.01, 699: 0.01}
+    missing = panel_of([*walk(400), *walk(100, seed=2, first=500)])
+    assert np.flatnonzero(rates_within(missing, rates_at(450), end_ms)).tolist() == [399]
+    assert not rates_within(panel, [], end_ms).any()
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0, 0.0])
+def test_a_rule_pays_funding_on_what_it_holds(side):
+    panel = panel_of(walk(700))
+    rates = np.zeros(300)
+    rates[100] = 0.01
+    free, charged = (
+        earned_by_rule(
+            "rule", panel, ROWS, np.full(300, side), fraction=0.5, cost=0.001, trials=1, rates=each
+        )
+        for each in (None, rates)
+    )
+    # Bar 500 is the hundred-and-first of those judged.
+    worth = 0.5 * side * math.exp(panel.log_close[500] - panel.log_close[499])
+    assert free.funding == 0.0
+    assert charged.funding == pytest.approx(-0.01 * worth, abs=1e-12)
+    earned = 1.0 + 0.5 * side * math.expm1(panel.log_close[500] - panel.log_close[499])
+    assert charged.net_return == pytest.approx(
+        (1 + free.net_return) * (1 - 0.01 * worth / earned) - 1, rel=1e-9, abs=1e-12
+    )
+    assert charged.costs == free.costs
