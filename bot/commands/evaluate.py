@@ -50,6 +50,11 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     logs.configure(config.log)
     began = time.monotonic()
     out = Path(args.out)
+    if not load_strategy(config, strategies).needs_memory:
+        raise ConfigError(
+            f"strategy.name: evaluate judges what a memory recalls, and {config.strategy.name} asks for none; "
+            "backtest shows what it earns"
+        )
     if args.market is None:
         for option in ("seeds", "market_bars"):
             if getattr(args, option) is not None:

@@ -184,3 +184,11 @@ def test_options_that_do_not_go_together_are_refused(elsewhere, capsys):
     assert "--seeds belongs to --market" in refused(capsys, "--data", file, "--seeds", "1")
     assert "11-18 or 11,12" in refused(capsys, "--market", "few", "--seeds", "18-11")
     assert "does not exist" in refused(capsys)
+
+
+def test_a_strategy_without_a_memory_is_not_evaluated(elsewhere, capsys, monkeypatch):
+    monkeypatch.setenv("BOT__STRATEGY__NAME", "buy_and_hold")
+    assert main(["evaluate", "--data", a_file(elsewhere, 600), "--quick"], STRATEGIES) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "buy_and_hold asks for none" in error
