@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bot.evaluation.panel import Panel
 from bot.evaluation.rivals import Fold
 from bot.market import INTERVAL_MS
-from bot.model.odds import REMEMBER_EVERY, Odds, OddsNetwork
+from bot.model.odds import Odds, OddsNetwork
 from bot.model.odds_training import OddsRows, OddsTrainingConfig, train_odds
 
 Floats = NDArray[np.float64]
@@ -75,7 +75,7 @@ def fit_odds(
 
 
 def tell_odds(panel: Panel, fitted: Sequence[FoldOdds], queries: Ints, horizon_bars: int) -> OddsTold:
-    """Distributions at the queried rows, ascending, by a memory of one bar in :data:`REMEMBER_EVERY`."""
+    """Distributions at the queried rows, ascending, by a memory of every bar."""
     parts = [_tell(panel, each, queries, horizon_bars) for each in fitted]
     return OddsTold(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
@@ -84,9 +84,8 @@ def _tell(panel: Panel, fitted: FoldOdds, queries: Ints, h: int) -> tuple[Floats
     odds, fold = fitted.odds, fitted.fold
     asked = queries[(queries >= fold.first) & (queries < fold.end)]
     outcome = panel.outcome(h)[: fold.end]
-    kept = panel.start_ms[: fold.end] // INTERVAL_MS[panel.interval] % REMEMBER_EVERY == 0
     stated = panel.stated[: fold.end]
-    moments = np.flatnonzero(kept & stated & np.isfinite(outcome))
+    moments = np.flatnonzero(stated & np.isfinite(outcome))
     moments = moments[np.argsort(outcome[moments], kind="stable")]
     states, outcomes = odds.states(panel.states[moments]), outcome[moments]
     spoken = np.flatnonzero(stated[asked])

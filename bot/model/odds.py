@@ -29,8 +29,9 @@ Count = Annotated[int, Meta(ge=1, le=4096)]
 LEVELS: Floats = np.arange(1, 20) / 20.0
 """Levels of the quantiles that a distribution is told in: 5 % to 95 %."""
 
-REMEMBER_EVERY = 4
-"""One bar in so many, by the calendar, is remembered: neighbors in time say nearly the same, and cost as much."""
+NEAREST = 2048
+"""Moments that share the attention of a recall, at most: the nearest. A temperature that was learned among few
+thousand would be too warm among many; so a neighborhood grows finer with the memory."""
 
 
 class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,11 +159,12 @@ class Odds:
         if not len(outcomes):
             return None
         scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, query[None], squares)[0]
-        weights, share = self._attention(scores[None], horizon_bars)
+        near = np.flatnonzero(scores >= _least(scores[None])[0])
+        weights, share = self._attention(scores[None, near], horizon_bars)
         # Converted beforehand: half the time of doing so while adding up.
         total = np.cumsum(weights[0].astype(np.float64))
         return Recalled(
-            _quantiles(outcomes, total),
+            _quantiles(outcomes[near], total),
             float(share[0]),
             float(total[-1] ** 2 / np.dot(weights[0], weights[0])),
         )
@@ -185,12 +187,12 @@ class Odds:
         if not len(asked):
             return quantiles, shares
         scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, queries[asked])
-        weights, shares[asked] = self._attention(
-            np.where(known[asked], scores, np.float32(-np.inf)), horizon_bars
-        )
-        totals = np.cumsum(weights, axis=1, dtype=np.float64)
-        for place, total in zip(asked.tolist(), totals, strict=True):
-            quantiles[place] = _quantiles(outcomes, total)
+        scores = np.where(known[asked], scores, np.float32(-np.inf))
+        scores[scores < _least(scores)[:, None]] = -np.inf
+        weights, shares[asked] = self._attention(scores, horizon_bars)
+        for place, row in zip(asked.tolist(), weights, strict=True):
+            near = np.flatnonzero(row)
+            quantiles[place] = _quantiles(outcomes[near], np.cumsum(row[near], dtype=np.float64))
         return quantiles, shares
 
     def blend(self, head: Floats, recalled: Recalled | None, horizon_bars: int) -> Floats:
@@ -245,6 +247,14 @@ def _distances(states: Tensor, queries: State, squares: Tensor | None = None) ->
     distances = known - np.float32(2.0) * (queries @ states.T)
     distances += squares_of(queries)[:, None]
     return np.asarray(np.maximum(distances, np.float32(0.0)), np.float32)
+
+
+def _least(scores: Tensor) -> Tensor:
+    """What each row's (n, m) scores reach where they are among its highest: (n,). As high ones all are."""
+    places = scores.shape[1] - NEAREST
+    if places <= 0:
+        return np.full(len(scores), -np.inf, np.float32)
+    return np.asarray(np.partition(scores, places, axis=1)[:, places])
 
 
 def _quantiles(outcomes: Floats, totals: Floats) -> Floats:

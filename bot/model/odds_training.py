@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bot.model.odds import LEVELS, REMEMBER_EVERY, Odds, OddsNetwork
+from bot.model.odds import LEVELS, Odds, OddsNetwork
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -282,9 +282,7 @@ class _Looks:
         asked: int = 2000,
     ) -> None:
         self._network = network
-        bar = training.start_ms // training.interval_ms
-        kept = np.flatnonzero(bar % REMEMBER_EVERY == 0)
-        self._memory = training.of(kept[:: -(-len(kept) // config.memory)])
+        self._memory = training.of(np.arange(0, len(training), -(-len(training) // config.memory)))
         self._asked = unseen.of(np.arange(0, len(unseen), -(-len(unseen) // asked)))
 
     @torch.no_grad()

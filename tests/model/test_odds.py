@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bot.model.odds import LEVELS, Odds, OddsNetwork
+from bot.model.odds import LEVELS, NEAREST, Odds, OddsNetwork
 
 NETWORK = OddsNetwork(inputs=7, width=12, dimension=5)
 
@@ -132,3 +132,22 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         Odds(NETWORK, weights | {"gate": np.full(3, np.nan, np.float32)})
     with pytest.raises(ValueError, match="ascend"):
         replace(NETWORK, horizons=(4, 1))
+
+
+def test_only_the_nearest_share_the_attention_and_equally_near_ones_all_do() -> None:
+    odds = Odds(NETWORK, some_weights())
+    rng = np.random.default_rng(5)
+    states = rng.standard_normal((NEAREST + 500, NETWORK.dimension)).astype(np.float32)
+    outcomes = np.sort(rng.standard_normal(len(states)))
+    query = states[7]
+    distances = ((states.astype(np.float64) - query) ** 2).sum(axis=1)
+    near = np.sort(np.argsort(distances)[:NEAREST])
+    among_all = odds.recalled(states, outcomes, query, 4)
+    alone = odds.recalled(states[near], outcomes[near], query, 4)
+    assert among_all is not None
+    assert alone is not None
+    np.testing.assert_array_equal(among_all.quantiles, alone.quantiles)
+    assert among_all.share == pytest.approx(alone.share, abs=1e-5)
+    same = odds.recalled(np.repeat(query[None], len(states), axis=0), outcomes, query, 4)
+    assert same is not None
+    assert same.effective == pytest.approx(len(states))
