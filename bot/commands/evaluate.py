@@ -50,11 +50,6 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     logs.configure(config.log)
     began = time.monotonic()
     out = Path(args.out)
-    if not load_strategy(config, strategies).needs_memory:
-        raise ConfigError(
-            f"strategy.name: evaluate judges what a memory recalls, and {config.strategy.name} asks for none; "
-            "backtest shows what it earns"
-        )
     if args.market is None:
         for option in ("seeds", "market_bars"):
             if getattr(args, option) is not None:
@@ -195,6 +190,11 @@ def _model_maker(config: Config) -> ModelMaker:
 def _trader_maker(
     config: Config, strategies: Mapping[str, str], instruments: Mapping[str, Instrument]
 ) -> TraderMaker:
+    if not load_strategy(config, strategies).needs_memory:
+        raise ConfigError(
+            f"strategy.name: evaluate judges what a memory recalls, and {config.strategy.name} asks for none; "
+            "backtest shows what it earns"
+        )
     opening = Opening(
         ledger=Ledger(config.broker.starting_cash).snapshot(),
         open_orders=(),
