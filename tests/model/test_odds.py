@@ -43,7 +43,7 @@ def test_many_recalls_at_once_give_what_each_gives() -> None:
     odds = some_odds(log_temperature=-2.0)
     states, outcomes, rows = some_memory(count=4000)
     queries = odds.states(rows)
-    known = np.random.default_rng(3).random((len(rows), len(outcomes))) < 0.3
+    known = np.random.default_rng(3).random((len(rows), len(outcomes))) < 0.8
     known[4] = False
     for h in (1, 7, 24):
         quantiles, shares = odds.recalled_by(states, outcomes, queries, h, known)
@@ -135,7 +135,8 @@ def test_weights_that_do_not_fit_are_refused() -> None:
 
 
 def test_only_the_nearest_share_the_attention_and_equally_near_ones_all_do() -> None:
-    odds = Odds(NETWORK, some_weights())
+    # So warm that whoever shares the attention has nearly as much of it as any other.
+    odds = some_odds(log_temperature=-9.0)
     rng = np.random.default_rng(5)
     states = rng.standard_normal((NEAREST + 500, NETWORK.dimension)).astype(np.float32)
     outcomes = np.sort(rng.standard_normal(len(states)))
@@ -148,6 +149,7 @@ def test_only_the_nearest_share_the_attention_and_equally_near_ones_all_do() -> 
     assert alone is not None
     np.testing.assert_array_equal(among_all.quantiles, alone.quantiles)
     assert among_all.share == pytest.approx(alone.share, abs=1e-5)
+    assert among_all.effective == pytest.approx(NEAREST, rel=1e-3)
     same = odds.recalled(np.repeat(query[None], len(states), axis=0), outcomes, query, 4)
     assert same is not None
     assert same.effective == pytest.approx(len(states))
