@@ -53,7 +53,8 @@ class PaperBroker:
         self._next_fill_id = next_fill_id
         # By symbol, then by number, ascending.
         self._resting: dict[str, dict[int, Order]] = {}
-        self._alarms: dict[str, tuple[Decimal, Decimal | None, bool]] = {}
+        # By symbol: as of which version of the books, the price, and whether the position is long.
+        self._alarms: dict[str, tuple[int, Decimal | None, bool]] = {}
         # Of what is displayed, while an order waits for more. A restart forgets it: the market has moved on.
         self._taken: dict[str, dict[Place, Decimal]] = {}
 
@@ -167,13 +168,12 @@ class PaperBroker:
 
     def _alarmed(self, ledger: Ledger, symbol: str, low: Decimal, high: Decimal) -> bool:
         """Whether a price between these may liquidate the position; quick, for it is asked at each of them."""
-        cash, known = ledger.cash, self._alarms.get(symbol)
-        # Whatever changes a position or what it binds makes another object of the cash.
-        if known is None or known[0] is not cash:
+        known = self._alarms.get(symbol)
+        if known is None or known[0] != ledger.version:
             position = ledger.position(symbol)
-            missing = self._margin.missing(cash, ledger.open_positions)
+            missing = self._margin.missing(ledger.cash, ledger.open_positions)
             alarm = self._margin.alarm(position, missing)
-            known = self._alarms[symbol] = cash, alarm, position.quantity > 0
+            known = self._alarms[symbol] = ledger.version, alarm, position.quantity > 0
         _, alarm, long = known
         return alarm is not None and (low <= alarm if long else high >= alarm)
 

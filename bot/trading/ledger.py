@@ -169,6 +169,7 @@ class Ledger:
         self._open: dict[str, Position] = {}
         self._marks: dict[str, Decimal] = {}
         self._changes: dict[str, _Changes] = {}
+        self._version = 0
         # Sums that booking never reads; check() compares the books with them.
         self._transferred = ZERO
         self._realized = ZERO
@@ -244,6 +245,11 @@ class Ledger:
     def cash(self) -> Decimal:
         """Cash at cost."""
         return self._cash
+
+    @property
+    def version(self) -> int:
+        """Another number whenever cash or a position has changed."""
+        return self._version
 
     @property
     def positions(self) -> tuple[Position, ...]:
@@ -355,6 +361,7 @@ class Ledger:
                     f"{symbol}: position {positions[symbol].quantity}, but its fills sum to {quantity}"
                 )
 
+        self._version += 1
         self._cash, self._realized, self._fees, self._spent = cash, realized, fees, spent
         self._traded.update(traded)
         self._positions.update(positions)
@@ -405,6 +412,7 @@ class Ledger:
         if changes is None:
             raise BrokenInvariant(f"{payment.symbol}: funding at {payment.time_ms}, but it never traded")
         cash, funding = EXACT.add(self._cash, payment.payment), EXACT.add(self._funding, payment.payment)
+        self._version += 1
         self._cash, self._funding = cash, funding
         changes.settle(payment.time_ms)
 
@@ -413,6 +421,7 @@ class Ledger:
         with _exactly(f"transfer {transfer.id}"):
             cash = EXACT.add(self._cash, transfer.amount)
             transferred = EXACT.add(self._transferred, transfer.amount)
+        self._version += 1
         self._cash, self._transferred = cash, transferred
 
     def check(self) -> None:
