@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.evaluation.panel import Panel
+from bot.model.memory import apart
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -117,30 +118,11 @@ def nearest_mean(
             few = min(fetch, end)
             top = np.argpartition(row, end - few)[end - few :]
             top = top[np.argsort(-row[top], kind="stable")]
-            chosen = _distinct(stored[top].tolist(), neighbors, zone_bars)
+            chosen = apart(stored[top].tolist(), zone_bars, neighbors)
             similarity = row[top][chosen]
             weight = np.exp((similarity - similarity[0]) / temperature)
             result[begin + i] = weight @ outcome[stored[top[chosen]]] / weight.sum()
     return result
-
-
-def _distinct(times: list[int], wanted: int, zone: int) -> list[int]:
-    """Places of the first ``wanted`` times that keep a zone's distance from all chosen before."""
-    chosen: list[int] = []
-    taken: dict[int, int] = {}
-    for place, time in enumerate(times):
-        stretch = time // zone
-        if (
-            stretch in taken
-            or time - taken.get(stretch - 1, time - zone) < zone
-            or taken.get(stretch + 1, time + zone) - time < zone
-        ):
-            continue
-        taken[stretch] = time
-        chosen.append(place)
-        if len(chosen) == wanted:
-            break
-    return chosen
 
 
 Fit = Callable[[Rows, Floats], Callable[[Rows], Floats]]

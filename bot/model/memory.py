@@ -34,8 +34,9 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     that the memory's own base rate counts for. ``calibration_bars`` is how far back stated confidence is
     held against what happened (0: the vote is believed as it stands).
 
-    A trained checkpoint reads odds from all moments, each weighted by how near its state is. Of a memory
-    larger than ``odds_moments`` as many are asked, evenly spread by the calendar (0: none, the head alone).
+    A trained checkpoint reads odds from the moments whose states are nearest, each weighted by how near. Of
+    a memory larger than ``odds_moments`` as many are looked at, evenly spread by the calendar (0: none, the
+    head alone).
     """
 
     size: Annotated[int, Meta(ge=1)] = 100_000
@@ -320,26 +321,8 @@ class MemoryBank:
 
     def _distinct(self, similarities: Similarities, slots: Slots, wanted: int) -> list[tuple[float, int]]:
         """Similarity and slot of the first ``wanted`` that lie apart in time."""
-        zone = self._exclusion_ms
-        chosen: list[tuple[float, int]] = []
-        # Time in stretches of one zone: a stretch holds one choice at most, and what lies too near to
-        # a moment is in its own stretch or in one beside it.
-        taken: dict[int, int] = {}
-        for similarity, start_ms, slot in zip(
-            similarities.tolist(), self._start_ms[slots].tolist(), slots.tolist(), strict=True
-        ):
-            stretch = start_ms // zone
-            if (
-                stretch in taken
-                or start_ms - taken.get(stretch - 1, start_ms - zone) < zone
-                or taken.get(stretch + 1, start_ms + zone) - start_ms < zone
-            ):
-                continue
-            taken[stretch] = start_ms
-            chosen.append((similarity, slot))
-            if len(chosen) == wanted:
-                break
-        return chosen
+        chosen = apart(self._start_ms[slots].tolist(), self._exclusion_ms, wanted)
+        return list(zip(similarities[chosen].tolist(), slots[chosen].tolist(), strict=True))
 
     def _neighbors(
         self, chosen: list[tuple[float, int]], now_ms: int, regime: str | None
@@ -408,3 +391,24 @@ class MemoryBank:
 
 def _rises_twice(move: int) -> int:
     return 2 if move > 0 else 1 if move == 0 else 0
+
+
+def apart(times: Sequence[int], zone: int, wanted: int) -> list[int]:
+    """Places of the first ``wanted`` times that keep a zone's distance from all chosen before them."""
+    chosen: list[int] = []
+    # Time in stretches of one zone: a stretch holds one choice at most, and what lies too near to
+    # a moment is in its own stretch or in one beside it.
+    taken: dict[int, int] = {}
+    for place, time in enumerate(times):
+        stretch = time // zone
+        if (
+            stretch in taken
+            or time - taken.get(stretch - 1, time - zone) < zone
+            or taken.get(stretch + 1, time + zone) - time < zone
+        ):
+            continue
+        taken[stretch] = time
+        chosen.append(place)
+        if len(chosen) == wanted:
+            break
+    return chosen
