@@ -11,7 +11,7 @@ from bot.assembly import build_trader, load_strategy
 from bot.config import from_json
 from bot.errors import ConfigError
 from bot.market import Bar, Notice
-from bot.store.recording import Header, Observed, Recording
+from bot.store.recording import Header, Recording
 from bot.strategy import Strategy
 from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, Signal
 
@@ -70,10 +70,7 @@ def replay(
         positions={position.symbol: position for position in header.opening.ledger.positions},
         notices=[],
     )
-    for entry in recorded:
-        if isinstance(entry, Observed):
-            trader.observe(entry.bar)
-            continue
+    for entry in recorded.lived(trader.observe_all):
         step = app.advance(trader, entry)
         if step.bar is not None and step.signal is not None:
             session.bars.append(step.bar)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from bot.cli import main
 from bot.errors import ConfigError, InputError
 from bot.market import INTERVAL_MS, Bar
-from bot.store.recording import Recording
+from bot.store.recording import Observed, Recording
 from bot.strategy import Situation
 from bot.testing import replay
 from bot.trading.events import Signal
@@ -259,6 +259,22 @@ def test_a_replay_replaces_an_earlier_replay_and_nothing_else(sessions, tmp_path
 def test_kept_recordings_come_to_the_same_decisions_and_money(name):
     session = replay(FOLDER / f"{name}.rec.zst")
     assert told(session) == (FOLDER / f"{name}.txt").read_text().splitlines()
+
+
+def test_history_is_observed_in_blocks_and_in_its_place():
+    recording = Recording.read(FOLDER / "clean.rec.zst")
+    blocks: list[int] = []
+    seen: list[object] = []
+
+    def observe(bars: list[Bar]) -> None:
+        blocks.append(len(bars))
+        seen.extend(Observed(bar) for bar in bars)
+
+    for entry in recording.lived(observe):
+        seen.append(entry)
+    assert seen == list(recording)
+    assert sum(blocks) == 600
+    assert max(blocks) == 500
 
 
 def test_a_restarted_session_goes_on_with_the_orders_and_the_account_of_the_killed_one():

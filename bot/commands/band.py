@@ -12,7 +12,8 @@ from bot.assembly import build_trader, load_strategy
 from bot.commands.summary import Summary, Tally
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import from_json
-from bot.store.recording import Observed, Recording
+from bot.market import Bar
+from bot.store.recording import Recording
 from bot.trader import Trader
 from bot.trading.events import Position
 from bot.trading.fills import Preset
@@ -57,13 +58,18 @@ async def of_recording(recording: Recording, progress: Callable[[str, int, int],
 async def _seen(
     recording: Recording, trader: Trader, preset: Preset, progress: Callable[[str, int, int], None]
 ) -> AsyncIterable[app.Event]:
-    for number, entry in enumerate(recording, start=1):
-        if number % 500 == 0:
-            progress(preset, number, recording.entries)
-        if isinstance(entry, Observed):
-            trader.observe(entry.bar)
-        else:
-            yield entry
+    done = 0
+
+    def observe(bars: list[Bar]) -> None:
+        nonlocal done
+        done += len(bars)
+        trader.observe_all(bars)
+
+    for entry in recording.lived(observe):
+        done += 1
+        if done % 500 == 0:
+            progress(preset, done, recording.entries)
+        yield entry
 
 
 def print_band(band: Band) -> None:

@@ -16,7 +16,7 @@ from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, Book, Notice, Quote, plain
 from bot.store.database import Database, utc_text
-from bot.store.recording import Observed, Recording, is_recording
+from bot.store.recording import Recording, is_recording
 from bot.trader import Opening, Trader
 from bot.trading.events import RESTING, Fill, Order, Position, Signal, Step
 
@@ -91,11 +91,12 @@ def compare(recording: Recording) -> Parity:
     session, backtest = _Side(build(quotes=True), header.opening), _Side(build(quotes=False), header.opening)
     findings: list[Finding] = []
     decisions = 0
-    for entry in recording:
-        if isinstance(entry, Observed):
-            session.trader.observe(entry.bar)
-            backtest.trader.observe(entry.bar)
-            continue
+
+    def observe(bars: list[Bar]) -> None:
+        session.trader.observe_all(bars)
+        backtest.trader.observe_all(bars)
+
+    for entry in recording.lived(observe):
         if isinstance(entry, Notice):
             continue
         # What was priced by quotes before leads to other fills by a bar that came late.

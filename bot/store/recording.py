@@ -43,6 +43,7 @@ _MAGIC = b"\x93BOTREC"
 _PREAMBLE = _MAGIC + bytes([FORMAT_VERSION])
 _HEAD = struct.Struct(">I4s4s")
 _MAX_BODY = 1 << 26
+_BLOCK_BARS = 500
 _GATHERED = 1_000
 """Entries of one record: what comes without a commit for long must not fill the memory."""
 _LEVEL = 3
@@ -319,6 +320,25 @@ class Recording:
             for entries in _Records(self.path, file, self._end):
                 for written in entries:
                     yield _read(written)
+
+    def lived(
+        self, observe: Callable[[list[Bar]], None]
+    ) -> Iterator[Bar | Quote | Book | Funding | Resume | Transfer | Notice]:
+        """All but the history that was only observed, which goes to ``observe`` in blocks, in its place."""
+        history: list[Bar] = []
+        for entry in self:
+            if isinstance(entry, Observed):
+                history.append(entry.bar)
+                if len(history) == _BLOCK_BARS:
+                    observe(history)
+                    history = []
+                continue
+            if history:
+                observe(history)
+                history = []
+            yield entry
+        if history:
+            observe(history)
 
     @cached_property
     def instruments(self) -> dict[str, Instrument]:

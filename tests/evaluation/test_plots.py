@@ -36,5 +36,6 @@ def test_names_are_text_whatever_is_in_them():
 
 
 def test_nothing_to_draw_is_still_a_chart():
-    ElementTree.fromstring(line_chart("empty", "x", "y", []))
-    ElementTree.fromstring(interval_chart("empty", []))
+    for chart in (line_chart("empty", "x", "y", []), interval_chart("empty", [])):
+        assert "empty" in "".join(ElementTree.fromstring(chart).itertext())
+        assert dots(chart) == []
