@@ -18,10 +18,11 @@ from bot.commands.data_files import check_data, funding_of
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
+from bot.evaluation.findings import BarsReport
 from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketStudy, study_markets
 from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
 from bot.evaluation.report import bars_page, market_page
-from bot.evaluation.walk_forward import BarsReport, Costs, examine
+from bot.evaluation.walk_forward import Costs, examine
 from bot.market import Bar, Instrument
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
