@@ -1,10 +1,10 @@
 """Which past moments had the same odds: a state, a forecast without memory, a recall, and the gate between.
 
 This is the memory layer of a memory-augmented transformer at the level of the output, with one head a
-horizon. The state is query and key at once; a recall attends to everything remembered with a learned
+horizon. The state is query and key at once; a recall attends to the nearest moments with a learned
 temperature, and a null slot takes the attention that nothing deserves. A scalar gate a horizon, which
 starts towards the local head and is forced to it where nothing may be recalled, mixes what is recalled with
-what the head says. It does not pretend to be "32 similar days": thousands of moments share the weight.
+what the head says. It does not pretend to be "32 similar days": two thousand moments share the weight.
 
 All distributions are quantiles at :data:`LEVELS`, in units of the volatility expected of the horizon (that
 of one bar times the root of the bars). NumPy alone; :mod:`bot.model.odds_training` fits the weights.
