@@ -66,6 +66,16 @@ def checkpoint_sha256(config: Config, strategy: Strategy) -> str | None:
     return None if checkpoint is None else checkpoint.sha256
 
 
+def learned_until_ms(config: Config, strategy: Strategy) -> int | None:
+    """Start of the newest bar whose outcome the weights have learned from; None where none entered them.
+
+    What is decided on bars until then is no test: the weights know of what came.
+    """
+    checkpoint = find_checkpoint(config) if strategy.needs_memory else None
+    odds = None if checkpoint is None else checkpoint.card.odds
+    return None if odds is None else odds.learned_until_ms
+
+
 def build_model(config: Config, *, remembers: bool = True) -> SimilarityModel:
     """The configured model, without any bar observed yet. Raises ConfigError for an unusable checkpoint."""
     checkpoint = find_checkpoint(config) if remembers else None

@@ -226,9 +226,7 @@ def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> 
                 "outcome; train one on earlier bars (train --to) to be sure"
             )
     if checkpoint is not None and checkpoint.card.odds is not None:
-        odds = checkpoint.card.odds
-        # Outcomes of any symbol tell of all: they share the factor.
-        last_ms = max(part.last_start_ms for part in (*odds.trained_on, *odds.validated_on))
+        last_ms = checkpoint.card.odds.learned_until_ms
         first_ms = min(
             each[len(each) - int(protocol.test_share * len(each))].start_ms for each in bars.values()
         )

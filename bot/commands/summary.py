@@ -16,7 +16,8 @@ from bot.trading.performance import RoundTrips
 class Summary(Struct, frozen=True, kw_only=True):
     """A session's end in figures; amounts in quote currency, shares and returns as fractions.
 
-    ``halted`` says since when and by which rule, where the last halt was not resumed.
+    ``halted`` says since when and by which rule, where the last halt was not resumed; ``hindsight`` until
+    when the model's weights knew of what came, where that reaches into the bars decided on.
     """
 
     mode: str
@@ -39,6 +40,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     events: dict[str, int]
     halted: str | None
     seconds: float
+    hindsight: str | None = None
 
 
 class Tally:
@@ -54,6 +56,7 @@ class Tally:
         self._drawdown = 0.0
         self.bars = 0
         self.late = 0
+        self.first_start_ms: int | None = None
         self.actions: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self._halted: str | None = None
@@ -63,6 +66,8 @@ class Tally:
         if step.bar is not None and step.signal is not None:
             self.bars += 1
             self.late += step.bar.late
+            if self.first_start_ms is None:
+                self.first_start_ms = step.bar.start_ms
             self.actions[step.signal.action] += 1
         self._transferred += sum(float(moved.amount) for moved in step.transfers)
         for row in step.equity:
@@ -147,6 +152,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         lines.append(f"  events         {_counts(summary.events)}")
     if summary.halted is not None:
         lines.append(f"  HALTED         {summary.halted}; nothing was entered since")
+    if summary.hindsight is not None:
+        lines.append(f"  NO TEST        {summary.hindsight}")
     lines += [
         f"  written to     {summary.database}",
         "",

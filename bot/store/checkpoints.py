@@ -60,6 +60,11 @@ class OddsCard(Struct, frozen=True, kw_only=True):
     history: tuple[_Figures, ...]
     unseen: tuple[_Figures, ...]
 
+    @property
+    def learned_until_ms(self) -> int:
+        """Start of the newest bar that was learned from, of whatever symbol: they share the market."""
+        return max(part.last_start_ms for part in (*self.trained_on, *self.validated_on))
+
     def summary(self) -> str:
         """One line for the log: odds of what, trained on what."""
         horizons = ", ".join(map(str, self.network.horizons))
