@@ -26,7 +26,7 @@ from bot.market import INTERVAL_MS, Bar
 from bot.model.encoder import Network, StreamingTransformer, WindowNetwork
 from bot.model.features import RECEPTIVE_BARS, STATE_FEATURES
 from bot.model.odds import OddsNetwork
-from bot.model.views import Cuttings, Look, Run, ShapeConfig, scaled_runs
+from bot.model.views import Look, Run, ShapeConfig, scaled_runs
 from bot.store import bars as bar_store
 from bot.store.checkpoints import (
     REPORT,
@@ -40,6 +40,7 @@ from bot.store.checkpoints import (
 from bot.store.database import Database
 
 if TYPE_CHECKING:
+    from bot.model.draws import Cuttings
     from bot.model.odds_training import OddsRows
 
 NETWORKS: dict[str, Network] = {"window": WindowNetwork(), "transformer": StreamingTransformer()}
@@ -293,7 +294,10 @@ def _within(runs: dict[str, list[Run]], since_ms: int, until_ms: int) -> dict[st
     return {symbol: part for symbol, part in parts.items() if part}
 
 
-def _cuttings(runs: dict[str, list[Run]], shapes: ShapeConfig) -> Cuttings | None:
+def _cuttings(runs: dict[str, list[Run]], shapes: ShapeConfig) -> "Cuttings | None":
+    # Behind it stands torch, which takes seconds to load.
+    from bot.model.draws import Cuttings
+
     return Cuttings([run for each in runs.values() for run in each], shapes) if runs else None
 
 

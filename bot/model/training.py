@@ -7,6 +7,7 @@ of threads two runs of one seed give the same weights.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bot.model.encoder import NORM_EPSILON, Network, StreamingTransformer, WindowNetwork, unit_scale
-from bot.model.features import Floats
-from bot.model.views import Cuttings, Look, ShapeConfig, draw_noise, draw_pairs
+from bot.model.draws import Cuttings, draw_noise, draw_pairs
+from bot.model.encoder import NORM_EPSILON, Network, StreamingTransformer, WindowNetwork
+from bot.model.views import Look, ShapeConfig
 
 Weights = dict[str, Tensor]
 Positive = Annotated[float, Meta(gt=0)]
@@ -74,7 +75,7 @@ def train(
     ``on_step`` is told steps done and steps at most.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rng = np.random.default_rng([config.seed, 0])
+    generator = _generator(device, config.seed, 0)
     unseen = _Unseen(network, validation, shapes, config, device)
     weights = {
         name: value.to(device).requires_grad_() for name, value in initial(network, config.seed).items()
@@ -95,9 +96,7 @@ def train(
     best: dict[str, NDArray[np.float32]] = {}
     step = 0
     while step < config.steps:
-        first, second = draw_pairs(rng, shapes, training, config.pairs, network.bars)
-        noise = draw_noise(rng, config.negatives, network.bars)
-        windows = _windows(network, device, first, second, noise)
+        windows = _draw(generator, network, training, config, shapes)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.half):
             keys = forward(network, weights, windows).float()
         loss = contrastive_loss(keys, config.pairs, log_scale)
@@ -168,18 +167,10 @@ class _Unseen:
         device: torch.device,
         batches: int = 4,
     ) -> None:
-        rng = np.random.default_rng([config.seed, 1])
+        generator = _generator(device, config.seed, 1)
         self._network = network
         self._pairs = config.pairs
-        self._batches = [
-            _windows(
-                network,
-                device,
-                *draw_pairs(rng, shapes, cuttings, config.pairs, network.bars),
-                draw_noise(rng, config.negatives, network.bars),
-            )
-            for _ in range(batches)
-        ]
+        self._batches = [_draw(generator, network, cuttings, config, shapes) for _ in range(batches)]
 
     @torch.no_grad()
     def look(self, step: int, weights: Weights, log_scale: Tensor) -> Look:
@@ -209,10 +200,24 @@ def _rate(step: int, config: TrainingConfig) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
-def _windows(network: Network, device: torch.device, *windows: Floats) -> Tensor:
-    whole = np.concatenate(windows)
-    rows = unit_scale(whole) if isinstance(network, WindowNetwork) else whole.astype(np.float32)
-    return torch.from_numpy(rows).to(device)
+def _generator(device: torch.device, seed: int, use: int) -> torch.Generator:
+    """One a seed and use: what is trained on and what is kept unseen are never drawn alike."""
+    return torch.Generator(device).manual_seed(2 * seed + use)
+
+
+def _draw(
+    generator: torch.Generator,
+    network: Network,
+    cuttings: Cuttings | None,
+    config: TrainingConfig,
+    shapes: ShapeConfig,
+) -> Tensor:
+    """A batch of windows (2 pairs + negatives, bars): first views, second ones, and those without a shape."""
+    first, second = draw_pairs(generator, shapes, cuttings, config.pairs, network.bars)
+    windows = torch.cat((first, second, draw_noise(generator, config.negatives, network.bars)))
+    if isinstance(network, WindowNetwork):
+        windows = windows / windows.square().mean(dim=1, keepdim=True).sqrt()
+    return windows
 
 
 def _window_network(network: WindowNetwork, w: Weights, x: Tensor) -> Tensor:
@@ -234,10 +239,10 @@ def _transformer(network: StreamingTransformer, w: Weights, x: Tensor) -> Tensor
         h, normed = h[:, reach - 1 :], normed[:, reach - 1 :]
         query = F.linear(normed, w[f"layer{i}.query.weight"], w[f"layer{i}.query.bias"])
         at = torch.arange(key.shape[2], device=x.device)
-        seen_from = at[reach - 1 :]
-        turned = _turned(network, _heads(query, network.heads), seen_from)
-        scores = turned @ _turned(network, key, at).transpose(-1, -2) / math.sqrt(key.shape[-1])
-        distance = seen_from[:, None] - at
+        turned = _turned(network, _heads(query, network.heads), slice(reach - 1, len(at)))
+        scores = turned @ _turned(network, key, slice(len(at))).transpose(-1, -2)
+        scores = scores / math.sqrt(key.shape[-1])
+        distance = at[reach - 1 :, None] - at
         outside = (distance < 0) | (distance >= reach)  # (tokens left, tokens)
         mixed = scores.masked_fill(outside, -math.inf).softmax(dim=-1) @ value
         h = h + F.linear(mixed.transpose(1, 2).flatten(-2), w[f"layer{i}.attended.weight"])
@@ -252,13 +257,23 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
-def _turned(network: StreamingTransformer, x: Tensor, at: Tensor) -> Tensor:
-    """Each token's heads, turned by its position: two of them then differ by their distance alone."""
-    turns = torch.from_numpy(network.turns()).to(x.device)
-    angle = (at[:, None] * turns % network.period) * (2.0 * math.pi / network.period)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)  # (tokens, d / 2)
+def _turned(network: StreamingTransformer, x: Tensor, at: slice) -> Tensor:
+    """Heads (n, heads, tokens, d) of the tokens ``at`` those places, turned by their positions.
+
+    Two of them then differ by their distance alone.
+    """
+    cos, sin = (each[at].to(x.dtype) for each in _turns(network, x.device))
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+@lru_cache
+def _turns(network: StreamingTransformer, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of each position's angles: (tokens, d / 2) each."""
+    at = torch.arange(network.tokens, device=device)
+    turns = torch.from_numpy(network.turns()).to(device)
+    angle = (at[:, None] * turns % network.period) * (2.0 * math.pi / network.period)
+    return angle.cos(), angle.sin()
 
 
 def _norm(x: Tensor, w: Weights, name: str) -> Tensor:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from bot.model.draws import Cuttings
 from bot.model.encoder import StreamingTransformer, WindowNetwork, build_encoder, unit_scale
 from bot.model.training import TrainingConfig, contrastive_loss, forward, initial, train
-from bot.model.views import Cuttings, Run, ShapeConfig
+from bot.model.views import Run, ShapeConfig
 from tests.model.test_encoder import NETWORKS, ROUNDING, weights_of
 
 SMALL = WindowNetwork(width=32, blocks=1, dimension=16)
@@ -64,6 +65,24 @@ def test_training_finds_more_twins_and_two_runs_give_the_same_weights(network):
     assert runs[0].history[-1].loss < runs[0].history[0].loss
     assert told[:60] == [(i, 60) for i in range(1, 61)]
     build_encoder(network, runs[0].weights)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_gpu_trains_by_the_same_code(network):
+    shapes = ShapeConfig()
+    runs = [Run(np.arange(500), np.random.default_rng(1).standard_t(5, 500))]
+    trained = train(network, Cuttings(runs, shapes), None, config=SHORT, shapes=shapes)
+    assert trained.device == "cuda"
+    assert trained.history[-1].loss < trained.history[0].loss
+    # What a GPU trained is what a CPU reads.
+    scaled = np.random.default_rng(2).standard_t(5, 200)
+    windows = np.lib.stride_tricks.sliding_window_view(scaled, network.bars)
+    rows = unit_scale(windows) if isinstance(network, WindowNetwork) else windows.astype(np.float32)
+    on_gpu = {name: torch.from_numpy(value).cuda() for name, value in trained.weights.items()}
+    theirs = forward(network, on_gpu, torch.from_numpy(rows.copy()).cuda()).cpu().numpy()
+    ours = build_encoder(network, trained.weights).keys(scaled)
+    assert float(np.abs(ours - theirs).max()) <= 2 * ROUNDING
 
 
 def test_another_seed_gives_other_weights():
