@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from textwrap import fill
 from typing import Any
@@ -237,6 +237,9 @@ def _parser() -> argparse.ArgumentParser:
         "--out", default="var/checkpoint", metavar="DIR", help="folder to write (default: var/checkpoint)"
     )
     train.add_argument("--steps", type=_count, default=6000, metavar="N", help="at most (default: 6000)")
+    train.add_argument(
+        "--pairs", type=_at_least(2), default=768, metavar="N", help="of views, at each step (default: 768)"
+    )
     train.add_argument("--seed", type=_count_or_zero, default=1, metavar="N", help="default: 1")
     train.add_argument(
         "--odds-steps", type=_count, default=400, metavar="N", help="of the odds, after it (default: 400)"
@@ -271,7 +274,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--seeds", metavar="A-B", help="with --market: which ones (default: 11-18)")
     evaluate.add_argument(
-        "--market-bars", type=_market_bars, metavar="N", help="with --market: how long (default: 90000)"
+        "--market-bars", type=_at_least(2_000), metavar="N", help="with --market: how long (default: 90000)"
     )
     evaluate.add_argument(
         "--every", type=_count, metavar="N", help="score each N-th bar (default: some 12,000 in all)"
@@ -392,11 +395,14 @@ def _count_or_zero(text: str) -> int:
     return int(text)
 
 
-def _market_bars(text: str) -> int:
-    number = _count(text)
-    if number < 2_000:
-        raise argparse.ArgumentTypeError("must be at least 2000")
-    return number
+def _at_least(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = _count(text)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return number
+
+    return parse
 
 
 def _share(text: str) -> float:

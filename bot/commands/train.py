@@ -142,7 +142,9 @@ def _encoder(
     # No other command needs torch, which takes seconds to load.
     from bot.model import training
 
-    settings = training.TrainingConfig(seed=args.seed, steps=args.steps)
+    settings = training.TrainingConfig(
+        seed=args.seed, steps=args.steps, pairs=args.pairs, negatives=args.pairs
+    )
     trained = training.train(
         network := NETWORKS[args.network],
         _cuttings(material.training, shapes),

@@ -64,11 +64,11 @@ class StreamingTransformer(
     """
 
     patch: Annotated[int, Meta(ge=1, le=512)] = 16
-    width: Count = 96
+    width: Count = 128
     layers: Count = 2
     heads: Count = 4
     attention_bars: Annotated[int, Meta(ge=2, le=512)] = 17
-    inner: Count = 192
+    inner: Count = 384
     dimension: Count = 64
 
     def __post_init__(self) -> None:
