@@ -250,7 +250,10 @@ def _parser() -> argparse.ArgumentParser:
         help="new odds beside the encoder of this checkpoint, which stays as it is (--out may be the same)",
     )
     train.add_argument(
-        "--network", choices=("window", "transformer"), default="window", help="default: window"
+        "--network",
+        choices=("window", "transformer"),
+        default="window",
+        help="window: minutes on a CPU; transformer: what ships, better and for a GPU (default: window)",
     )
     train.add_argument(
         "--simulated",

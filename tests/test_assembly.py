@@ -99,7 +99,7 @@ def test_keys_are_plain_without_a_checkpoint_and_the_shipped_ones_by_default():
     shipped = find_checkpoint(Config())
     assert checkpoint_sha256(Config(), strategy("historical_similarity")) == shipped.sha256
     assert checkpoint_sha256(Config(), strategy("buy_and_hold")) is None
-    assert (shipped.encoder.dimension, shipped.card.summary()[:13]) == (64, "WindowNetwork")
+    assert (shipped.encoder.dimension, shipped.card.summary().split()[0]) == (64, "StreamingTransformer")
 
 
 def test_a_checkpoint_that_cannot_be_used_is_told_with_its_key(tmp_path):
