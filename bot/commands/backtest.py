@@ -14,13 +14,13 @@ from bot.assembly import build_trader, checkpoint_sha256, learned_until_ms, load
 from bot.commands.band import PRESETS, as_json, print_band, scored
 from bot.commands.data_files import DataFiles, check_data, funding_of
 from bot.commands.progress import Progress
-from bot.commands.summary import Summary, Tally, print_summary
+from bot.commands.summary import Summary, Tally, hindsight, print_summary
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, Funding, FundingRate, Instrument
 from bot.settlement import Settlements
 from bot.store import bars as bar_store
-from bot.store.database import Database, Identity, utc_text
+from bot.store.database import Database, Identity
 from bot.store.queries import load_account, load_instruments
 from bot.store.steps import StepWriter, begin_session, end_session, forget_runs, save_instruments
 from bot.trader import Trader
@@ -83,9 +83,8 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
                     aiter(counted), trader, (), account.starting_cash, "backtest", preset
                 )
     summary = tally.summary("backtest", str(path), session_id, "end of data", time.monotonic() - began)
-    learned_ms = learned_until_ms(config, strategy)
-    if learned_ms is not None and tally.first_start_ms is not None and tally.first_start_ms <= learned_ms:
-        summary = replace(summary, hindsight=_hindsight(learned_ms))
+    known = hindsight(learned_until_ms(config, strategy), tally.first_start_ms)
+    summary = replace(summary, hindsight=known)
     if args.json and band:
         print(as_json(summary, band))
         return 0
@@ -174,13 +173,6 @@ async def _instruments(database: Database, config: Config) -> dict[str, Instrume
     }
     await save_instruments(database, defaults.values())
     return known | defaults
-
-
-def _hindsight(learned_ms: int) -> str:
-    return (
-        f"the model's odds have learned from outcomes until {utc_text(learned_ms)}, so decisions before know of "
-        'what came; use later bars, train odds on earlier ones (train --odds-only, --to), or model.checkpoint = ""'
-    )
 
 
 def _nothing(counted: _Counted, args: argparse.Namespace, path: Path) -> str:

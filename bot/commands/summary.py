@@ -126,6 +126,19 @@ class Tally:
         )
 
 
+def hindsight(learned_ms: int | None, first_start_ms: int | None) -> str | None:
+    """What to know before decisions from ``first_start_ms`` on are taken for a test; None where there is nothing.
+
+    ``learned_ms`` is as :func:`bot.assembly.learned_until_ms` has it; either is None where there is no such bar.
+    """
+    if learned_ms is None or first_start_ms is None or first_start_ms > learned_ms:
+        return None
+    return (
+        f"the model's odds have learned from outcomes until {utc_text(learned_ms)}, so decisions before know of "
+        'what came; use later bars, train odds on earlier ones (train --odds-only, --to), or model.checkpoint = ""'
+    )
+
+
 def print_summary(summary: Summary, *, as_json: bool) -> None:
     """Tell a person, or with ``as_json`` a program, on standard output."""
     if as_json:
