@@ -4,13 +4,21 @@ import argparse
 import heapq
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from bot import app, logs
-from bot.assembly import build_trader, checkpoint_sha256, learned_until_ms, load_strategy, opening_of
+from bot.assembly import (
+    build_trader,
+    checkpoint_sha256,
+    configuration_name,
+    learned_until_ms,
+    load_strategy,
+    opening_of,
+)
 from bot.commands.band import PRESETS, as_json, print_band, scored
 from bot.commands.data_files import DataFiles, check_data, funding_of
 from bot.commands.progress import Progress
@@ -21,9 +29,11 @@ from bot.market import Bar, Funding, FundingRate, Instrument
 from bot.settlement import Settlements
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
-from bot.store.queries import load_account, load_instruments
+from bot.store.queries import load_account, load_instruments, stream_equity
 from bot.store.steps import StepWriter, begin_session, end_session, forget_runs, save_instruments
+from bot.store.trials import Judged, note_trial
 from bot.trader import Trader
+from bot.trading.performance import DAY_MS, EquityCurve, sharpe
 
 _BATCH_BARS = 500
 
@@ -71,8 +81,21 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
             await app.run(counted, trader, steps, tally.count)
         await steps.flush()
         await end_session(database, session_id, time.time_ns() // 1_000_000, "end of data")
-        if not tally.bars:
+        if tally.first_start_ms is None or tally.last_start_ms is None:
             raise InputError(_nothing(counted, args, path))
+        await note_trial(
+            database,
+            Judged(
+                symbols=config.run.symbols,
+                interval=config.run.interval,
+                first_ms=tally.first_start_ms,
+                last_ms=tally.last_start_ms,
+            ),
+            made_ms=time.time_ns() // 1_000_000,
+            command="backtest",
+            configuration=configuration_name(config, strategy),
+            sharpe=await _sharpe(database, session_id, tally.first_start_ms, account.starting_cash),
+        )
         band: dict[str, Summary] = {}
         for preset in PRESETS if args.fills == "band" else ():
             other = replace(config, broker=replace(config.broker, fills=preset))
@@ -173,6 +196,15 @@ async def _instruments(database: Database, config: Config) -> dict[str, Instrume
     }
     await save_instruments(database, defaults.values())
     return known | defaults
+
+
+async def _sharpe(database: Database, session_id: int, start_ms: int, starting_cash: Decimal) -> float | None:
+    """The session's annualised Sharpe ratio of daily returns; None where nothing varies."""
+    curve = EquityCurve(start_ms, float(starting_cash))
+    async for time_ms, equity in stream_equity(database, session_id):
+        curve.add(time_ms, equity)
+    found = sharpe(curve.returns(), DAY_MS)
+    return None if found is None else found.value
 
 
 def _nothing(counted: _Counted, args: argparse.Namespace, path: Path) -> str:

@@ -57,6 +57,7 @@ class Tally:
         self.bars = 0
         self.late = 0
         self.first_start_ms: int | None = None
+        self.last_start_ms: int | None = None
         self.actions: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self._halted: str | None = None
@@ -68,6 +69,7 @@ class Tally:
             self.late += step.bar.late
             if self.first_start_ms is None:
                 self.first_start_ms = step.bar.start_ms
+            self.last_start_ms = step.bar.start_ms
             self.actions[step.signal.action] += 1
         self._transferred += sum(float(moved.amount) for moved in step.transfers)
         for row in step.equity:
