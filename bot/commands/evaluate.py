@@ -20,7 +20,7 @@ from bot.errors import ConfigError, InputError
 from bot.evaluation.findings import BarsReport
 from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketStudy, study_markets
 from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
-from bot.evaluation.report import bars_page, market_page
+from bot.evaluation.report import bars_page, estimate_text, market_page
 from bot.evaluation.walk_forward import Costs, examine
 from bot.market import Bar, Instrument
 from bot.model.memory import MemoryConfig
@@ -283,8 +283,8 @@ def _told(report: BarsReport | MarketReport) -> str:
     """The outcome in a few lines."""
     if isinstance(report, MarketReport):
         lines = [
-            f"{each.method:<34}{each.all.value:+.3f} ± {each.all.standard_error:.3f}   "
-            f"novel {each.novel.value:+.3f}   {report.share_of_ceiling[each.method]:.2f} of the ceiling"
+            f"{each.method:<34}{estimate_text(each.all):<17}novel {each.novel.value:+.3f}   "
+            f"{report.share_of_ceiling[each.method]:.2f} of the ceiling"
             for each in report.across
         ]
         return "\n".join(lines)
