@@ -8,9 +8,13 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
+from bot.commands.tables import print_text
 from bot.store.database import utc_text
 from bot.trading.events import Fill, FundingPayment, Position, Step
 from bot.trading.performance import RoundTrips
+
+_FIGURES_AT = 17
+"""Where the figures of the summary stand in their lines."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -169,7 +173,10 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         lines.append(f"  HALTED         {summary.halted}; nothing was entered since")
     if summary.hindsight is not None:
         lines.append(f"  NO TEST        {summary.hindsight}")
-    lines += [
+    for line in lines:
+        print_text(line, indent=_FIGURES_AT)
+    # Not to be broken: they are there to be pasted.
+    commands = [
         f"  written to     {summary.database}",
         "",
         "Try next:",
@@ -177,7 +184,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         f"  {python} run_bot.py trades{database}     every fill, with the moments it looked like",
         f"  sqlite3 {summary.database} 'SELECT * FROM trade_log'",
     ]
-    print("\n".join(lines), file=sys.stdout)
+    print("\n".join(commands))
 
 
 def _counts(counts: dict[str, int] | dict[str, str]) -> str:
