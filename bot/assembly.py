@@ -1,8 +1,12 @@
 """Puts a Trader together from a configuration and an account."""
 
+import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from bot.config import Config
 from bot.errors import BrokenInvariant, ConfigError, InputError
@@ -10,6 +14,7 @@ from bot.market import INTERVAL_MS, Instrument
 from bot.model.similarity import SimilarityModel
 from bot.store.checkpoints import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.queries import AccountState
+from bot.store.recording import strategy_source
 from bot.strategy import Costs, Strategy
 from bot.trader import Opening, Trader
 from bot.trading.broker import PaperBroker
@@ -64,6 +69,21 @@ def checkpoint_sha256(config: Config, strategy: Strategy) -> str | None:
     """What names the weights that a session's recollections come from; None where no weights do."""
     checkpoint = find_checkpoint(config) if strategy.needs_memory else None
     return None if checkpoint is None else checkpoint.sha256
+
+
+def configuration_name(config: Config, strategy: Strategy) -> str:
+    """What names all that decisions and their cost depend on: settings, weights and the strategy's own source.
+
+    Where files stand, how much is logged and how an exchange is reached is no part of it.
+    """
+    decisive = replace(
+        config,
+        run=replace(config.run, database="", recordings=""),
+        exchange=type(config.exchange)(),
+        log=type(config.log)(),
+    )
+    parts = (decisive, checkpoint_sha256(config, strategy), strategy_source(strategy))
+    return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
 
 
 def learned_until_ms(config: Config, strategy: Strategy) -> int | None:

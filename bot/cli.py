@@ -293,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_count_or_zero,
         default=0,
         metavar="N",
-        help="configurations tried on these bars elsewhere, on top of those counted in --out",
+        help="configurations tried on these bars elsewhere, on top of those counted in the database",
     )
     evaluate.add_argument("--quick", action="store_true", help="a rough look in a fraction of the time")
     evaluate.add_argument(

@@ -1,8 +1,14 @@
 """The bot as its users start it: a process of its own, in a folder of its own."""
 
+import contextlib
+import fcntl
 import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +71,25 @@ def run(folder: Path, *arguments: str, seconds: float = 40.0, **env: str) -> End
             process.kill()
             raise
     return Ended(process.returncode, out, err)
+
+
+def on_terminal(folder: Path, columns: int, *arguments: str) -> list[str]:
+    """The lines that a command shows on a terminal so wide, without their colours."""
+    ours, theirs = pty.openpty()
+    # Rows, columns, and a size in pixels that nobody asks for.
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    kept = {name: value for name, value in environment().items() if name not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run_bot.py"), *arguments], cwd=folder, env=kept, stdout=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # so Linux says that the other end is closed
+        while part := os.read(ours, 65_536):
+            shown += part
+    os.close(ours)
+    assert process.wait() == 0
+    return re.sub(r"\x1b\[\d*m", "", shown.decode()).splitlines()
 
 
 def wait_for(log: Path, text: str, times: int = 1, seconds: float = 30.0) -> None:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from bot.market import INTERVAL_MS, Bar, Instrument, Quote
+from bot.market import INTERVAL_MS, Bar, Instrument, Quote, RiskTier
 from bot.model.calibration import Belief
 from bot.model.forecast import Forecast
 from bot.model.memory import Neighbor
@@ -74,6 +74,17 @@ def an_instrument(symbol: str = "BTCUSDT", **fields: Any) -> Instrument:
         if rules.get(name) is not None:
             rules[name] = _decimal(rules[name])
     return Instrument(symbol=symbol, **rules)
+
+
+def a_tier(limit: str, rate: str, max_leverage: str, deduction: str = "0") -> RiskTier:
+    """A tier of positions worth up to ``limit``; ``rate`` is what they maintain."""
+    return RiskTier(
+        limit=Decimal(limit),
+        maintenance_rate=Decimal(rate),
+        initial_rate=1 / Decimal(max_leverage),
+        max_leverage=Decimal(max_leverage),
+        deduction=Decimal(deduction),
+    )
 
 
 def an_order(

@@ -16,7 +16,7 @@ import pytest
 from bot.exchange.demo import DemoExchange
 from bot.synthetic import PRESETS, SyntheticMarket
 from tests.books import audit, rows
-from tests.bot_process import QUICK, ROOT, Ended, environment, run, start, wait_for
+from tests.bot_process import QUICK, ROOT, Ended, environment, on_terminal, run, start, wait_for
 
 MARKET = SyntheticMarket(PRESETS["demo"], 7, "15")
 HEADER = "start_ms,open,high,low,close,volume,turnover\n"
@@ -45,6 +45,15 @@ def finished(tmp_path_factory) -> Path:
 def folder(finished, tmp_path) -> Path:
     """A copy of it that a test may spoil."""
     return shutil.copytree(finished, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", ["report", "status", "explain", "trades", "doctor"])
+def test_what_people_read_fits_their_terminal(finished, columns, command):
+    shown = on_terminal(finished, columns, command, "--demo")
+    assert len(shown) > 4
+    too_long = [line for line in shown if len(line) > columns]
+    assert not too_long
 
 
 def test_without_a_mode_or_a_command_help_is_shown(tmp_path):

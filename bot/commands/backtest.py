@@ -4,26 +4,36 @@ import argparse
 import heapq
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from bot import app, logs
-from bot.assembly import build_trader, checkpoint_sha256, learned_until_ms, load_strategy, opening_of
+from bot.assembly import (
+    build_trader,
+    checkpoint_sha256,
+    configuration_name,
+    learned_until_ms,
+    load_strategy,
+    opening_of,
+)
 from bot.commands.band import PRESETS, as_json, print_band, scored
 from bot.commands.data_files import DataFiles, check_data, funding_of
 from bot.commands.progress import Progress
-from bot.commands.summary import Summary, Tally, print_summary
+from bot.commands.summary import Summary, Tally, hindsight, print_summary
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, Funding, FundingRate, Instrument
 from bot.settlement import Settlements
 from bot.store import bars as bar_store
-from bot.store.database import Database, Identity, utc_text
-from bot.store.queries import load_account, load_instruments
+from bot.store.database import Database, Identity
+from bot.store.queries import load_account, load_instruments, stream_equity
 from bot.store.steps import StepWriter, begin_session, end_session, forget_runs, save_instruments
+from bot.store.trials import Judged, note_trial
 from bot.trader import Trader
+from bot.trading.performance import DAY_MS, EquityCurve, sharpe
 
 _BATCH_BARS = 500
 
@@ -71,8 +81,21 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
             await app.run(counted, trader, steps, tally.count)
         await steps.flush()
         await end_session(database, session_id, time.time_ns() // 1_000_000, "end of data")
-        if not tally.bars:
+        if tally.first_start_ms is None or tally.last_start_ms is None:
             raise InputError(_nothing(counted, args, path))
+        await note_trial(
+            database,
+            Judged(
+                symbols=config.run.symbols,
+                interval=config.run.interval,
+                first_ms=tally.first_start_ms,
+                last_ms=tally.last_start_ms,
+            ),
+            made_ms=time.time_ns() // 1_000_000,
+            command="backtest",
+            configuration=configuration_name(config, strategy),
+            sharpe=await _sharpe(database, session_id, tally.first_start_ms, account.starting_cash),
+        )
         band: dict[str, Summary] = {}
         for preset in PRESETS if args.fills == "band" else ():
             other = replace(config, broker=replace(config.broker, fills=preset))
@@ -83,9 +106,8 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
                     aiter(counted), trader, (), account.starting_cash, "backtest", preset
                 )
     summary = tally.summary("backtest", str(path), session_id, "end of data", time.monotonic() - began)
-    learned_ms = learned_until_ms(config, strategy)
-    if learned_ms is not None and tally.first_start_ms is not None and tally.first_start_ms <= learned_ms:
-        summary = replace(summary, hindsight=_hindsight(learned_ms))
+    known = hindsight(learned_until_ms(config, strategy), tally.first_start_ms)
+    summary = replace(summary, hindsight=known)
     if args.json and band:
         print(as_json(summary, band))
         return 0
@@ -176,11 +198,13 @@ async def _instruments(database: Database, config: Config) -> dict[str, Instrume
     return known | defaults
 
 
-def _hindsight(learned_ms: int) -> str:
-    return (
-        f"the model's odds have learned from outcomes until {utc_text(learned_ms)}, so decisions before know of "
-        'what came; use later bars, train odds on earlier ones (train --odds-only, --to), or model.checkpoint = ""'
-    )
+async def _sharpe(database: Database, session_id: int, start_ms: int, starting_cash: Decimal) -> float | None:
+    """The session's annualised Sharpe ratio of daily returns; None where nothing varies."""
+    curve = EquityCurve(start_ms, float(starting_cash))
+    async for time_ms, equity in stream_equity(database, session_id):
+        curve.add(time_ms, equity)
+    found = sharpe(curve.returns(), DAY_MS)
+    return None if found is None else found.value
 
 
 def _nothing(counted: _Counted, args: argparse.Namespace, path: Path) -> str:

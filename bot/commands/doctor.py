@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.assembly import find_checkpoint, load_strategy, restore_ledger
+from bot.commands.tables import print_text
 from bot.config import Config, Mode
 from bot.errors import BotError
 from bot.exchange.config import HOSTS
@@ -52,7 +53,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         print(msgspec.json.encode(checks).decode())
     else:
         for check in checks:
-            print(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}")
+            print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", indent=6)
     return 0 if all(check.ok for check in checks) else 1
 
 

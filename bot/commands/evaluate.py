@@ -1,11 +1,10 @@
 """``evaluate``: what the model and the bot are worth, on bars beside baselines or on generated markets."""
 
 import argparse
-import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot import logs
-from bot.assembly import build_trader, find_checkpoint, load_strategy
+from bot.assembly import build_trader, configuration_name, find_checkpoint, load_strategy
 from bot.commands.data_files import check_data, funding_of
 from bot.commands.progress import Progress
 from bot.config import Config
@@ -21,18 +20,19 @@ from bot.errors import ConfigError, InputError
 from bot.evaluation.findings import BarsReport
 from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketStudy, study_markets
 from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
-from bot.evaluation.report import bars_page, market_page
+from bot.evaluation.report import bars_page, estimate_text, market_page
 from bot.evaluation.walk_forward import Costs, examine
 from bot.market import Bar, Instrument
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.store import bars as bar_store
-from bot.store.database import Database, utc_text
+from bot.store.database import Database, Identity, utc_text
+from bot.store.trials import Judged, keeping_trials, note_trial, tried
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Opening
 from bot.trading.ledger import Ledger
 
-REPORT, FIGURES, TRIALS = "report.md", "report.json", "trials.json"
+REPORT, FIGURES = "report.md", "report.json"
 
 _BASIS_POINT = 1e-4
 _QUICK_SCORED = 1_500
@@ -56,7 +56,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
             if getattr(args, option) is not None:
                 raise ConfigError(f"--{option.replace('_', '-')} belongs to --market few, hard, none or base")
         name = ""
-        on_bars = await _on_bars(args, config, strategies, out)
+        on_bars = await _on_bars(args, config, strategies)
         report: BarsReport | MarketReport = on_bars
         page = bars_page(on_bars)
     else:
@@ -78,17 +78,24 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     return 0
 
 
-async def _on_bars(
-    args: argparse.Namespace, config: Config, strategies: Mapping[str, str], out: Path
-) -> BarsReport:
+async def _on_bars(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> BarsReport:
     bars, config = await _bars(args, config)
     rates = funding_of(args.funding, config)
     risk, broker = config.risk, config.broker
-    protocol = Protocol(
-        trials=_count_trial(out, config, bars) + args.trials,
-        quantile_trees=args.quantile_trees,
-        odds=args.odds,
+    protocol = Protocol(quantile_trees=args.quantile_trees, odds=args.odds)
+    judged = Judged(
+        symbols=tuple(bars),
+        interval=config.run.interval,
+        first_ms=min(_first_judged_ms(each, protocol) for each in bars.values()),
+        last_ms=max(each[-1].start_ms for each in bars.values()),
     )
+    path = config.database_path("backtest")
+    identity = Identity(mode="backtest", category=config.run.category, starting_cash=broker.starting_cash)
+    configuration = configuration_name(config, load_strategy(config, strategies))
+    # To begin to write tells at once, and not at the end of the work, where that is not allowed.
+    async with keeping_trials(path, identity) as database, database.transaction():
+        trials = len(await tried(database, judged) | {configuration})
+    protocol = replace(protocol, trials=trials + args.trials)
     if args.quick:
         longest = max(map(len, bars.values()))
         protocol = replace(
@@ -123,6 +130,16 @@ async def _on_bars(
             ),
             progress=progress,
             rates=rates,
+        )
+    bot = report.earnings[0]
+    async with keeping_trials(path, identity) as database:
+        await note_trial(
+            database,
+            judged,
+            made_ms=time.time_ns() // 1_000_000,
+            command="evaluate",
+            configuration=configuration,
+            sharpe=None if bot.sharpe is None else bot.sharpe.value,
         )
     return replace(report, warnings=_seen(config, bars, protocol))
 
@@ -206,13 +223,18 @@ def _trader_maker(
     return lambda: build_trader(config, load_strategy(config, strategies), instruments, opening, quotes=False)
 
 
+def _first_judged_ms(bars: Sequence[Bar], protocol: Protocol) -> int:
+    """Start of the first of a symbol's bars that is forecast."""
+    return bars[-max(1, int(protocol.test_share * len(bars)))].start_ms
+
+
 def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> list[str]:
     """Sentences on bars to be forecast that the checkpoint was trained or validated on."""
     checkpoint = find_checkpoint(config)
     sentences = []
     known = () if checkpoint is None else (*checkpoint.card.trained_on, *checkpoint.card.validated_on)
     for symbol, each in bars.items():
-        test_ms = each[len(each) - int(protocol.test_share * len(each))].start_ms
+        test_ms = _first_judged_ms(each, protocol)
         seen_ms = [
             part.last_start_ms
             for part in known
@@ -227,9 +249,7 @@ def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> 
             )
     if checkpoint is not None and checkpoint.card.odds is not None:
         last_ms = checkpoint.card.odds.learned_until_ms
-        first_ms = min(
-            each[len(each) - int(protocol.test_share * len(each))].start_ms for each in bars.values()
-        )
+        first_ms = min(_first_judged_ms(each, protocol) for each in bars.values())
         if last_ms >= first_ms:
             sentences.append(
                 f"the bot's own odds have learned from outcomes until {utc_text(last_ms)}: until then its "
@@ -237,25 +257,6 @@ def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> 
                 "to be sure. The rows of --odds are fitted anew each fold and know nothing of it"
             )
     return sentences
-
-
-def _count_trial(out: Path, config: Config, bars: Mapping[str, list[Bar]]) -> int:
-    """How many different configurations were evaluated on these bars into this folder, this one included."""
-    path = out / TRIALS
-    tried: dict[str, list[str]] = {}
-    if path.exists():
-        try:
-            tried = msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
-        except msgspec.DecodeError as error:
-            raise InputError(f"{path}: {error}; remove it to count trials anew") from error
-    data = ",".join(f"{symbol}:{each[0].start_ms}-{each[-1].start_ms}" for symbol, each in bars.items())
-    judged = replace(config, log=type(config.log)(), run=replace(config.run, database="", recordings=""))
-    digest = hashlib.sha256(msgspec.json.encode(judged)).hexdigest()[:16]
-    known = tried.setdefault(data, [])
-    if digest not in known:
-        known.append(digest)
-        _write(out, {TRIALS: json.dumps(tried, indent=1)})
-    return len(known)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -282,8 +283,8 @@ def _told(report: BarsReport | MarketReport) -> str:
     """The outcome in a few lines."""
     if isinstance(report, MarketReport):
         lines = [
-            f"{each.method:<34}{each.all.value:+.3f} ± {each.all.standard_error:.3f}   "
-            f"novel {each.novel.value:+.3f}   {report.share_of_ceiling[each.method]:.2f} of the ceiling"
+            f"{each.method:<34}{estimate_text(each.all):<17}novel {each.novel.value:+.3f}   "
+            f"{report.share_of_ceiling[each.method]:.2f} of the ceiling"
             for each in report.across
         ]
         return "\n".join(lines)

@@ -211,6 +211,7 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
         print_table(
             ("symbol", "interval", "bars", "missing", "by source", "decided", "late", "last close UTC"),
             [_feed_row(feed, found, now_ms) for feed in found.feeds],
+            spare=("by source",),
         )
 
 

@@ -12,12 +12,13 @@ from decimal import Decimal
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from bot import app, history, logs
-from bot.assembly import build_trader, find_checkpoint, load_strategy, opening_of
+from bot.assembly import build_trader, find_checkpoint, learned_until_ms, load_strategy, opening_of
 from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
-from bot.commands.summary import Tally, print_summary
+from bot.commands.summary import Tally, hindsight, print_summary
 from bot.config import Config, Mode
 from bot.errors import ConfigError
 from bot.exchange.config import HOSTS
@@ -92,6 +93,10 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
             tally = await session.run(strategy, account, max_bars=args.max_bars, seconds=args.run_for)
     if tally is not None:
         summary = tally.summary(mode, str(path), session.id, stop.reason, time.monotonic() - session.began)
+        if files is not None:
+            # A demo on a file is a backtest at the speed of a stream; a generated market was never learned from.
+            known = hindsight(learned_until_ms(config, strategy), tally.first_start_ms)
+            summary = replace(summary, hindsight=known)
         print_summary(summary, as_json=args.json)
     return 0
 

@@ -18,6 +18,7 @@ from bot.store import queries
 from bot.store.database import Database, Mode
 from bot.store.queries import AccountState, Stretch
 from bot.store.recording import Recording
+from bot.store.trials import Judged, tried
 from bot.trading.events import Fill
 from bot.trading.ledger import Ledger
 from bot.trading.performance import (
@@ -59,7 +60,9 @@ class BuyAndHold(Struct, frozen=True, kw_only=True):
 class Report(Struct, frozen=True, kw_only=True):
     """A stretch of trading in figures: amounts in quote currency, shares and returns as fractions.
 
-    ``confidence`` judges every stated leaning, holds' too, ``confidence_acted_on`` only longs and shorts.
+    ``trials`` counts the configurations that ``backtest`` and ``evaluate``, on this database, have judged by
+    bars of these symbols and times. ``confidence`` judges every stated leaning, holds' too,
+    ``confidence_acted_on`` only longs and shorts.
     """
 
     database: str
@@ -71,6 +74,7 @@ class Report(Struct, frozen=True, kw_only=True):
     start_ms: int
     end_ms: int
     bars: int
+    trials: int
     performance: Performance
     risk: Risk
     buy_and_hold: BuyAndHold
@@ -152,6 +156,7 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
         start_ms=opening.time_ms,
         end_ms=stretch.last_ms,
         bars=bars,
+        trials=len(await tried(database, _judged(stretch))),
         performance=_performance(curve, account, stretch),
         risk=_risk(curve, period_ms),
         buy_and_hold=BuyAndHold(
@@ -162,6 +167,16 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
         ),
         confidence=await _reliability(claims(acted_on=False)),
         confidence_acted_on=await _reliability(claims(acted_on=True)),
+    )
+
+
+def _judged(stretch: Stretch) -> Judged:
+    run, bar_ms = stretch.settings.run, INTERVAL_MS[stretch.settings.run.interval]
+    return Judged(
+        symbols=run.symbols,
+        interval=run.interval,
+        first_ms=stretch.opening.time_ms,
+        last_ms=stretch.last_ms - bar_ms,
     )
 
 
@@ -222,6 +237,10 @@ def _print_report(found: Report) -> None:
     if own.transferred:
         print_text(f"deposits and withdrawals: {own.transferred:+,.2f}, counted in neither return nor fall")
     print_text(f"ratios: {_risk_text(found)}")
+    if found.trials > 1:
+        print_text(
+            f"{found.trials} configurations were tried on these bars: the best of them looks better than it is"
+        )
     print_text(
         "buy and hold: all symbols equally at their first close, the same taker fee, no funding, not sold"
     )

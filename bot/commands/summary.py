@@ -8,9 +8,13 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
+from bot.commands.tables import print_text
 from bot.store.database import utc_text
 from bot.trading.events import Fill, FundingPayment, Position, Step
 from bot.trading.performance import RoundTrips
+
+_FIGURES_AT = 17
+"""Where the figures of the summary stand in their lines."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -57,6 +61,7 @@ class Tally:
         self.bars = 0
         self.late = 0
         self.first_start_ms: int | None = None
+        self.last_start_ms: int | None = None
         self.actions: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
         self._halted: str | None = None
@@ -68,6 +73,7 @@ class Tally:
             self.late += step.bar.late
             if self.first_start_ms is None:
                 self.first_start_ms = step.bar.start_ms
+            self.last_start_ms = step.bar.start_ms
             self.actions[step.signal.action] += 1
         self._transferred += sum(float(moved.amount) for moved in step.transfers)
         for row in step.equity:
@@ -126,6 +132,19 @@ class Tally:
         )
 
 
+def hindsight(learned_ms: int | None, first_start_ms: int | None) -> str | None:
+    """What to know before decisions from ``first_start_ms`` on are taken for a test; None where there is nothing.
+
+    ``learned_ms`` is as :func:`bot.assembly.learned_until_ms` has it; either is None where there is no such bar.
+    """
+    if learned_ms is None or first_start_ms is None or first_start_ms > learned_ms:
+        return None
+    return (
+        f"the model's odds have learned from outcomes until {utc_text(learned_ms)}, so decisions before know of "
+        'what came; use later bars, train odds on earlier ones (train --odds-only, --to), or model.checkpoint = ""'
+    )
+
+
 def print_summary(summary: Summary, *, as_json: bool) -> None:
     """Tell a person, or with ``as_json`` a program, on standard output."""
     if as_json:
@@ -154,7 +173,10 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         lines.append(f"  HALTED         {summary.halted}; nothing was entered since")
     if summary.hindsight is not None:
         lines.append(f"  NO TEST        {summary.hindsight}")
-    lines += [
+    for line in lines:
+        print_text(line, indent=_FIGURES_AT)
+    # Not to be broken: they are there to be pasted.
+    commands = [
         f"  written to     {summary.database}",
         "",
         "Try next:",
@@ -162,7 +184,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         f"  {python} run_bot.py trades{database}     every fill, with the moments it looked like",
         f"  sqlite3 {summary.database} 'SELECT * FROM trade_log'",
     ]
-    print("\n".join(lines), file=sys.stdout)
+    print("\n".join(commands))
 
 
 def _counts(counts: dict[str, int] | dict[str, str]) -> str:

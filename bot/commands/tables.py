@@ -22,7 +22,8 @@ def print_table(
     """Print rows under their headers, figures to the right.
 
     A terminal too narrow for all columns leaves out those named ``spare``, last first, as far as it
-    must; a pipe gets all. ``notes`` holds, for each row, lines to be wrapped below it.
+    must, and breaks what the last column says; a pipe gets all in one line. ``notes`` holds, for each row,
+    lines to be wrapped below it.
     """
     terminal = sys.stdout.isatty()
     columns = list(zip(headers, *rows, strict=True))
@@ -43,7 +44,7 @@ def print_table(
             if line:
                 print(_bold(line))
             continue
-        print(line)
+        print_text(line, indent=sum(widths[:-1]) + _APART * (len(widths) - 1))
         for note in notes[number - 1] if notes else ():
             print(_wrapped(note))
 
@@ -53,11 +54,11 @@ def print_title(text: str) -> None:
     print(f"\n{_bold(text)}")
 
 
-def print_text(text: str) -> None:
-    """Print a line, on a terminal broken between words."""
-    if sys.stdout.isatty():
+def print_text(text: str, *, indent: int = 2) -> None:
+    """Print a line, on a terminal broken between words, each further line set in by so much."""
+    if sys.stdout.isatty() and len(text) > _screen() > indent:
         text = textwrap.fill(
-            text, _screen(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            text, _screen(), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
         )
     print(text)
 

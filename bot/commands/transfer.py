@@ -14,8 +14,9 @@ from bot.config import Config
 from bot.errors import InputError
 from bot.market import plain
 from bot.store.database import Database, Holder, holder
-from bot.store.queries import load_account
-from bot.store.requests import ask_to_transfer
+from bot.store.queries import read_account, read_free_cash
+from bot.store.requests import ask_to_transfer, requested_transfers
+from bot.trading.exact import EXACT, ZERO, floor_to
 
 OK = 0
 
@@ -44,15 +45,24 @@ async def run(args: argparse.Namespace, config: Config) -> int:
 async def transfer(db_path: Path | str, amount: Decimal, note: str = "") -> Asked:
     """Ask for a deposit (positive) or withdrawal, in quote currency.
 
-    Raises InputError for an account that does not go on, or has not so much in cash.
+    Raises InputError for an account that does not go on, or has not so much in cash that nothing binds.
     """
     async with Database.beside(db_path) as database:
         live_only(database)
-        account = await load_account(database)
-        cash = account.starting_cash if account.equity is None else account.equity.cash
-        if amount + cash < 0:
+        async with database.transaction():
+            account = await read_account(database)
+            asked = await requested_transfers(database, account.next_transfer_id - 1)
+            free = EXACT.add(await read_free_cash(database, account), asked)
+        if amount < 0 and free + amount < 0:
+            cash = account.starting_cash if account.equity is None else account.equity.cash
             raise InputError(
-                f"transfer: {db_path} has {plain(cash)} in cash, {plain(-amount)} cannot be withdrawn"
+                f"transfer: of {plain(cash)} in cash, {plain(_in_cents(free))} is free (positions, waiting orders and "
+                f"transfers asked for before bind the rest): {plain(-amount)} cannot be withdrawn"
             )
         number = await ask_to_transfer(database, time.time_ns() // 1_000_000, amount, note or "by hand")
     return Asked(database=str(db_path), id=number, amount=amount, running=holder(db_path))
+
+
+def _in_cents(free: Decimal) -> Decimal:
+    """What may be withdrawn, in digits that can be read."""
+    return floor_to(max(free, ZERO), Decimal("0.01"))

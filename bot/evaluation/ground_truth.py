@@ -148,7 +148,7 @@ def study_markets(
         ],
         share_of_ceiling={each.method: each.all.value / ceiling for each in across},
         sizes={size: _over([result.sizes[size] for result in results]) for size in results[0].sizes},
-        notes=[] if len(study.seeds) > 1 else ["one seed alone has no standard error"],
+        notes=[] if len(study.seeds) > 1 else ["One market alone has no standard error."],
     )
 
 

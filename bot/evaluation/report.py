@@ -36,13 +36,19 @@ def bars_page(report: BarsReport) -> Page:
     charts["memory-size.svg"] = line_chart(
         "Memory size against skill",
         "moments remembered",
-        f"IC {h} bars ahead",
+        f"IC {h} bars ahead, with 95 % intervals",
         [
             Line(
                 name=symbol,
                 points=[
                     (size, skill.ic.value)
                     for size, skills in sorted(report.sizes.items())
+                    for skill in skills
+                    if skill.symbol == symbol
+                ],
+                spans=[
+                    (skill.ic.low, skill.ic.high)
+                    for _, skills in sorted(report.sizes.items())
                     for skill in skills
                     if skill.symbol == symbol
                 ],
@@ -54,12 +60,9 @@ def bars_page(report: BarsReport) -> Page:
     charts["calibration.svg"] = line_chart(
         "Probability of a rise: stated and seen",
         "stated",
-        "share that rose",
-        [Line(name="perfect", points=[(0.0, 0.0), (1.0, 1.0)])]
-        + [
-            Line(name=each.symbol, points=_reliability_points(each.reliability))
-            for each in report.calibration
-        ],
+        "share that rose, with 95 % intervals",
+        [Line(name="perfect", points=[(0.0, 0.0), (1.0, 1.0)], faint=True)]
+        + [_reliability_line(each.symbol, each.reliability) for each in report.calibration],
     )
     parts = [
         "# Evaluation on bars",
@@ -155,7 +158,8 @@ def bars_page(report: BarsReport) -> Page:
         "## What it earned",
         f"After fees, spread and slippage, {_funded(report.funded)}. Rules beside the bot hold the "
         f"same share of the equity for {h} bars at a time. PSR is the probability that the Sharpe ratio is above 0, "
-        f"DSR that it is above what the luckiest of {report.protocol.trials} trials shows by chance.",
+        f"DSR that it is above what the luckiest of all trials on these bars ({report.protocol.trials}) shows by "
+        "chance.",
         _earnings_table(report.earnings),
         *(
             f"{symbol}: the bot's positions, begun at other times, earned at least as much before costs in "
@@ -175,18 +179,22 @@ def market_page(report: MarketReport) -> Page:
     chart = line_chart(
         f"Memory size against skill, market {study.market}",
         "moments remembered",
-        "trigger IC",
+        "trigger IC, mean of seeds ± one standard error",
         [
             Line(
-                name="mean of seeds",
+                name="memory",
                 points=[(size, each.value) for size, each in sorted(report.sizes.items())],
+                spans=[
+                    (each.value - each.standard_error, each.value + each.standard_error)
+                    for _, each in sorted(report.sizes.items())
+                ],
             )
         ],
         log_x=True,
     )
     parts = [
         f"# Evaluation on generated markets: {study.market}",
-        f"{len(study.seeds)} markets (seeds {', '.join(map(str, study.seeds))}) of {study.bars:,} bars, judged on "
+        f"Markets: {len(study.seeds)} (seeds {', '.join(map(str, study.seeds))}) of {study.bars:,} bars, judged on "
         "the last 30 % at the bars shortly after a motif's end. IC is the correlation with the realised outcome; "
         "the last column is the correlation with the direction that belongs to the motif. Means over markets "
         "± one standard error.",
@@ -194,8 +202,8 @@ def market_page(report: MarketReport) -> Page:
             ("", "IC, all", "known motifs", "novel motifs", "share of ceiling", "direction"),
             [
                 (
-                    each.method, _estimate(each.all), _estimate(each.known), _estimate(each.novel),
-                    f"{report.share_of_ceiling[each.method]:.2f}", _estimate(each.direction),
+                    each.method, estimate_text(each.all), estimate_text(each.known), estimate_text(each.novel),
+                    f"{report.share_of_ceiling[each.method]:.2f}", estimate_text(each.direction),
                 )
                 for each in report.across
             ],
@@ -205,8 +213,8 @@ def market_page(report: MarketReport) -> Page:
             ("", "less", "IC, all", "known", "novel", "better in"),
             [
                 (
-                    each.method, each.rival, _estimate(each.all), _estimate(each.known),
-                    _estimate(each.novel), f"{each.won} of {len(study.seeds)}",
+                    each.method, each.rival, estimate_text(each.all), estimate_text(each.known),
+                    estimate_text(each.novel), f"{each.won} of {len(study.seeds)}",
                 )
                 for each in report.paired
             ],
@@ -214,7 +222,7 @@ def market_page(report: MarketReport) -> Page:
         "## Memory size against skill",
         _table(
             ("moments", "IC"),
-            [(f"{size:,}", _estimate(each)) for size, each in sorted(report.sizes.items())],
+            [(f"{size:,}", estimate_text(each)) for size, each in sorted(report.sizes.items())],
         ),
         f"![Memory size against skill]({name})",
         "## Each market",
@@ -252,7 +260,7 @@ def _skill_table(report: BarsReport, symbol: str) -> str:
             skill = mine.get((method, h))
             cells.append("-" if skill is None else f"{_signed(skill.ic)} ({skill.rank_ic.value:+.3f})")
         rows.append(tuple(cells))
-    return _table((f"{symbol}: IC (rank IC)", *(f"{h} bars" for h in horizons)), rows)
+    return _table((f"{symbol}: IC (rank IC)", *(f"{h} bar{'s' * (h != 1)}" for h in horizons)), rows)
 
 
 def _calibration_row(each: Calibrated) -> tuple[str, ...]:
@@ -275,8 +283,12 @@ def _reliability_table(name: str, reliability: Reliability) -> str:
     )  # fmt: skip
 
 
-def _reliability_points(reliability: Reliability) -> list[tuple[float, float]]:
-    return [(each.mean_confidence, each.share_right) for each in reliability.bins]
+def _reliability_line(name: str, reliability: Reliability) -> Line:
+    return Line(
+        name=name,
+        points=[(each.mean_confidence, each.share_right) for each in reliability.bins],
+        spans=[(each.share_low, each.share_high) for each in reliability.bins],
+    )
 
 
 def _funded(symbols: Sequence[str]) -> str:
@@ -316,7 +328,8 @@ def _percent(interval: Interval) -> str:
     return f"{100 * interval.value:+.2f} % [{100 * interval.low:+.2f}, {100 * interval.high:+.2f}]"
 
 
-def _estimate(estimate: Estimate) -> str:
+def estimate_text(estimate: Estimate) -> str:
+    """The value, and its standard error where one is known: of one market alone there is none."""
     if not isfinite(estimate.standard_error):
         return f"{estimate.value:+.3f}"
     return f"{estimate.value:+.3f} ± {estimate.standard_error:.3f}"

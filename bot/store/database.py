@@ -250,7 +250,22 @@ _SECOND_SCHEMA = (
     ) STRICT""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_SCHEMA, _SECOND_SCHEMA)
+_THIRD_SCHEMA = (
+    # Kept when a backtest's books are emptied for its next run: each run is one more trial.
+    """CREATE TABLE trials (
+        id INTEGER PRIMARY KEY,
+        made_ms INTEGER NOT NULL,
+        command TEXT NOT NULL,
+        symbols TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        first_ms INTEGER NOT NULL,
+        last_ms INTEGER NOT NULL,
+        configuration TEXT NOT NULL,
+        sharpe REAL
+    ) STRICT""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA)
 """Statements that lead from each schema version to the next; ``MIGRATIONS[0]`` starts from nothing."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

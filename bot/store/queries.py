@@ -23,6 +23,8 @@ from bot.trading.events import (
     Transfer,
 )
 from bot.trading.exact import EXACT
+from bot.trading.fills import BrokerConfig
+from bot.trading.margin import Margin
 from bot.trading.reliability import Claim
 from bot.trading.risk import NOTHING_YET, RiskState
 
@@ -211,17 +213,11 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     interval: str
 
 
-class BrokerSettings(Struct, frozen=True, kw_only=True):
-    """``[broker]`` of a session's configuration, as far as reports need it."""
-
-    taker_fee: Decimal
-
-
 class SessionSettings(Struct, frozen=True, kw_only=True):
     """What a session ran with, as far as reports need it."""
 
     run: RunSettings
-    broker: BrokerSettings
+    broker: BrokerConfig
 
 
 class Stretch(Struct, frozen=True, kw_only=True):
@@ -378,16 +374,35 @@ async def load_stretch(database: Database, session_id: int | None, *, whole: boo
         raise InputError(f"{which} has no closed bar to report on yet; let the bot run until a bar closes")
     covered = tuple(session for session in sessions if session_id in (None, session.id))
     last_session = await database.value("SELECT session_id FROM equity WHERE id = ?", (last_id,))
-    settings = msgspec.json.decode(
-        await database.value("SELECT config_json FROM sessions WHERE id = ?", (last_session,)),
-        type=SessionSettings,
-    )
+    settings = await _settings(database, last_session)
     return Stretch(
         sessions=covered,
         settings=settings,
         opening=await _opening(database, first_id, INTERVAL_MS[settings.run.interval]),
         last_ms=last_ms,
     )
+
+
+async def read_free_cash(database: Database, account: AccountState) -> Decimal:
+    """What of the cash neither positions nor waiting orders bind, by the leverages of the last session.
+
+    Below 0 where the cash lacks of what is bound. Inside the caller's transaction. An order that names no price
+    counts at the last stored close.
+    """
+    cash = account.starting_cash if account.equity is None else account.equity.cash
+    last_session = await database.value("SELECT max(id) FROM sessions")
+    if last_session is None:
+        return cash
+    settings = await _settings(database, last_session)
+    margin = Margin(settings.broker, await load_instruments(database))
+    closes = {
+        symbol: Decimal(close)
+        for symbol, close, _ in await database.fetch(
+            "SELECT symbol, close, max(start_ms) FROM bars WHERE interval = ? GROUP BY symbol",
+            (settings.run.interval,),
+        )
+    }
+    return margin.free(cash, account.positions, account.open_orders, closes)
 
 
 async def stream_equity(database: Database, session_id: int | None) -> AsyncIterator[tuple[int, float]]:
@@ -449,6 +464,11 @@ async def stream_claims(
             confidence=confidence,
             right=bool(rose if rises else fell),
         )
+
+
+async def _settings(database: Database, session_id: int) -> SessionSettings:
+    text = await database.value("SELECT config_json FROM sessions WHERE id = ?", (session_id,))
+    return msgspec.json.decode(text, type=SessionSettings)
 
 
 async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:

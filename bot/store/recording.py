@@ -146,12 +146,17 @@ def made_with(strategy: Strategy) -> dict[str, str]:
     return {
         "bot": __version__,
         "bot's source": _digest(*sorted(Path(__file__).parents[1].rglob("*.py"))),
-        "strategy's source": _digest(Path(inspect.getfile(type(strategy)))),
+        "strategy's source": strategy_source(strategy),
         "python": platform.python_version(),
         "numpy": version("numpy"),
         "faiss": version("faiss-cpu"),
         "machine": platform.machine(),
     }
+
+
+def strategy_source(strategy: Strategy) -> str:
+    """What names the text of the file that a strategy's class stands in."""
+    return _digest(Path(inspect.getfile(type(strategy))))
 
 
 def _digest(*paths: Path) -> str:

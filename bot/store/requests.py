@@ -7,6 +7,7 @@ from bot.market import plain
 from bot.store.database import Database
 from bot.store.queries import read_risk
 from bot.trading.events import Resume, Transfer
+from bot.trading.exact import EXACT
 
 Kind = Literal["resume", "transfer"]
 
@@ -22,6 +23,14 @@ async def ask_to_transfer(database: Database, made_ms: int, amount: Decimal, not
     """Ask for a deposit (positive) or a withdrawal; the request's number, which becomes the transfer's."""
     async with database.transaction():
         return await _ask(database, "transfer", made_ms, amount, note)
+
+
+async def requested_transfers(database: Database, last_transfer_id: int) -> Decimal:
+    """What the transfers after this number come to, which were asked for and not booked yet."""
+    total = Decimal(0)
+    for _, amount, _ in await _after(database, "transfer", last_transfer_id):
+        total = EXACT.add(total, Decimal(amount))
+    return total
 
 
 class Inbox:

@@ -43,7 +43,7 @@ ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms, note = excluded
 _RISK_STATE = "INSERT OR REPLACE INTO risk_state VALUES (1, ?)"
 _INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-# What a run writes, as opposed to what the market and its rules were.
+# What a run writes, as opposed to what the market and its rules were, and to what was tried.
 _RUN_TABLES = (
     *("sessions", "signals", "neighbors", "orders", "fills"),
     *("funding", "transfers", "positions", "equity", "events", "halts", "risk_state"),
@@ -96,7 +96,7 @@ async def save_instruments(database: Database, instruments: Iterable[Instrument]
 
 
 async def forget_runs(database: Database, starting_cash: Decimal) -> None:
-    """Empty a backtest's books for its next run; bars and instruments stay.
+    """Empty a backtest's books for its next run; bars, instruments and trials stay.
 
     Raises BrokenInvariant on any other database: a live account is never forgotten.
     """

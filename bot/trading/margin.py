@@ -19,6 +19,7 @@ from bot.trading.fills import BrokerConfig, fine_tick, to_tick
 from bot.trading.risk import RiskContext, Rule
 
 _ONE = Decimal(1)
+_INFINITY = Decimal("Infinity")
 
 _ASSUMED_MAINTENANCE = Decimal("0.005")
 """Where no tiers are known: the rate of the first tier of the largest contracts."""
@@ -36,7 +37,7 @@ def tier_of(instrument: Instrument, value: Decimal) -> RiskTier:
     if instrument.tiers:
         return instrument.tiers[-1]
     return RiskTier(
-        limit=Decimal("Infinity"),
+        limit=_INFINITY,
         maintenance_rate=_ASSUMED_MAINTENANCE,
         initial_rate=_UP.divide(1, instrument.max_leverage),
         max_leverage=instrument.max_leverage,
@@ -159,6 +160,24 @@ class Margin:
             fees = EXACT.subtract(twice, 1) if side == "buy" else EXACT.add(twice, 1)
         each = EXACT.multiply(price, EXACT.add(1, EXACT.multiply(fees, self._taker_fee)))
         lots = EXACT.divide_int(EXACT.multiply(free, leverage), EXACT.multiply(each, instrument.lot_size))
+        return EXACT.multiply(lots, instrument.lot_size)
+
+    def lent(self, symbol: str, price: Decimal, held: Decimal) -> Decimal:
+        """How much of a symbol the exchange's tiers let be opened at this price, beside ``held`` on the same side.
+
+        Whole lots; Infinity where nothing limits it.
+        """
+        instrument, leverage = self._of(symbol)
+        if instrument.category == "spot" or leverage == 1:
+            return _INFINITY
+        if leverage > instrument.max_leverage:
+            return ZERO
+        limits = [tier.limit for tier in instrument.tiers if leverage <= tier.max_leverage]
+        limit = max(limits, default=ZERO) if instrument.tiers else _INFINITY
+        if limit == _INFINITY:
+            return limit
+        left = max(EXACT.subtract(limit, EXACT.multiply(held, price)), ZERO)
+        lots = EXACT.divide_int(left, EXACT.multiply(price, instrument.lot_size))
         return EXACT.multiply(lots, instrument.lot_size)
 
     def free(

@@ -16,8 +16,9 @@ Fills of 2 to 4 carry the last millisecond of the bar, for only that it contains
 Stops and targets are triggered by the price that they would trade at (a sale's by the bid), or the bar's
 range, where the exchange goes by the last trade: a stop comes no later for it, a target no sooner.
 
-What a fill would open is held against the account as it is then: what cash and leverage cannot back is
-rejected (``insufficient_margin``), whatever was thought of it when it was decided.
+What a fill would open is held against the account and the exchange's tiers as they are then: what cash and
+leverage cannot back (``insufficient_margin``), or a position of that worth may not be lent for (``risk_limit``),
+is rejected, whatever was thought of it when it was decided.
 """
 
 from collections.abc import Iterable
@@ -326,29 +327,33 @@ class Walk:
         return left
 
     def _fill(self, id: int, slices: Iterable[Slice], time_ms: int, rule: str) -> None:
-        """Fill an order by these, as far as the account can back what they open; the rest is rejected."""
+        """Fill an order by these, as far as what they open is backed and lent for; the rest is rejected."""
         fee_rate = self._maker_fee if rule == "limit" else self._taker_fee
         for slice in slices:
             order = self.orders[id]
-            quantity = self._backed(order, slice, fee_rate)
+            quantity, rule_broken = self._backed(order, slice, fee_rate)
             if quantity:
                 self._fill_part(order, slice, quantity, fee_rate, time_ms, rule)
             if quantity != slice.quantity:
-                reason = (
-                    f"at {slice.price:f} the account can back {quantity:f} of the {slice.quantity:f} "
-                    "that would have filled"
+                who = (
+                    "the account can back"
+                    if rule_broken == "insufficient_margin"
+                    else "the exchange lends for"
                 )
-                self._reject(self.orders[id], "insufficient_margin", reason, time_ms)
+                reason = (
+                    f"at {slice.price:f} {who} {quantity:f} of the {slice.quantity:f} that would have filled"
+                )
+                self._reject(self.orders[id], rule_broken, reason, time_ms)
                 return
 
-    def _backed(self, order: Order, slice: Slice, fee_rate: Decimal) -> Decimal:
-        """So much of a slice as only closes, or opens what the account can back."""
+    def _backed(self, order: Order, slice: Slice, fee_rate: Decimal) -> tuple[Decimal, str]:
+        """So much of a slice as only closes, or opens what is backed and lent for; and what forbids the rest."""
         held, price = self._position.quantity, slice.price
         against = held < 0 if order.side == "buy" else held > 0
         closing = min(slice.quantity, held.copy_abs()) if against else ZERO
         opening = EXACT.subtract(slice.quantity, closing)
         if not opening:
-            return slice.quantity
+            return slice.quantity, ""
         cash, positions = self._cash, [*self._others, self._position]
         if closing:
             # All of it is closed first.
@@ -356,7 +361,9 @@ class Walk:
             cash = EXACT.add(cash, EXACT.subtract(unrealized_pnl(self._position, price), fee))
             positions = self._others
         backed = self._margin.backed(order.symbol, order.side, price, self._margin.free(cash, positions))
-        return EXACT.add(closing, min(opening, backed))
+        lent = self._margin.lent(order.symbol, price, ZERO if against else held.copy_abs())
+        broken = "risk_limit" if lent < backed else "insufficient_margin"
+        return EXACT.add(closing, min(opening, backed, lent)), broken
 
     def _fill_part(
         self, order: Order, slice: Slice, quantity: Decimal, fee_rate: Decimal, time_ms: int, rule: str

@@ -1,3 +1,4 @@
+import asyncio
 import gzip
 import json
 from decimal import Decimal
@@ -7,9 +8,11 @@ import pytest
 
 from bot.cli import main
 from bot.market import plain
+from bot.store.database import Database
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Action, Signal
 from strategies import STRATEGIES
+from tests.books import rows
 from tests.model.walks import walk
 
 
@@ -124,12 +127,42 @@ def test_bars_whose_shapes_the_encoder_has_seen_are_not_judged_without_saying_so
 
 def test_each_configuration_tried_on_the_same_bars_is_a_trial_once(elsewhere, capsys, monkeypatch):
     file = a_file(elsewhere, 2_000)
+    # A backtest writes its books anew, and forgets none that was tried before.
+    for neighbors in ("24", "16"):
+        monkeypatch.setenv("BOT__MEMORY__NEIGHBORS", neighbors)
+        assert main(["backtest", "--data", file, "--warmup", "1500"], STRATEGIES) == 0
+    capsys.readouterr()
     trials = []
     for neighbors in ("32", "16", "32"):
         monkeypatch.setenv("BOT__MEMORY__NEIGHBORS", neighbors)
-        assert main(["evaluate", "--data", file, "--quick", "--every", "25", "--json"], STRATEGIES) == 0
-        trials.append(json.loads(capsys.readouterr().out)["report"]["protocol"]["trials"])
-    assert trials == [1, 2, 2]
+        arguments = ["evaluate", "--data", file, "--quick", "--every", "25", "--json"]
+        trials.append(evaluated(capsys, *arguments)["protocol"]["trials"])
+    assert trials == [3, 3, 3]
+    noted = rows(elsewhere / "var/backtest.db", "SELECT * FROM trials ORDER BY id")
+    assert [row["command"] for row in noted] == ["backtest"] * 2 + ["evaluate"] * 3
+    names = [row["configuration"] for row in noted]
+    assert len(set(names)) == 3
+    assert (names[1], names[2]) == (names[3], names[4])
+    bars = walk(2_000)
+    for row, first in zip(noted, [1500, 1500, 800, 800, 800], strict=True):
+        assert (row["symbols"], row["interval"]) == ('["BTCUSDT"]', "15")
+        assert (row["first_ms"], row["last_ms"]) == (bars[first].start_ms, bars[-1].start_ms)
+    assert main(["report", "--db", "var/backtest.db", "--json"], STRATEGIES) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 3
+
+
+def test_what_was_tried_on_a_database_is_counted_beside_a_bot_that_writes_to_it(elsewhere, capsys):
+    file = a_file(elsewhere, 2_000)
+    assert main(["import", file], STRATEGIES) == 0
+    capsys.readouterr()
+
+    async def judged_meanwhile() -> None:
+        async with Database.open("var/backtest.db"):
+            arguments = ["evaluate", "--symbols", "BTCUSDT", "--interval", "15", "--quick", "--every", "100"]
+            assert await asyncio.to_thread(main, arguments, STRATEGIES) == 0
+
+    asyncio.run(judged_meanwhile())
+    assert rows("var/backtest.db", "SELECT command FROM trials") == [{"command": "evaluate"}]
 
 
 def test_bot_and_rules_pay_the_funding_of_a_file(elsewhere, capsys, monkeypatch):

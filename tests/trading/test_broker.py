@@ -1,5 +1,6 @@
 """Resting orders meet quotes, books and bars by one set of rules, and never before they may."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import pytest
@@ -7,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.market import Bar, Book, Funding, Level
+from bot.market import Bar, Book, Funding, Instrument, Level
 from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import Fill, Order, Rejection, Transfer
 from bot.trading.exact import EXACT
 from bot.trading.fills import BrokerConfig
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
-from tests.factories import START_MS, a_bar, a_quote, an_instrument, an_order
+from tests.factories import START_MS, a_bar, a_quote, a_tier, an_instrument, an_order
 
 INSTRUMENTS = {symbol: an_instrument(symbol) for symbol in ("BTCUSDT", "ETHUSDT")}
 FREE = {"half_spread_bps": Decimal(0), "slippage_bps": Decimal(0), "impact_bps": Decimal(0)}
@@ -25,11 +26,17 @@ class Desk:
     """A broker beside a ledger: what fills is booked before the next thing happens."""
 
     def __init__(
-        self, *, next_order_id: int = 1, next_fill_id: int = 1, cash: str = "1000000", **settings
+        self,
+        *,
+        instruments: Mapping[str, Instrument] = INSTRUMENTS,
+        next_order_id: int = 1,
+        next_fill_id: int = 1,
+        cash: str = "1000000",
+        **settings,
     ) -> None:
         config = BrokerConfig(**(FREE | {"max_volume_share": Decimal(1)} | settings))
         ids = {"next_order_id": next_order_id, "next_fill_id": next_fill_id}
-        self.broker = PaperBroker(config, INSTRUMENTS, **ids)
+        self.broker = PaperBroker(config, instruments, **ids)
         self.ledger = Ledger(Decimal(cash))
         self.orders: dict[int, Order] = {}
         self.rejections: list[Rejection] = []
@@ -493,6 +500,24 @@ def test_what_only_closes_needs_nothing_and_a_reversal_first_sets_its_margin_fre
     assert (desk.held, desk.ledger.cash) == (0, 0)
 
 
+def test_what_the_exchange_does_not_lend_for_any_more_when_it_would_fill_is_rejected_by_name():
+    tiers = (a_tier("1500", "0.005", "50"), a_tier("9000", "0.01", "5"))
+    desk = Desk(instruments={"BTCUSDT": an_instrument(tiers=tiers)}, latency_ms=0, leverage=Decimal(10))
+    desk.place(an_order(quantity="10"))
+    # 10 at 100 are worth 1,000 and lent for; at 120 the tier of leverage 10 holds 12.5 in all.
+    desk.quote(time_ms=START_MS, bid="99", ask="100")
+    desk.place(an_order(quantity="4"))
+    desk.quote(time_ms=START_MS + 1, bid="119", ask="120")
+    assert (desk.held, desk.status(2)) == (Decimal("12.5"), "rejected")
+    assert desk.orders[2].reason == (
+        "risk_limit: at 120.0 the exchange lends for 2.500 of the 4 that would have filled"
+    )
+    # A reversal closes whatever is held, and then may open as much on the other side.
+    desk.place(an_order(side="sell", quantity="30"))
+    desk.quote(time_ms=START_MS + 2, bid="100", ask="101")
+    assert (desk.held, desk.status(3)) == (-15, "rejected")
+
+
 # Liquidation.
 
 
@@ -581,10 +606,15 @@ def test_a_long_position_without_leverage_is_liquidated_once_its_margin_is_eaten
     assert told(desk.quote(time_ms=START_MS + 3, mark="10000")) == [("liquidation", 1, 9950)]
 
 
-@given(st.data(), st.sampled_from(["1", "3", "20"]))
-def test_no_fill_opens_what_the_account_does_not_back(data, leverage):
-    desk = Desk(leverage=Decimal(leverage), cash="700", slippage_bps=Decimal(2), impact_bps=Decimal(40))
-    margin = Margin(BrokerConfig(leverage=Decimal(leverage)), INSTRUMENTS)
+@given(st.data(), st.sampled_from([("1", "Infinity"), ("3", "2000"), ("20", "400")]))
+def test_no_fill_opens_what_the_account_does_not_back_or_the_exchange_not_lend_for(data, leverage_and_limit):
+    leverage, limit = map(Decimal, leverage_and_limit)
+    tiers = (a_tier("400", "0.005", "25"), a_tier("2000", "0.01", "5"))
+    rules = {symbol: an_instrument(symbol, tiers=tiers) for symbol in INSTRUMENTS}
+    desk = Desk(
+        instruments=rules, leverage=leverage, cash="700", slippage_bps=Decimal(2), impact_bps=Decimal(40)
+    )
+    margin = Margin(BrokerConfig(leverage=leverage), rules)
     for index in range(data.draw(st.integers(1, 6))):
         desk.place(*data.draw(st.lists(drafts(index), max_size=3)))
         ledger = Ledger.from_state(desk.ledger.snapshot())
@@ -594,6 +624,7 @@ def test_no_fill_opens_what_the_account_does_not_back(data, leverage):
             after = ledger.position("BTCUSDT").quantity
             if abs(after) > abs(before) or before * after < 0:
                 assert margin.free(ledger.cash, ledger.open_positions) >= 0
+                assert EXACT.multiply(abs(after), fill.price) <= limit
 
 
 # Withdrawal, numbers, restarts.

@@ -7,25 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.market import Funding, RiskTier
+from bot.market import Funding
 from bot.trading.broker import PaperBroker
 from bot.trading.events import Order, Position
 from bot.trading.fills import BrokerConfig
 from bot.trading.ledger import Ledger, unrealized_pnl
 from bot.trading.margin import Margin, tier_of
 from bot.trading.risk import RiskConfig, RiskContext, RiskReview
-from tests.factories import START_MS, a_bar, a_position, a_quote, an_equity, an_instrument, an_order
-
-
-def a_tier(limit: str, rate: str, max_leverage: str, deduction: str = "0") -> RiskTier:
-    return RiskTier(
-        limit=Decimal(limit),
-        maintenance_rate=Decimal(rate),
-        initial_rate=1 / Decimal(max_leverage),
-        max_leverage=Decimal(max_leverage),
-        deduction=Decimal(deduction),
-    )
-
+from tests.factories import START_MS, a_bar, a_position, a_quote, a_tier, an_equity, an_instrument, an_order
 
 # The amount to maintain does not jump: 2,000,000 * (0.01 - 0.005) = 10,000.
 TIERS = (a_tier("2000000", "0.005", "100"), a_tier("10000000", "0.01", "50", "10000"))
