@@ -86,8 +86,10 @@ def _tell(panel: Panel, fitted: FoldOdds, queries: Ints, h: int) -> tuple[Floats
     outcome = panel.outcome(h)[: fold.end]
     stated = panel.stated[: fold.end]
     moments = np.flatnonzero(stated & np.isfinite(outcome))
-    moments = moments[np.argsort(outcome[moments], kind="stable")]
-    states, outcomes = odds.states(panel.states[moments]), outcome[moments]
+    states, units = odds.standings(panel.states[moments], h)
+    outcomes = outcome[moments] / units
+    order = np.argsort(outcomes, kind="stable")
+    moments, states, outcomes = moments[order], states[order], outcomes[order]
     spoken = np.flatnonzero(stated[asked])
     told = np.full((4, len(asked), odds.network.levels), np.nan)
     for begin in range(0, len(spoken), _BLOCK):
@@ -96,7 +98,7 @@ def _tell(panel: Panel, fitted: FoldOdds, queries: Ints, h: int) -> tuple[Floats
         # What has happened when the asking bar closes, and what had when the fold began.
         online = np.less_equal(moments + h, rows[:, None])
         frozen = np.broadcast_to(np.less(moments + h, fold.first), online.shape)
-        query = odds.states(panel.states[rows])
+        query = odds.standings(panel.states[rows], h)
         head = odds.at(odds.heads(panel.states[rows]), h)
         memory, share = odds.recalled_by(states, outcomes, query, h, online)
         stood_still, _ = odds.recalled_by(states, outcomes, query, h, frozen)

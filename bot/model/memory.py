@@ -119,6 +119,7 @@ class MemoryBank:
         self._symbol = np.zeros(size, dtype=np.int32)
         self._regime = np.zeros(size, dtype=np.int32)
         self._has_state = np.zeros(size, dtype=np.bool_)
+        self._scale = np.ones(size, dtype=np.float64)
         self._names: list[str] = []
         self._name_ids: dict[str, int] = {}
         self._state_dimension = state_dimension
@@ -149,8 +150,8 @@ class MemoryBank:
         """Keep episodes whose outcome is known; one already kept (by symbol and start) stays as it is.
 
         Raises :class:`BrokenInvariant`, with nothing remembered, on a key or shape that is not a finite
-        float32 vector of unit length, a state that is not a finite float32 vector, or an outcome or
-        volatility that is not finite.
+        float32 vector of unit length, a state that is not a finite float32 vector, or an outcome,
+        volatility or scale that is not finite.
         """
         self._check(episodes)
         coming: list[Episode] = []
@@ -205,7 +206,8 @@ class MemoryBank:
         """The moments that are asked for odds, in ascending order of outcome.
 
         The same rules as for :meth:`recall` say which may be known at ``now_ms``, but none is left out for
-        being near another. An outcome is the log return over the horizon by the volatility expected of it.
+        being near another. An outcome is the log return over the horizon by the volatility expected of it
+        and by the scale of its moment.
         """
         return self._odds.known(now_ms)
 
@@ -261,14 +263,15 @@ class MemoryBank:
 
     def _keep_state(self, slot: int, episode: Episode) -> None:
         """Put the episode among those that are asked for odds, where it is one of them."""
-        state = episode.moment.state if self.keeps_state(episode.start_ms) else None
-        self._has_state[slot] = state is not None
-        if state is not None:
+        standing = episode.moment.standing if self.keeps_state(episode.start_ms) else None
+        self._has_state[slot] = standing is not None
+        if standing is not None:
+            self._scale[slot] = standing.scale
             # Known when its horizon is over, asked once it lies outside of the exclusion zone.
             away_ms = episode.start_ms + self._interval_ms + self._exclusion_ms
             recallable_ms = max(episode.matured_ms, away_ms)
             outcome = self._scaled_outcome(slot)
-            self._odds.add(episode.symbol, episode.start_ms, outcome, state, recallable_ms)
+            self._odds.add(episode.symbol, episode.start_ms, outcome, standing.state, recallable_ms)
 
     def _count(self, move: int, times: int) -> None:
         self._move_sum += times * move
@@ -280,7 +283,8 @@ class MemoryBank:
 
     def _scaled_outcome(self, slot: int) -> float:
         horizon_bars = int(self._matured_ms[slot] - self._start_ms[slot]) / self._interval_ms - 1.0
-        return float(self._forward_return[slot]) / (float(self._volatility[slot]) * math.sqrt(horizon_bars))
+        unit = float(self._volatility[slot]) * math.sqrt(horizon_bars) * float(self._scale[slot])
+        return float(self._forward_return[slot]) / unit
 
     def _id(self, name: str) -> int:
         known = self._name_ids.setdefault(name, len(self._names))
@@ -377,8 +381,10 @@ class MemoryBank:
         for episode in episodes:
             if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
                 raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
-            state = episode.moment.state
-            if state is not None and not (
+            if (standing := episode.moment.standing) is None:
+                continue
+            state = standing.state
+            if not (
                 state.dtype == np.float32
                 and state.shape == (self._state_dimension,)
                 and np.isfinite(state).all()
@@ -386,6 +392,10 @@ class MemoryBank:
                 raise BrokenInvariant(
                     f"the state of {episode.symbol} at {episode.start_ms} is not {self._state_dimension} "
                     "finite float32 figures"
+                )
+            if not 0.0 < standing.scale < math.inf:
+                raise BrokenInvariant(
+                    f"the scale of {episode.symbol} at {episode.start_ms} is not a positive figure"
                 )
 
 

@@ -2,7 +2,9 @@
 
 This is the memory layer of a memory-augmented transformer at the level of the output, with one head a
 horizon. The state is query and key at once; a recall attends to the nearest moments with a learned
-temperature, and a null slot takes the attention that nothing deserves. A scalar gate a horizon, which
+temperature, and a null slot takes the attention that nothing deserves. What followed a moment is remembered
+in units of a scale that was known at its close, and told in that of the moment that asks: so the state need
+not say how large outcomes are, only what they are like besides. A scalar gate a horizon, which
 starts towards the local head and is forced to it where nothing may be recalled, mixes what is recalled with
 what the head says. It does not pretend to be "32 similar days": two thousand moments share the weight.
 
@@ -13,7 +15,7 @@ of one bar times the root of the bars). NumPy alone; :mod:`bot.model.odds_traini
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from msgspec import Meta, Struct
@@ -33,12 +35,26 @@ NEAREST = 2048
 """Moments that share the attention of a recall, at most: the nearest. A temperature that was learned among few
 thousand would be too warm among many; so a neighborhood grows finer with the memory."""
 
+LARGEST_LOG_SCALE = 2.0
+"""Of a scale or its inverse: an exponential of bars unlike any that were trained on could be anything."""
+
+
+class Standing(NamedTuple):
+    """Where moments stand among others at one horizon.
+
+    ``state`` (…, dimension) says which moments are near, ``scale`` (…) how large their outcomes are, in
+    units of the volatility expected. Both are known at a bar's close.
+    """
+
+    state: State
+    scale: Floats
+
 
 class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Two small networks of the same inputs: one gives the state, the other the head's quantiles.
 
-    Each has two hidden layers of ``width``. A state has ``dimension`` figures; ``horizons`` are the bars
-    ahead that were trained, ascending.
+    Each has two hidden layers of ``width``. A state has ``dimension`` figures, beside which stand the
+    logarithms of a scale a horizon; ``horizons`` are the bars ahead that were trained, ascending.
     """
 
     inputs: Count
@@ -63,7 +79,7 @@ class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             "null": heads,
             "gate": heads,
         }
-        for part, out in (("state", self.dimension), ("head", heads[0] * self.levels)):
+        for part, out in (("state", self.dimension + heads[0]), ("head", heads[0] * self.levels)):
             found |= {
                 f"{part}.in.weight": (self.width, self.inputs),
                 f"{part}.in.bias": (self.width,),
@@ -109,13 +125,16 @@ class Odds:
         self._log_horizons = np.log(np.array(network.horizons, np.float64))
         self._mixtures: dict[int, Floats] = {}
 
-    def state(self, row: Tensor) -> State:
-        """The state of one bar: (inputs,) to float32 (dimension,)."""
-        return self._forward(row, "state")
+    def standing(self, row: Tensor, horizon_bars: int) -> Standing:
+        """State and scale of one bar: (inputs,) to float32 (dimension,) and a figure without dimensions."""
+        return self.standings(row, horizon_bars)
 
-    def states(self, rows: Tensor) -> State:
-        """Those of many: (n, inputs) to (n, dimension). Equal to :meth:`state` up to rounding."""
-        return self._forward(rows, "state")
+    def standings(self, rows: Tensor, horizon_bars: int) -> Standing:
+        """Those of many: (n, inputs) to (n, dimension) and (n,). Equal to :meth:`standing` up to rounding."""
+        figures = self._forward(rows, "state")
+        logs = figures[..., self.dimension :] @ self._mixture(horizon_bars)
+        scale = np.exp(np.clip(logs, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))
+        return Standing(np.ascontiguousarray(figures[..., : self.dimension]), np.asarray(scale))
 
     def head(self, row: Tensor) -> Floats:
         """The forecast without memory: (inputs,) to ascending float64 quantiles (horizons, levels)."""
@@ -144,7 +163,7 @@ class Odds:
         self,
         states: Tensor,
         outcomes: Floats,
-        query: State,
+        query: Standing,
         horizon_bars: int,
         *,
         squares: Tensor | None = None,
@@ -153,18 +172,20 @@ class Odds:
 
         ``states`` (m, dimension) and ``outcomes`` (m,) stand in ascending order of outcome, so that nothing
         need be sorted and the same memory gives the same bits in whatever order it was filled. None where
-        m is 0. An outcome is the log return over the horizon by the volatility expected of it. ``squares``
-        are those of the states' lengths, as :func:`squares_of` gives them, where somebody kept them.
+        m is 0. An outcome is the log return over the horizon by the volatility expected of it and by the
+        scale of its own moment; quantiles are told in the scale of the query's. ``squares`` are those of the
+        states' lengths, as :func:`squares_of` gives them, where somebody kept them.
         """
         if not len(outcomes):
             return None
-        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, query[None], squares)[0]
+        distances = _distances(states, query.state[None], squares)[0]
+        scores = -np.float32(self.temperature(horizon_bars)) * distances
         near = np.flatnonzero(scores >= _least(scores[None])[0])
         weights, share = self._attention(scores[None, near], horizon_bars)
         # Converted beforehand: half the time of doing so while adding up.
         total = np.cumsum(weights[0].astype(np.float64))
         return Recalled(
-            _quantiles(outcomes[near], total),
+            query.scale * _quantiles(outcomes[near], total),
             float(share[0]),
             float(total[-1] ** 2 / np.dot(weights[0], weights[0])),
         )
@@ -173,26 +194,27 @@ class Odds:
         self,
         states: Tensor,
         outcomes: Floats,
-        queries: State,
+        queries: Standing,
         horizon_bars: int,
         known: NDArray[np.bool_],
     ) -> tuple[Floats, Floats]:
-        """Those of many queries (n, dimension): quantiles (n, levels) and the share of each (n,).
+        """Those of many queries, n of them: quantiles (n, levels) and the share of each (n,).
 
         ``known`` (n, m) says which moments each of them may recall. Where it is none, the share is 0 and
         the quantiles are 0. Equal to :meth:`recalled` up to rounding.
         """
-        quantiles, shares = np.zeros((len(queries), self.network.levels)), np.zeros(len(queries))
+        quantiles, shares = np.zeros((len(known), self.network.levels)), np.zeros(len(known))
         asked = np.flatnonzero(known.any(axis=1))
         if not len(asked):
             return quantiles, shares
-        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, queries[asked])
+        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, queries.state[asked])
         scores = np.where(known[asked], scores, np.float32(-np.inf))
         scores[scores < _least(scores)[:, None]] = -np.inf
         weights, shares[asked] = self._attention(scores, horizon_bars)
         for place, row in zip(asked.tolist(), weights, strict=True):
             near = np.flatnonzero(row)
-            quantiles[place] = _quantiles(outcomes[near], np.cumsum(row[near], dtype=np.float64))
+            told = _quantiles(outcomes[near], np.cumsum(row[near], dtype=np.float64))
+            quantiles[place] = queries.scale[place] * told
         return quantiles, shares
 
     def blend(self, head: Floats, recalled: Recalled | None, horizon_bars: int) -> Floats:

@@ -1,8 +1,8 @@
 """Fits the odds: states by what their neighbors' outcomes are worth, the head by its quantiles, then the gate.
 
 The states' loss is the deployed objective itself, the exact CRPS of the outcomes of others, weighted by how
-near their states are. Only ``train`` and ``evaluate`` import this module: it needs torch. On one kind of
-machine and number of threads two runs of one seed give the same weights.
+near their states are and told in the scale of who asks. Only ``train`` and ``evaluate`` import this module:
+it needs torch. On one kind of machine and number of threads two runs of one seed give the same weights.
 """
 
 import math
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bot.model.odds import LEVELS, Odds, OddsNetwork
+from bot.model.odds import LARGEST_LOG_SCALE, LEVELS, Odds, OddsNetwork
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -163,15 +163,17 @@ def train_odds(
     for step in range(1, config.steps + 1):
         drawn = torch.randperm(len(rows), generator=generator)[: config.queries + config.candidates]
         asked, others = drawn[: config.queries], drawn[config.queries :]
-        states = forward(weights, rows[drawn], "state", config.dropout, generator)
+        states, scales = standings(network, weights, rows[drawn], config.dropout, generator)
         near = (start_ms[asked][:, None] - start_ms[others]).abs() < apart_ms
         distances = squared_distances(states[: config.queries], states[config.queries :])
+        sizes, units = scales[: config.queries], scales[config.queries :]
         recall = torch.stack(
             [
                 recall_crps(
                     (-heat * distances).masked_fill(near, -math.inf),
-                    outcomes[others, i],
+                    outcomes[others, i] / units[:, i],
                     outcomes[asked, i],
+                    sizes[:, i],
                 ).mean()
                 for i, heat in enumerate(temperature.exp())
             ]
@@ -202,7 +204,10 @@ def train_odds(
 
 
 def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generator) -> Weights:
-    """Inputs standardised, random layers, a head that begins unconditional, gates that lean towards it."""
+    """Inputs standardised, random layers, a head that begins unconditional, gates that lean towards it.
+
+    Scales begin as 1.
+    """
     weights: Weights = {}
     for name, shape in network.shapes().items():
         weights[name] = torch.zeros(shape)
@@ -213,6 +218,7 @@ def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generato
     unconditional = np.quantile(training.outcomes, LEVELS, axis=0).T.ravel()
     weights["head.out.bias"] = torch.from_numpy(unconditional.astype(np.float32))
     weights["head.out.weight"] *= 0.1
+    weights["state.out.weight"][network.dimension :] = 0.0
     weights["gate"] -= 2.0
     return weights
 
@@ -235,7 +241,10 @@ def split(material: OddsRows, config: OddsTrainingConfig, reach_bars: int) -> tu
 def forward(
     weights: Weights, rows: Tensor, part: str, dropout: float = 0.0, generator: torch.Generator | None = None
 ) -> Tensor:
-    """(n, inputs) to states (n, dimension) or, flat, to quantiles in no order (n, horizons x levels)."""
+    """(n, inputs) to states with logarithms of scales (n, dimension + horizons) or to quantiles in no order.
+
+    The latter are flat, (n, horizons x levels).
+    """
     h = (rows - weights["inputs.mean"]) / weights["inputs.spread"]
     for layer in ("in", "hidden"):
         h = F.silu(F.linear(h, weights[f"{part}.{layer}.weight"], weights[f"{part}.{layer}.bias"]))
@@ -244,23 +253,37 @@ def forward(
     return F.linear(h, weights[f"{part}.out.weight"], weights[f"{part}.out.bias"])
 
 
+def standings(
+    network: OddsNetwork,
+    weights: Weights,
+    rows: Tensor,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(n, inputs) to states (n, dimension) and scales (n, horizons)."""
+    figures = forward(weights, rows, "state", dropout, generator)
+    logs = figures[:, network.dimension :].clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE)
+    return figures[:, : network.dimension], logs.exp()
+
+
 def squared_distances(queries: Tensor, others: Tensor) -> Tensor:
     """(n, d) and (m, d) to (n, m)."""
     squares = queries.square().sum(1)[:, None] + others.square().sum(1) - 2.0 * queries @ others.T
     return squares.clamp(min=0.0)
 
 
-def recall_crps(scores: Tensor, outcomes: Tensor, came: Tensor) -> Tensor:
+def recall_crps(scores: Tensor, outcomes: Tensor, came: Tensor, scales: Tensor) -> Tensor:
     """Exact CRPS (n,) of ``outcomes`` (m,) weighted by the softmax of ``scores`` (n, m), given ``came`` (n,).
 
-    A candidate whose score is minus infinity counts for nothing.
+    The outcomes are told in the ``scales`` (n,) of who asks, as what came is measured. A candidate whose
+    score is minus infinity counts for nothing.
     """
     ascending, order = outcomes.sort()
     weights = scores[:, order].softmax(dim=1)
     # E|X - y| - E|X - X'| / 2; the latter is the integral of F (1 - F) over the steps of F.
     below = weights.cumsum(dim=1)[:, :-1]
     spread = (below * (1.0 - below)) @ ascending.diff()
-    return (weights * (ascending - came[:, None]).abs()).sum(dim=1) - spread
+    return scales * ((weights * (ascending - (came / scales)[:, None]).abs()).sum(dim=1) - spread)
 
 
 def pinball(told: Tensor, outcomes: Tensor) -> Tensor:
@@ -288,11 +311,15 @@ class _Looks:
     @torch.no_grad()
     def look(self, step: int, weights: Weights) -> OddsLook:
         memory, asked = self._memory, self._asked
-        queries, others = (forward(weights, torch.from_numpy(x.rows), "state") for x in (asked, memory))
+        (queries, sizes), (others, units) = (
+            standings(self._network, weights, torch.from_numpy(x.rows)) for x in (asked, memory)
+        )
         distances = squared_distances(queries, others)
         outcomes, came = (torch.from_numpy(x.outcomes).float() for x in (memory, asked))
         recalls = [
-            recall_crps(-temperature * distances, outcomes[:, i], came[:, i]).mean()
+            recall_crps(
+                -temperature * distances, outcomes[:, i] / units[:, i], came[:, i], sizes[:, i]
+            ).mean()
             for i, temperature in enumerate(weights["log_temperature"].exp())
         ]
         head = pinball(forward(weights, torch.from_numpy(asked.rows), "head"), came).mean()
@@ -305,13 +332,15 @@ class _Looks:
         network, told = self._network, {}
         # With a null slot at 0, the logit of a share is the logarithm of the attention's sum.
         odds = Odds(network, weights | {"null": np.zeros(len(network.horizons), np.float32)})
-        queries, heads = odds.states(self._asked.rows), odds.heads(self._asked.rows)
-        known = np.ones((len(queries), len(self._memory)), np.bool_)
+        heads = odds.heads(self._asked.rows)
+        known = np.ones((len(self._asked), len(self._memory)), np.bool_)
         fitted = []
         for i, h in enumerate(network.horizons):
-            order = np.argsort(self._memory.outcomes[:, i], kind="stable")
-            states, outcomes = odds.states(self._memory.rows[order]), self._memory.outcomes[order, i]
-            recalled, shares = odds.recalled_by(states, outcomes, queries, h, known)
+            states, units = odds.standings(self._memory.rows, h)
+            outcomes = self._memory.outcomes[:, i] / units
+            order = np.argsort(outcomes, kind="stable")
+            queries = odds.standings(self._asked.rows, h)
+            recalled, shares = odds.recalled_by(states[order], outcomes[order], queries, h, known)
             mass = np.log(shares / (1.0 - shares))
             head, memory, reach, came = (
                 torch.from_numpy(each).float()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bot.market import INTERVAL_MS, Bar
 from bot.model.calibration import Vote
 from bot.model.features import Key, log_return
-from bot.model.odds import State
+from bot.model.odds import Standing
 from bot.model.shape import Shape
 
 
@@ -15,16 +15,16 @@ class Moment:
     """What is known when a bar closes, and worth remembering.
 
     ``key`` is a float32 unit vector, ``shape`` another where shapes are compared; ``volatility`` is the
-    size of the coming bar's log return as expected. ``state`` is there where the moment will be asked for
-    odds. ``vote`` is what the memory and the head said at the time, where it will be held against what
-    happens.
+    size of the coming bar's log return as expected. ``standing``, of one bar, is there where the moment
+    will be asked for odds. ``vote`` is what the memory and the head said at the time, where it will be held
+    against what happens.
     """
 
     key: Key
     regime: str
     volatility: float
     shape: Shape | None = None
-    state: State | None = None
+    standing: Standing | None = None
     vote: Vote | None = None
 
 

@@ -17,7 +17,7 @@ from bot.model.features import (
 )
 from bot.model.forecast import Forecast, forecast_from
 from bot.model.memory import MemoryBank, MemoryConfig, Neighbor
-from bot.model.odds import Odds, State
+from bot.model.odds import Odds, Standing
 from bot.model.outcomes import Episode, Moment, PendingOutcomes
 from bot.model.outlook import Outlook, outlook_of
 from bot.model.regime import last_regimes
@@ -214,15 +214,15 @@ class SimilarityModel:
                     regime=regimes[-back],
                     volatility=volatilities[-back],
                     shape=shape,
-                    state=self._state(self.memory, window, back),
+                    standing=self._standing(self.memory, window, back),
                 )
 
-    def _state(self, memory: MemoryBank, window: FeatureWindow, back: int) -> State | None:
-        """The state of the bar that closed ``back`` - 1 bars ago, where it will be asked for odds."""
+    def _standing(self, memory: MemoryBank, window: FeatureWindow, back: int) -> Standing | None:
+        """State and scale of the bar that closed ``back`` - 1 bars ago, where it will be asked for odds."""
         if self._odds is None or not memory.keeps_state(window.next_start_ms - back * window.interval_ms):
             return None
         row = state_row(window, back - 1)
-        return None if row is None else self._odds.state(row)
+        return None if row is None else self._odds.standing(row, self._horizon_bars)
 
     def _wait(self, bar: Bar, moment: Moment | None) -> None:
         if moment is not None:
@@ -246,9 +246,9 @@ class SimilarityModel:
             return None
         recalled = None
         if not for_vote:
-            known = memory.odds(bar.close_ms)
+            known, query = memory.odds(bar.close_ms), odds.standing(row, self._horizon_bars)
             recalled = odds.recalled(
-                known.states, known.outcomes, odds.state(row), self._horizon_bars, squares=known.squares
+                known.states, known.outcomes, query, self._horizon_bars, squares=known.squares
             )
         return outlook_of(odds, row, recalled, self._horizon_bars, moment.volatility)
 

@@ -77,7 +77,8 @@ class OddsCard(Struct, frozen=True, kw_only=True):
             "",
             f"{self.summary()}. A state of {self.network.dimension} figures is made of {self.network.inputs} that "
             "bars alone give; it was trained to put moments side by side after which the same outcomes were "
-            "likely, the head to tell those likely outcomes itself, and the gate to weigh one against the other.",
+            "likely, a scale beside it to say how large, the head to tell those likely outcomes itself, and the "
+            "gate to weigh one against the other.",
             "",
             *_ranges_table(self.trained_on, self.validated_on),
             *_figures_table(self.history),
@@ -280,6 +281,15 @@ def _networks(text: str) -> tuple[Network, OddsNetwork | None]:
 def _odds(network: OddsNetwork, tensors: _Tensors) -> Odds:
     if network.inputs != len(STATE_FEATURES):
         raise ValueError(f"they want {network.inputs} figures of a bar, this bot has {len(STATE_FEATURES)}")
+    out = tensors.get("state.out.weight")
+    if out is not None and len(out) == network.dimension:
+        # Odds of before there were scales: each is 1, of which the logarithm is nothing.
+        more = ((0, len(network.horizons)), (0, 0))
+        tensors = {
+            **tensors,
+            "state.out.weight": np.pad(out, more),
+            "state.out.bias": np.pad(tensors["state.out.bias"], more[:1]),
+        }
     return Odds(network, tensors)
 
 

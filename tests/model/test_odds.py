@@ -1,8 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bot.model.odds import LEVELS, NEAREST, Odds, OddsNetwork
+from bot.model.odds import LARGEST_LOG_SCALE, LEVELS, NEAREST, Odds, OddsNetwork, Standing
 
 NETWORK = OddsNetwork(inputs=7, width=12, dimension=5)
 
@@ -35,25 +37,27 @@ def some_memory(count: int = 400, seed: int = 2) -> tuple[np.ndarray, np.ndarray
 def test_many_rows_at_once_give_what_each_gives() -> None:
     odds = some_odds()
     _, _, rows = some_memory()
-    assert np.abs(odds.states(rows) - np.stack([odds.state(row) for row in rows])).max() < 5e-6
+    for h in (1, 7, 24):
+        together, each = odds.standings(rows, h), [odds.standing(row, h) for row in rows]
+        assert np.abs(together.state - np.stack([one.state for one in each])).max() < 5e-6
+        assert together.scale == pytest.approx([float(one.scale) for one in each], rel=1e-5)
     assert np.abs(odds.heads(rows) - np.stack([odds.head(row) for row in rows])).max() < 5e-6
 
 
 def test_many_recalls_at_once_give_what_each_gives() -> None:
     odds = some_odds(log_temperature=-2.0)
     states, outcomes, rows = some_memory(count=4000)
-    queries = odds.states(rows)
     known = np.random.default_rng(3).random((len(rows), len(outcomes))) < 0.8
     known[4] = False
     for h in (1, 7, 24):
-        quantiles, shares = odds.recalled_by(states, outcomes, queries, h, known)
-        for i, query in enumerate(queries):
-            one = odds.recalled(states[known[i]], outcomes[known[i]], query, h)
+        quantiles, shares = odds.recalled_by(states, outcomes, odds.standings(rows, h), h, known)
+        for i, row in enumerate(rows):
+            one = odds.recalled(states[known[i]], outcomes[known[i]], odds.standing(row, h), h)
             if one is None:
                 assert i == 4
                 assert shares[i] == 0.0
                 continue
-            assert np.abs(quantiles[i] - one.quantiles).max() < 1e-3
+            assert np.abs(quantiles[i] - one.quantiles).max() < 1e-3 * odds.standing(row, h).scale
             assert shares[i] == pytest.approx(one.share, abs=1e-5)
 
 
@@ -61,7 +65,7 @@ def test_quantiles_ascend() -> None:
     odds = some_odds()
     states, outcomes, rows = some_memory()
     assert (np.diff(odds.heads(rows), axis=-1) >= 0).all()
-    recalled = odds.recalled(states, outcomes, odds.state(rows[0]), 4)
+    recalled = odds.recalled(states, outcomes, odds.standing(rows[0], 4), 4)
     assert recalled is not None
     assert (np.diff(recalled.quantiles) >= 0).all()
 
@@ -69,17 +73,44 @@ def test_quantiles_ascend() -> None:
 def test_attention_without_temperature_is_the_plain_distribution() -> None:
     odds = some_odds(log_temperature=-30.0)
     states, outcomes, rows = some_memory()
-    recalled = odds.recalled(states, outcomes, odds.state(rows[0]), 4)
+    query = odds.standing(rows[0], 4)
+    recalled = odds.recalled(states, outcomes, query, 4)
     assert recalled is not None
     assert recalled.effective == pytest.approx(len(outcomes), rel=1e-4)
-    assert np.abs(recalled.quantiles - np.quantile(outcomes, LEVELS, method="inverted_cdf")).max() < 0.02
+    plain = np.quantile(outcomes, LEVELS, method="inverted_cdf")
+    assert np.abs(recalled.quantiles / query.scale - plain).max() < 0.02
+
+
+def test_what_is_recalled_is_told_in_the_scale_of_who_asks() -> None:
+    odds = some_odds()
+    states, outcomes, rows = some_memory()
+    state = odds.standing(rows[0], 4).state
+    one, twice = (odds.recalled(states, outcomes, Standing(state, np.array(x)), 4) for x in (1.0, 2.0))
+    assert one is not None
+    assert twice is not None
+    assert (twice.quantiles == 2.0 * one.quantiles).all()
+    assert (twice.share, twice.effective) == (one.share, one.effective)
+
+
+def test_scales_have_a_horizon_and_stay_within_bounds_however_odd_the_bar() -> None:
+    odds = some_odds()
+    rows = some_memory()[2]
+    low, between, high = (odds.standings(rows, h).scale for h in (4, 10, 24))
+    assert not np.array_equal(low, high)
+    share = math.log(10 / 4) / math.log(24 / 4)
+    inside = np.maximum(np.abs(np.log(low)), np.abs(np.log(high))) < LARGEST_LOG_SCALE
+    assert inside.sum() > 10
+    assert between[inside] == pytest.approx((low ** (1 - share) * high**share)[inside])
+    odd = odds.standings(1e6 * rows, 4).scale
+    assert odd.max() == pytest.approx(math.exp(LARGEST_LOG_SCALE))
+    assert odd.min() == pytest.approx(math.exp(-LARGEST_LOG_SCALE))
 
 
 def test_the_memory_counts_for_nothing_where_nothing_is_recalled() -> None:
     odds = some_odds(gate=9.0)
     states, outcomes, rows = some_memory()
     head = odds.at(odds.head(rows[0]), 4)
-    assert odds.recalled(states[:0], outcomes[:0], odds.state(rows[0]), 4) is None
+    assert odds.recalled(states[:0], outcomes[:0], odds.standing(rows[0], 4), 4) is None
     assert (odds.blend(head, None, 4) == head).all()
 
 
@@ -87,7 +118,10 @@ def test_what_is_far_from_everything_known_is_left_to_the_head() -> None:
     odds = some_odds(gate=9.0, log_temperature=0.0, null=-50.0)
     states, outcomes, rows = some_memory()
     head = odds.at(odds.head(rows[0]), 4)
-    near, far = (odds.recalled(states, outcomes, np.full(5, place, np.float32), 4) for place in (0.0, 100.0))
+    near, far = (
+        odds.recalled(states, outcomes, Standing(np.full(5, place, np.float32), np.array(1.0)), 4)
+        for place in (0.0, 100.0)
+    )
     assert near is not None
     assert far is not None
     assert near.share > 0.99
@@ -114,8 +148,10 @@ def test_a_horizon_between_two_trained_ones_lies_between_them() -> None:
 def test_the_order_of_what_is_asked_for_does_not_change_the_bits() -> None:
     odds = some_odds()
     states, outcomes, rows = some_memory()
-    first = [odds.recalled(states, outcomes, odds.state(row), 4) for row in rows]
-    again = [odds.recalled(states.copy(), outcomes.copy(), odds.state(row), 4) for row in rows[::-1]][::-1]
+    first = [odds.recalled(states, outcomes, odds.standing(row, 4), 4) for row in rows]
+    again = [odds.recalled(states.copy(), outcomes.copy(), odds.standing(row, 4), 4) for row in rows[::-1]][
+        ::-1
+    ]
     for one, other in zip(first, again, strict=True):
         assert one is not None
         assert other is not None
@@ -140,8 +176,8 @@ def test_only_the_nearest_share_the_attention_and_equally_near_ones_all_do() -> 
     rng = np.random.default_rng(5)
     states = rng.standard_normal((NEAREST + 500, NETWORK.dimension)).astype(np.float32)
     outcomes = np.sort(rng.standard_normal(len(states)))
-    query = states[7]
-    distances = ((states.astype(np.float64) - query) ** 2).sum(axis=1)
+    query = Standing(states[7], np.array(0.5))
+    distances = ((states.astype(np.float64) - states[7]) ** 2).sum(axis=1)
     near = np.sort(np.argsort(distances)[:NEAREST])
     among_all = odds.recalled(states, outcomes, query, 4)
     alone = odds.recalled(states[near], outcomes[near], query, 4)
@@ -150,6 +186,6 @@ def test_only_the_nearest_share_the_attention_and_equally_near_ones_all_do() -> 
     np.testing.assert_array_equal(among_all.quantiles, alone.quantiles)
     assert among_all.share == pytest.approx(alone.share, abs=1e-5)
     assert among_all.effective == pytest.approx(NEAREST, rel=1e-3)
-    same = odds.recalled(np.repeat(query[None], len(states), axis=0), outcomes, query, 4)
+    same = odds.recalled(np.repeat(states[7:8], len(states), axis=0), outcomes, query, 4)
     assert same is not None
     assert same.effective == pytest.approx(len(states))

@@ -16,6 +16,7 @@ from bot.model.odds_training import (
     recall_crps,
     split,
     squared_distances,
+    standings,
     train_odds,
 )
 from tests.model.test_odds import NETWORK, some_memory, some_weights
@@ -39,10 +40,13 @@ def test_numpy_and_torch_say_the_same():
     weights = some_weights()
     rows = some_memory()[2]
     tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
-    states = forward(tensors, torch.from_numpy(rows), "state").numpy()
+    states, scales = (each.numpy() for each in standings(NETWORK, tensors, torch.from_numpy(rows)))
     told = forward(tensors, torch.from_numpy(rows), "head").numpy().reshape(len(rows), 3, len(LEVELS))
     odds = Odds(NETWORK, weights)
-    assert np.abs(odds.states(rows) - states).max() < 5e-6
+    for i, h in enumerate(NETWORK.horizons):
+        state, scale = odds.standings(rows, h)
+        assert np.abs(state - states).max() < 5e-6
+        assert scale == pytest.approx(scales[:, i], rel=1e-5)
     assert np.abs(odds.heads(rows) - np.sort(told, axis=-1)).max() < 5e-6
 
 
@@ -50,12 +54,14 @@ def test_the_loss_is_the_crps_of_the_weighted_outcomes():
     rng = np.random.default_rng(1)
     scores, outcomes, came = rng.standard_normal((5, 40)), rng.standard_normal(40), rng.standard_normal(5)
     scores[2, :10] = -np.inf
+    scales = np.exp(rng.standard_normal(5))
     weights = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    gaps = np.abs(outcomes[:, None] - outcomes)
-    expected = (weights * np.abs(outcomes - came[:, None])).sum(axis=1) - 0.5 * np.einsum(
-        "ni,ij,nj->n", weights, gaps, weights
+    recalled = scales[:, None] * outcomes
+    gaps = np.abs(recalled[:, :, None] - recalled[:, None])
+    expected = (weights * np.abs(recalled - came[:, None])).sum(axis=1) - 0.5 * np.einsum(
+        "ni,nij,nj->n", weights, gaps, weights
     )
-    told = recall_crps(*(torch.from_numpy(each) for each in (scores, outcomes, came)))
+    told = recall_crps(*(torch.from_numpy(each) for each in (scores, outcomes, came, scales)))
     assert told.numpy() == pytest.approx(expected, abs=1e-9)
 
 
@@ -89,19 +95,53 @@ def test_where_the_odds_depend_on_a_state_memory_and_head_find_it():
     odds = Odds(SMALL, trained.weights)
     past, later = regimes(seed=2), regimes(2000, seed=3)
     for i, h in enumerate(SMALL.horizons):
-        order = np.argsort(past.outcomes[:, i])
-        outcomes, came = past.outcomes[order, i], later.outcomes[:, i]
-        known = np.ones((len(later), len(past)), np.bool_)
+        came = later.outcomes[:, i]
         head = odds.at(odds.heads(later.rows), h)
-        memory, shares = odds.recalled_by(
-            odds.states(past.rows[order]), outcomes, odds.states(later.rows), h, known
-        )
+        memory, shares = recalled_from(odds, past, later, i)
         blend = odds.blends(head, memory, shares, h)
-        plain = crps(np.tile(np.quantile(outcomes, LEVELS), (len(later), 1)), came).mean()
+        plain = crps(np.tile(np.quantile(past.outcomes[:, i], LEVELS), (len(later), 1)), came).mean()
         for told in (head, memory, blend):
             assert crps(told, came).mean() < 0.95 * plain
         # The mean of two forecasts' quantiles is never worse than the mean of their scores.
         assert crps(blend, came).mean() < max(crps(head, came).mean(), crps(memory, came).mean())
+
+
+def recalled_from(odds, past, later, i):
+    """What all of the past says of later moments at the ``i``-th horizon: quantiles and shares."""
+    h = odds.network.horizons[i]
+    states, units = odds.standings(past.rows, h)
+    outcomes = past.outcomes[:, i] / units
+    order = np.argsort(outcomes)
+    known = np.ones((len(later), len(past)), np.bool_)
+    return odds.recalled_by(states[order], outcomes[order], odds.standings(later.rows, h), h, known)
+
+
+def scaled_material(count, seed):
+    """Outcomes of one distribution times a scale that the first input shows, over a wide range."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((count, 3)).astype(np.float32)
+    truth = np.exp(0.5 * rows[:, :1].astype(np.float64))
+    outcomes = rng.standard_normal((count, 2)) * np.hstack((truth, truth**-1.0))
+    return OddsRows(rows, outcomes, STEP_MS * np.arange(count), STEP_MS), np.hstack((truth, truth**-1.0))
+
+
+def test_a_planted_scale_is_learned_by_horizon():
+    past, _ = scaled_material(6000, seed=1)
+    later, truth = scaled_material(2000, seed=3)
+    odds = Odds(SMALL, train_odds(SMALL, past, config=replace(SHORT, steps=200)).weights)
+    for i, h in enumerate(SMALL.horizons):
+        learned = np.log(odds.standings(later.rows, h).scale)
+        # One factor for all of them is free: what is remembered by it is told by it.
+        slope, _ = np.polyfit(np.log(truth[:, i]), learned, 1)
+        assert np.corrcoef(np.log(truth[:, i]), learned)[0, 1] > 0.95
+        assert 0.5 < slope < 1.2
+        # With the scale, moments far off are of use: nearly as good as knowing the truth.
+        memory, _ = recalled_from(odds, past, later, i)
+        known = np.quantile(np.random.default_rng(2).standard_normal(100_000), LEVELS) * truth[:, i, None]
+        came = later.outcomes[:, i]
+        plain = crps(np.tile(np.quantile(past.outcomes[:, i], LEVELS), (len(later), 1)), came).mean()
+        best, told = crps(known, came).mean(), crps(memory, came).mean()
+        assert told - best < 0.2 * (plain - best)
 
 
 def test_without_a_state_that_matters_nothing_is_made_up():

@@ -82,28 +82,30 @@ def test_no_moments_asked_leaves_the_head_alone_and_no_odds_leave_none():
 
 
 def test_what_is_recalled_are_the_outcomes_of_the_moments_that_may_be_known():
-    """As worked out by hand from the bars, for a state that weighs all moments alike."""
+    """As worked out by hand from the bars, for a state that weighs all moments alike.
+
+    Each outcome is measured in the scale of its own close, and told in that of the close that asks.
+    """
     weights = some_weights(NETWORK)
     weights["log_temperature"] = np.full(3, -60.0, np.float32)
     bars = walk(STATE_BARS + 200)
-    model = a_model(Odds(NETWORK, weights), neighbors=4, size=1_000)
+    odds = Odds(NETWORK, weights)
+    model = a_model(odds, neighbors=4, size=1_000)
     window, moments = FeatureWindow(), []
     for i, bar in enumerate(bars):
         outlook = outlooks(model, [bar])[0]
         window.push(bar)
-        if state_row(window) is not None:
-            moments.append((i, window.volatility()))
+        if (row := state_row(window)) is not None:
+            unit = window.volatility() * float(odds.standing(row, HORIZON).scale)
+            moments.append((i, unit))
         if outlook is None or outlook.recalled is None:
             continue
         # Closed, over, and outside of the exclusion zone of 24 bars.
-        known = [(j, volatility) for j, volatility in moments if j + 24 <= i]
+        known = [(j, then) for j, then in moments if j + 24 <= i]
         assert outlook.effective == pytest.approx(len(known), rel=1e-4)
-        scaled = [
-            math.log(float(bars[j + HORIZON].close) / float(bars[j].close)) / volatility
-            for j, volatility in known
-        ]
-        expected = np.quantile(scaled, TOLD_LEVELS, method="inverted_cdf") * window.volatility()
-        nearby = np.sort(scaled) * window.volatility()
+        scaled = [math.log(float(bars[j + HORIZON].close) / float(bars[j].close)) / then for j, then in known]
+        expected = np.quantile(scaled, TOLD_LEVELS, method="inverted_cdf") * unit
+        nearby = np.sort(scaled) * unit
         for told, wanted in zip(outlook.recalled, expected, strict=True):
             # A level that falls between two moments may go either way by rounding.
             place = np.searchsorted(nearby, wanted - 1e-12)

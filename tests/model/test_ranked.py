@@ -5,6 +5,7 @@ import pytest
 
 from bot.errors import BrokenInvariant
 from bot.model.memory import MemoryBank, MemoryConfig
+from bot.model.odds import Standing
 from bot.model.outcomes import Episode, Moment
 from bot.model.ranked import RankedMoments, keeps_state
 
@@ -23,21 +24,22 @@ def a_bank(size=20, **config):
     )
 
 
-def an_episode(number, state, *, symbol="BTCUSDT", forward_return=0.01, horizon=3):
+def an_episode(number, state, *, scale=1.0, symbol="BTCUSDT", forward_return=0.01, horizon=3):
     start_ms = number * STEP
     key = np.array([1.0, 0.0], np.float32)
+    standing = None if state is None else Standing(state, np.array(scale))
     return Episode(
         symbol=symbol,
         start_ms=start_ms,
         matured_ms=start_ms + (1 + horizon) * STEP,
-        moment=Moment(key=key, regime="up/calm", volatility=0.01, state=state),
+        moment=Moment(key=key, regime="up/calm", volatility=0.01, standing=standing),
         forward_return=forward_return,
     )
 
 
 def scaled(episode):
     horizon = (episode.matured_ms - episode.start_ms) / STEP - 1.0
-    return episode.forward_return / (0.01 * math.sqrt(horizon))
+    return episode.forward_return / (0.01 * math.sqrt(horizon) * float(episode.moment.standing.scale))
 
 
 def expected(kept, now_ms):
@@ -62,6 +64,7 @@ def test_ten_thousand_inserts_evictions_and_questions_give_what_brute_force_give
             episode = an_episode(
                 number + int(rng.integers(-2, 3)),
                 rng.standard_normal(DIMENSION).astype(np.float32),
+                scale=float(rng.choice([0.5, 1.0, rng.uniform(0.2, 5.0)])),
                 symbol=str(rng.choice(["ADAUSDT", "BTCUSDT"])),
                 forward_return=float(rng.choice([-0.02, 0.0, 0.01, rng.standard_normal()])),
                 horizon=int(rng.integers(2, 15)),
@@ -72,7 +75,7 @@ def test_ten_thousand_inserts_evictions_and_questions_give_what_brute_force_give
         now_ms = (number + int(rng.integers(-5, 25))) * STEP
         known, truth = bank.odds(now_ms), expected(kept, now_ms)
         assert known.outcomes.tolist() == [scaled(e) for e in truth]
-        assert known.states.tolist() == [e.moment.state.tolist() for e in truth]
+        assert known.states.tolist() == [e.moment.standing.state.tolist() for e in truth]
         assert known.squares == pytest.approx((known.states**2).sum(axis=1), rel=1e-5)
         asked += 1
 
@@ -140,4 +143,12 @@ def test_a_broken_state_is_refused_and_nothing_is_remembered(state):
     bank = a_bank()
     with pytest.raises(BrokenInvariant, match="the state of BTCUSDT at 10"):
         bank.remember([an_episode(0, None), an_episode(1, state)])
+    assert len(bank) == 0
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
+def test_a_scale_that_nothing_can_be_measured_in_is_refused_and_nothing_is_remembered(scale):
+    bank, state = a_bank(), np.zeros(DIMENSION, np.float32)
+    with pytest.raises(BrokenInvariant, match="the scale of BTCUSDT at 10"):
+        bank.remember([an_episode(0, state), an_episode(1, state, scale=scale)])
     assert len(bank) == 0

@@ -219,3 +219,17 @@ def test_odds_that_want_other_figures_of_a_bar_or_do_not_fit_are_refused(tmp_pat
     save_checkpoint(tmp_path, weights, a_card(odds=an_odds_card()), some_weights(narrow))
     with pytest.raises(InputError, match=r"does not hold odds: .* not float32"):
         load_checkpoint(tmp_path)
+
+
+def test_odds_of_before_there_were_scales_are_read_with_each_of_them_one(tmp_path):
+    odds = some_weights(ODDS)
+    older = odds | {
+        f"state.out.{name}": odds[f"state.out.{name}"][: ODDS.dimension] for name in ("weight", "bias")
+    }
+    save_checkpoint(tmp_path / "new", weights_of(NETWORKS[0]), a_card(odds=an_odds_card()), odds)
+    save_checkpoint(tmp_path / "old", weights_of(NETWORKS[0]), a_card(odds=an_odds_card()), older)
+    new, old = (load_checkpoint(tmp_path / name).odds for name in ("new", "old"))
+    row = np.random.default_rng(1).standard_normal(ODDS.inputs).astype(np.float32)
+    for h in (1, 7, 24):
+        assert old.standing(row, h).scale == 1.0 != new.standing(row, h).scale
+        assert np.abs(old.standing(row, h).state - new.standing(row, h).state).max() < 1e-6
