@@ -3,10 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bot.evaluation.fold_odds import fit_odds, material_before, tell_odds
+from bot.evaluation.fold_odds import FoldOdds, fit_odds, material_before, tell_odds
 from bot.evaluation.panel import Panel
 from bot.evaluation.rivals import folds_of
+from bot.model.odds import Odds, OddsNetwork
 from bot.model.odds_training import OddsTrainingConfig
+from tests.model.test_odds import some_weights
 
 HOUR_MS = 3_600_000
 BARS, FIRST = 3000, 1500
@@ -102,3 +104,21 @@ def test_a_frozen_memory_holds_what_was_over_when_its_fold_began():
     )
     assert np.array_equal(one[inside], other[inside])
     assert not np.array_equal(one[~inside], other[~inside])
+
+
+@pytest.mark.parametrize("h", [1, 16])
+def test_a_fold_s_memory_is_what_a_bot_would_recall_of_each_bar_whose_outcome_is_over(h):
+    panel, network = a_panel(), OddsNetwork(inputs=38, width=16)
+    odds = Odds(network, some_weights(network))
+    queries = np.arange(FIRST, FIRST + 40, 9)
+    told = tell_odds(panel, [FoldOdds(FOLDS[0], odds)], queries, h)
+    for row, memory, gated in zip(queries.tolist(), told.memory, told.gated, strict=True):
+        known = np.arange(100, row - h + 1)
+        each = [odds.standing(panel.states[i], h) for i in known]
+        outcomes = panel.outcome(h)[known] / [float(one.scale) for one in each]
+        order = np.argsort(outcomes)
+        states = np.array([each[i].state for i in order])
+        recalled = odds.recalled(states, outcomes[order], odds.standing(panel.states[row], h), h)
+        assert memory == pytest.approx(recalled.quantiles, abs=1e-3)
+        blend = odds.blend(odds.at(odds.head(panel.states[row]), h), recalled, h)
+        assert gated == pytest.approx(blend, abs=1e-3)
