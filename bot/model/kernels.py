@@ -26,7 +26,10 @@ STRETCH = 2_048
 
 _BINS = 1_024
 
+_ROWS = 8
+
 _i32, _f32 = np.int32, np.float32
+_NORM_EPSILON = _f32(1e-5)
 
 
 def _compiled(*, sums_in_order: bool = True) -> Callable[[F], F]:
@@ -114,3 +117,225 @@ def near_best(
                 found += 1
                 tally[_i32((score + _f32(highest)) * bins_each)] += 1
     return found if first >= rows else -1
+
+
+@_compiled(sums_in_order=False)
+def window_keys(x: Tensor, weights: Tensor, width: int, blocks: int, keys: Tensor) -> None:
+    """A window network's rows (n, bars) to ``keys`` (n, dimension) of unit length.
+
+    ``weights`` stand one after the other as they are used: of a layer its bias, then its matrix (in, out), and
+    of a norm its factors, then what it adds. Few rows at a time go through all of it: they stay in the cache.
+    """
+    for first in range(0, len(x), _ROWS):
+        rows, told = x[first : first + _ROWS], keys[first : first + _ROWS]
+        h = np.empty((len(rows), width), np.float32)
+        normed, change, skipped = np.empty_like(h), np.empty_like(h), np.empty_like(told)
+        used = _affine(rows, weights, 0, h)
+        _silu(h)
+        for _ in range(blocks):
+            used = _norm(h, weights, used, normed)
+            used = _affine(normed, weights, used, change)
+            _silu(change)
+            _add(h, change)
+        used = _affine(h, weights, used, told)
+        _affine(rows, weights, used, skipped)
+        _add(told, skipped)
+        _unit(told)
+
+
+@_compiled(sums_in_order=False)
+def transformer_key(
+    patch: Tensor,
+    weights: Tensor,
+    inner: int,
+    turns: Tensor,
+    heads: int,
+    seen: Tensor,
+    values: Tensor,
+    end: int,
+    key: Tensor,
+) -> None:
+    """One token of a streaming transformer: the last returns (1, patch) to a ``key`` (1, dimension).
+
+    The token's own keys and values go before ``end`` into ``seen`` (layers, width, room) and ``values``
+    (layers, room, width); those before it, as many as it looks back at, are there already. ``turns``
+    (2, planes, attention_bars) are cosine and sine of what a distance turns the query by, the farthest first.
+    ``weights`` as in :func:`window_keys`, a layer's query, key and value as one.
+    """
+    layers, width = seen.shape[:2]
+    planes, reach = turns.shape[1:]
+    first = end - reach
+    h = np.empty((1, width), np.float32)
+    normed, attended, change = np.empty_like(h), np.empty_like(h), np.empty_like(h)
+    asked = np.empty((1, 3 * width), np.float32)
+    raised = np.empty((1, inner), np.float32)
+    scores = np.empty((1, reach), np.float32)
+    used = _affine(patch, weights, 0, h)
+    for layer in range(layers):
+        used = _norm(h, weights, used, normed)
+        used = _affine(normed, weights, used, asked)
+        for i in range(width):
+            seen[layer, i, end - 1] = asked[0, width + i]
+            values[layer, end - 1, i] = asked[0, 2 * width + i]
+        attended[:] = _f32(0.0)
+        for head in range(heads):
+            begin = 2 * planes * head
+            scores[:] = _f32(0.0)
+            for plane in range(planes):
+                i, j = begin + plane, begin + planes + plane
+                _score(
+                    asked[0, i] / np.sqrt(_f32(2 * planes)),
+                    asked[0, j] / np.sqrt(_f32(2 * planes)),
+                    turns[0, plane],
+                    turns[1, plane],
+                    seen[layer, i, first:end],
+                    seen[layer, j, first:end],
+                    scores[0],
+                )
+            _softmax(scores[0])
+            for age in range(reach):
+                share = scores[0, age]
+                for i in range(begin, begin + 2 * planes):
+                    attended[0, i] += share * values[layer, first + age, i]
+        used = _affine(attended, weights, used, change)
+        _add(h, change)
+        used = _norm(h, weights, used, normed)
+        used = _affine(normed, weights, used, raised)
+        _silu(raised)
+        used = _affine(raised, weights, used, change)
+        _add(h, change)
+    used = _norm(h, weights, used, normed)
+    _affine(normed, weights, used, key)
+    _unit(key)
+
+
+@_compiled()
+def _affine(x: Tensor, weights: Tensor, at: int, out: Tensor) -> int:
+    """Rows (n, in) to ``out`` (n, out); what follows the layer's weights.
+
+    Each sum is taken in the order of its inputs, so that a row rounds alike alone and among many.
+    """
+    inputs, outputs = x.shape[1], out.shape[1]
+    end: int = at + outputs + inputs * outputs
+    w = weights[at + outputs : end].reshape(inputs, outputs)
+    for row in range(len(x)):
+        out[row] = weights[at : at + outputs]
+    whole = inputs // 8 * 8
+    for i in range(0, whole, 8):
+        # Eight at once: their weights stay at hand for all rows, and a sum is fetched once for eight of them.
+        w0, w1, w2, w3, w4, w5, w6, w7 = (
+            w[i], w[i + 1], w[i + 2], w[i + 3], w[i + 4], w[i + 5], w[i + 6], w[i + 7]
+        )  # fmt: skip
+        for row in range(len(x)):
+            x0, x1, x2, x3, x4, x5, x6, x7 = (
+                x[row, i], x[row, i + 1], x[row, i + 2], x[row, i + 3],
+                x[row, i + 4], x[row, i + 5], x[row, i + 6], x[row, i + 7],
+            )  # fmt: skip
+            h = out[row]
+            for o in range(outputs):
+                h[o] = (
+                    h[o] + x0 * w0[o] + x1 * w1[o] + x2 * w2[o] + x3 * w3[o]
+                    + x4 * w4[o] + x5 * w5[o] + x6 * w6[o] + x7 * w7[o]
+                )  # fmt: skip
+    for i in range(whole, inputs):
+        for row in range(len(x)):
+            for o in range(outputs):
+                out[row, o] += x[row, i] * w[i, o]
+    return end
+
+
+@_compiled(sums_in_order=False)
+def _norm(x: Tensor, weights: Tensor, at: int, out: Tensor) -> int:
+    """The layer norm of rows (n, width) into ``out``; what follows its weights."""
+    width = x.shape[1]
+    end: int = at + 2 * width
+    factors, added = weights[at : at + width], weights[at + width : end]
+    for row in range(len(x)):
+        total = _f32(0.0)
+        for i in range(width):
+            total += x[row, i]
+        mean = total / _f32(width)
+        squares = _f32(0.0)
+        for i in range(width):
+            squares += (x[row, i] - mean) * (x[row, i] - mean)
+        spread = np.sqrt(squares / _f32(width) + _NORM_EPSILON)
+        for i in range(width):
+            out[row, i] = (x[row, i] - mean) / spread * factors[i] + added[i]
+    return end
+
+
+@_compiled()
+def _score(
+    query: np.float32,
+    other: np.float32,
+    cos: Tensor,
+    sin: Tensor,
+    key: Tensor,
+    beside: Tensor,
+    scores: Tensor,
+) -> None:
+    """Add one plane's part of the products of a query, turned by each distance, with the keys that far away."""
+    for age in range(len(scores)):
+        turned = query * cos[age] - other * sin[age]
+        beyond = other * cos[age] + query * sin[age]
+        scores[age] += turned * key[age] + beyond * beside[age]
+
+
+@_compiled(sums_in_order=False)
+def _softmax(scores: Tensor) -> None:
+    """Scores become shares that sum to 1."""
+    highest = _f32(-np.inf)
+    for score in scores:
+        highest = max(highest, score)
+    total = _f32(0.0)
+    for i in range(len(scores)):
+        scores[i] = _exp(scores[i] - highest)
+        total += scores[i]
+    for i in range(len(scores)):
+        scores[i] /= total
+
+
+@_compiled()
+def _silu(x: Tensor) -> None:
+    for row in range(len(x)):
+        for i in range(x.shape[1]):
+            x[row, i] = x[row, i] / (_f32(1.0) + _exp(-x[row, i]))
+
+
+@_compiled()
+def _add(x: Tensor, change: Tensor) -> None:
+    for row in range(len(x)):
+        for i in range(x.shape[1]):
+            x[row, i] += change[row, i]
+
+
+@_compiled(sums_in_order=False)
+def _unit(x: Tensor) -> None:
+    for row in range(len(x)):
+        squares = _f32(0.0)
+        for i in range(x.shape[1]):
+            squares += x[row, i] * x[row, i]
+        length = np.sqrt(squares)
+        for i in range(x.shape[1]):
+            x[row, i] /= length
+
+
+@_compiled()
+def _exp(x: np.float32) -> np.float32:
+    """e to the x within 2e-7 of it, and without a call: so are many worked out at once.
+
+    A power of two, put together from its bits, times a polynomial (Cephes' expf) of what remains.
+    """
+    x = min(max(x, _f32(-87.0)), _f32(88.0))
+    power = np.floor(x * _f32(1.44269504) + _f32(0.5))
+    rest = x - power * _f32(0.693359375) + power * _f32(2.12194440e-4)
+    series = _f32(1.9875691500e-4)
+    series = series * rest + _f32(1.3981999507e-3)
+    series = series * rest + _f32(8.3334519073e-3)
+    series = series * rest + _f32(4.1665795894e-2)
+    series = series * rest + _f32(1.6666665459e-1)
+    series = series * rest + _f32(5.0000001201e-1)
+    series = series * rest * rest + rest + _f32(1.0)
+    scale: np.float32 = _i32((_i32(power) + _i32(127)) << _i32(23)).view(np.float32)
+    result: np.float32 = series * scale
+    return result
