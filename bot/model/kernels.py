@@ -210,6 +210,91 @@ def transformer_key(
 
 
 @_compiled()
+def hidden_layers(x: Tensor, weights: Tensor, width: int, out: Tensor) -> None:
+    """Rows (n, in) through two hidden layers of ``width`` to ``out`` (n, out); weights as in :func:`window_keys`."""
+    for first in range(0, len(x), _ROWS):
+        rows = x[first : first + _ROWS]
+        h = np.empty((len(rows), width), np.float32)
+        more = np.empty_like(h)
+        used = _affine(rows, weights, 0, h)
+        _silu(h)
+        used = _affine(h, weights, used, more)
+        _silu(more)
+        _affine(more, weights, used, out[first : first + _ROWS])
+
+
+@_compiled(sums_in_order=False)
+def squared_distances(states: Tensor, query: Tensor) -> Tensor:
+    """Of states (n, d) from a query (d,): (n,)."""
+    distances = np.empty(len(states), np.float32)
+    for row in range(len(states)):
+        total = _f32(0.0)
+        for i in range(len(query)):
+            total += (states[row, i] - query[i]) * (states[row, i] - query[i])
+        distances[row] = total
+    return distances
+
+
+@_compiled()
+def running_weights(
+    distances: Tensor, farthest: np.float32, temperature: np.float32
+) -> tuple[NDArray[np.float64], float]:
+    """Running sums (n,) of the weights that distances (n,) give, and the sum of their squares.
+
+    A weight is e to the minus ``temperature`` times what a distance is more than the smallest, and nothing
+    beyond the ``farthest``.
+    """
+    nearest = distances.min()
+    weights = np.empty_like(distances)
+    for i in range(len(distances)):
+        weight = _exp(-temperature * (distances[i] - nearest))
+        weights[i] = weight if distances[i] <= farthest else _f32(0.0)
+    totals = np.empty(len(weights), np.float64)
+    total = squares = 0.0
+    for i in range(len(weights)):
+        wide = float(weights[i])
+        total += wide
+        squares += wide * wide
+        totals[i] = total
+    return totals, squares
+
+
+@_compiled(sums_in_order=False)
+def best_likeness(shapes: Tensor, slots: NDArray[np.int64], views: Tensor) -> Tensor:
+    """The highest inner product of each of these shapes, (m, bars) by slot, with one of the views (k, bars)."""
+    best = np.empty(len(slots), np.float32)
+    for place in range(len(slots)):
+        shape = shapes[slots[place]]
+        highest = _f32(-1.0)
+        for view in range(len(views)):
+            alike = _f32(0.0)
+            for i in range(len(shape)):
+                alike += shape[i] * views[view, i]
+            highest = max(highest, alike)
+        best[place] = highest
+    return best
+
+
+@_compiled()
+def first_apart(times: NDArray[np.int64], zone: int, wanted: int) -> NDArray[np.int64]:
+    """Places of the first ``wanted`` times (n,) that keep a zone's distance from all chosen before them."""
+    chosen = np.empty(min(wanted, len(times)), np.int64)
+    count = 0
+    for place in range(len(times)):
+        if count == len(chosen):
+            break
+        free = True
+        for i in range(count):
+            if abs(times[place] - times[chosen[i]]) < zone:
+                free = False
+                break
+        if free:
+            chosen[count] = place
+            count += 1
+    return chosen[:count]
+
+
+@_compiled()
 def _affine(x: Tensor, weights: Tensor, at: int, out: Tensor) -> int:
     """Rows (n, in) to ``out`` (n, out); what follows the layer's weights.
 

@@ -247,9 +247,7 @@ class SimilarityModel:
         recalled = None
         if not for_vote:
             known = memory.odds(bar.close_ms)
-            recalled = odds.recalled(
-                known.states, known.outcomes, odds.state(row), self._horizon_bars, squares=known.squares
-            )
+            recalled = odds.recalled(known.states, known.outcomes, odds.state(row), self._horizon_bars)
         return outlook_of(odds, row, recalled, self._horizon_bars, moment.volatility)
 
     def _recall(self, memory: MemoryBank, moment: Moment | None, bar: Bar, *, for_vote: bool) -> Recollection:
