@@ -4,6 +4,7 @@ One thread, and every sum in one order: the same input gives the same bits on on
 many. To import this is to wait for Numba, so whoever needs it imports it where a model is built.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., object])
 
+Floats = NDArray[np.float64]
 Tensor = NDArray[np.float32]
 Codes = NDArray[np.int8]
 
@@ -236,9 +238,7 @@ def squared_distances(states: Tensor, query: Tensor) -> Tensor:
 
 
 @_compiled()
-def running_weights(
-    distances: Tensor, farthest: np.float32, temperature: np.float32
-) -> tuple[NDArray[np.float64], float]:
+def running_weights(distances: Tensor, farthest: np.float32, temperature: np.float32) -> tuple[Floats, float]:
     """Running sums (n,) of the weights that distances (n,) give, and the sum of their squares.
 
     A weight is e to the minus ``temperature`` times what a distance is more than the smallest, and nothing
@@ -292,6 +292,91 @@ def first_apart(times: NDArray[np.int64], zone: int, wanted: int) -> NDArray[np.
             chosen[count] = place
             count += 1
     return chosen[:count]
+
+
+@_compiled(sums_in_order=False)
+def fading_means(squares: Floats, weights: Floats, means: Floats) -> None:
+    """Of all windows of a run (n + bars - 1,) their sums (n,), each weighted by ``weights`` (bars,)."""
+    for first in range(len(means)):
+        total = 0.0
+        for i in range(len(weights)):
+            total += squares[first + i] * weights[i]
+        means[first] = total
+
+
+@_compiled(sums_in_order=False)
+def recent_sums(
+    squares: Floats, returns: Floats, volumes: Floats, fading: Floats, largest: float
+) -> tuple[float, float, float, float]:
+    """Of as many last bars as there are weights in ``fading`` (3, bars): four figures of a feature row.
+
+    Squares by the first weights, returns by the second and by the third, and how many standard deviations the
+    logarithm of the newest volume, at most ``largest``, is from the mean of all.
+    """
+    short = fast = slow = 0.0
+    for i in range(fading.shape[1]):
+        short += squares[i] * fading[0, i]
+        fast += returns[i] * fading[1, i]
+        slow += returns[i] * fading[2, i]
+    logs = np.empty_like(volumes)
+    mean = variance = 0.0
+    for i in range(len(volumes)):
+        logs[i] = math.log1p(min(volumes[i], largest))
+        mean += logs[i]
+    mean /= len(logs)
+    for i in range(len(logs)):
+        variance += (logs[i] - mean) * (logs[i] - mean)
+    spread = math.sqrt(variance / len(logs))
+    return short, fast, slow, (logs[-1] - mean) / spread if spread > 1e-9 else 0.0
+
+
+@_compiled(sums_in_order=False)
+def trends_and_moods(
+    returns: Floats, bars: int, trend_bars: int, mood_bars: int, means: Floats, errors: Floats, calmer: Floats
+) -> None:
+    """What regimes are told by, for each window of so many ``bars`` in a run of returns.
+
+    The mean of its last ``trend_bars`` returns, that mean's standard error, and of all means of ``mood_bars``
+    absolute returns in the window the share that is below the last.
+    """
+    moves = np.empty(bars - mood_bars + 1)
+    for row in range(len(means)):
+        end = row + bars
+        mean = squares = 0.0
+        for i in range(end - trend_bars, end):
+            mean += returns[i]
+        mean /= trend_bars
+        for i in range(end - trend_bars, end):
+            squares += (returns[i] - mean) * (returns[i] - mean)
+        for move in range(len(moves)):
+            total = 0.0
+            for i in range(row + move, row + move + mood_bars):
+                total += abs(returns[i])
+            moves[move] = total
+        below = 0
+        for move in range(len(moves)):
+            below += moves[move] < moves[-1]
+        means[row], errors[row] = mean, math.sqrt(squares) / trend_bars
+        calmer[row] = below / len(moves)
+
+
+@_compiled(sums_in_order=False)
+def logistic_pull(
+    columns: Floats, offsets: Floats, rose: Floats, coefficients: Floats
+) -> tuple[Floats, Floats]:
+    """Gradient (k,) and information (k, k) of a logistic regression on ``columns`` (k, n), without a prior."""
+    count = len(columns)
+    pull, information = np.zeros(count), np.zeros((count, count))
+    for vote in range(len(rose)):
+        odds = offsets[vote]
+        for i in range(count):
+            odds += coefficients[i] * columns[i, vote]
+        expected = 1.0 / (1.0 + math.exp(-odds))
+        for i in range(count):
+            pull[i] += columns[i, vote] * (rose[vote] - expected)
+            for j in range(count):
+                information[i, j] += columns[i, vote] * columns[j, vote] * expected * (1.0 - expected)
+    return pull, information
 
 
 @_compiled()
