@@ -212,7 +212,7 @@ class TransformerEncoder:
             known = scaled[i : i + network.bars]
             next_start_ms = window.next_start_ms - (len(keys) - 1 - i) * window.interval_ms
             self._advance(stream, known, next_start_ms, window.interval_ms)
-            if known.any():
+            if known[-1] or known.any():
                 row[:] = stream.key[0]
         return keys
 
@@ -304,7 +304,7 @@ class _Stream:
         # Room for many more: the last ones move to the front once in so many bars.
         self._room = 8 * self._reach
         self.keys = np.zeros((network.layers, network.width, self._room), dtype=np.float32)
-        self.values = np.zeros((network.layers, self._room, network.width), dtype=np.float32)
+        self.values = np.zeros_like(self.keys)
         self.next_start_ms = -1
         self.key: Keys = np.zeros((1, network.dimension), dtype=np.float32)
         self._end = self._reach - 1
@@ -313,8 +313,8 @@ class _Stream:
         """Make room for the next token: where its slot ends."""
         if self._end == self._room:
             self._end = self._reach - 1
-            self.keys[:, :, : self._end] = self.keys[:, :, -self._end :]
-            self.values[:, : self._end] = self.values[:, -self._end :]
+            for rows in (self.keys, self.values):
+                rows[:, :, : self._end] = rows[:, :, -self._end :]
         self._end += 1
         return self._end
 

@@ -239,8 +239,7 @@ class FeatureWindow:
             )
             if known < end:
                 behind, found = squares[known + 1 - VOLATILITY_BARS : end], volatility[known:end]
-                kernels.fading_means(behind, _WEIGHTS, found)
-                np.maximum(np.sqrt(found, out=found), _LEAST_VOLATILITY, out=found)
+                kernels.fading_sizes(behind, _WEIGHTS, _LEAST_VOLATILITY, found)
             ratios = returns[scaled:end] / volatility[scaled - 1 : end - 1]
             self._scaled.view[scaled:end] = np.minimum(np.maximum(ratios, -_CLIP), _CLIP)
             self._volatilities = end - known + (self._volatilities if known == first else 0)

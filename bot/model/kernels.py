@@ -159,8 +159,8 @@ def transformer_key(
 ) -> None:
     """One token of a streaming transformer: the last returns (1, patch) to a ``key`` (1, dimension).
 
-    The token's own keys and values go before ``end`` into ``seen`` (layers, width, room) and ``values``
-    (layers, room, width); those before it, as many as it looks back at, are there already. ``turns``
+    The token's own keys and values go before ``end`` into ``seen`` and ``values``, (layers, width, room) each;
+    those before it, as many as it looks back at, are there already. ``turns``
     (2, planes, attention_bars) are cosine and sine of what a distance turns the query by, the farthest first.
     ``weights`` as in :func:`window_keys`, a layer's query, key and value as one.
     """
@@ -178,8 +178,7 @@ def transformer_key(
         used = _affine(normed, weights, used, asked)
         for i in range(width):
             seen[layer, i, end - 1] = asked[0, width + i]
-            values[layer, end - 1, i] = asked[0, 2 * width + i]
-        attended[:] = _f32(0.0)
+            values[layer, i, end - 1] = asked[0, 2 * width + i]
         for head in range(heads):
             begin = 2 * planes * head
             scores[:] = _f32(0.0)
@@ -195,10 +194,8 @@ def transformer_key(
                     scores[0],
                 )
             _softmax(scores[0])
-            for age in range(reach):
-                share = scores[0, age]
-                for i in range(begin, begin + 2 * planes):
-                    attended[0, i] += share * values[layer, first + age, i]
+            for i in range(begin, begin + 2 * planes):
+                attended[0, i] = _dot(scores[0], values[layer, i, first:end])
         used = _affine(attended, weights, used, change)
         _add(h, change)
         used = _norm(h, weights, used, normed)
@@ -244,7 +241,9 @@ def running_weights(distances: Tensor, farthest: np.float32, temperature: np.flo
     A weight is e to the minus ``temperature`` times what a distance is more than the smallest, and nothing
     beyond the ``farthest``.
     """
-    nearest = distances.min()
+    nearest = _f32(np.inf)
+    for distance in distances:
+        nearest = min(nearest, distance)
     weights = np.empty_like(distances)
     for i in range(len(distances)):
         weight = _exp(-temperature * (distances[i] - nearest))
@@ -260,11 +259,11 @@ def running_weights(distances: Tensor, farthest: np.float32, temperature: np.flo
 
 
 @_compiled(sums_in_order=False)
-def best_likeness(shapes: Tensor, slots: NDArray[np.int64], views: Tensor) -> Tensor:
-    """The highest inner product of each of these shapes, (m, bars) by slot, with one of the views (k, bars)."""
-    best = np.empty(len(slots), np.float32)
-    for place in range(len(slots)):
-        shape = shapes[slots[place]]
+def best_likeness(shapes: Tensor, views: Tensor) -> Tensor:
+    """The highest inner product of each shape (n, bars) with one of the views (k, bars): (n,)."""
+    best = np.empty(len(shapes), np.float32)
+    for place in range(len(shapes)):
+        shape = shapes[place]
         highest = _f32(-1.0)
         for view in range(len(views)):
             alike = _f32(0.0)
@@ -295,13 +294,13 @@ def first_apart(times: NDArray[np.int64], zone: int, wanted: int) -> NDArray[np.
 
 
 @_compiled(sums_in_order=False)
-def fading_means(squares: Floats, weights: Floats, means: Floats) -> None:
-    """Of all windows of a run (n + bars - 1,) their sums (n,), each weighted by ``weights`` (bars,)."""
-    for first in range(len(means)):
+def fading_sizes(squares: Floats, fading: Floats, least: float, sizes: Floats) -> None:
+    """The root mean square (n,) of each window of a run (n + bars - 1,), weighted by ``fading`` (bars,)."""
+    for first in range(len(sizes)):
         total = 0.0
-        for i in range(len(weights)):
-            total += squares[first + i] * weights[i]
-        means[first] = total
+        for i in range(len(fading)):
+            total += squares[first + i] * fading[i]
+        sizes[first] = max(math.sqrt(total), least)
 
 
 @_compiled(sums_in_order=False)
@@ -349,10 +348,10 @@ def trends_and_moods(
         for i in range(end - trend_bars, end):
             squares += (returns[i] - mean) * (returns[i] - mean)
         for move in range(len(moves)):
-            total = 0.0
-            for i in range(row + move, row + move + mood_bars):
-                total += abs(returns[i])
-            moves[move] = total
+            moves[move] = 0.0
+        for i in range(mood_bars):
+            for move in range(len(moves)):
+                moves[move] += abs(returns[row + move + i])
         below = 0
         for move in range(len(moves)):
             below += moves[move] < moves[-1]
@@ -389,7 +388,8 @@ def _affine(x: Tensor, weights: Tensor, at: int, out: Tensor) -> int:
     end: int = at + outputs + inputs * outputs
     w = weights[at + outputs : end].reshape(inputs, outputs)
     for row in range(len(x)):
-        out[row] = weights[at : at + outputs]
+        for o in range(outputs):
+            out[row, o] = weights[at + o]
     whole = inputs // 8 * 8
     for i in range(0, whole, 8):
         # Eight at once: their weights stay at hand for all rows, and a sum is fetched once for eight of them.
@@ -449,6 +449,14 @@ def _score(
         turned = query * cos[age] - other * sin[age]
         beyond = other * cos[age] + query * sin[age]
         scores[age] += turned * key[age] + beyond * beside[age]
+
+
+@_compiled(sums_in_order=False)
+def _dot(x: Tensor, y: Tensor) -> np.float32:
+    total = _f32(0.0)
+    for i in range(len(x)):
+        total += x[i] * y[i]
+    return total
 
 
 @_compiled(sums_in_order=False)

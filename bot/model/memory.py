@@ -315,7 +315,8 @@ class MemoryBank:
 
     def _by_shape(self, similarities: Similarities, slots: Slots, views: Views) -> tuple[Similarities, Slots]:
         """The same moments by similarity of key and shape together."""
-        alike = self._kernels.best_likeness(self._shapes, slots, views)
+        # Gathered first: so all of them are on their way from memory at once.
+        alike = self._kernels.best_likeness(self._shapes[slots], views)
         share = np.float32(self._key_share)
         together = share * similarities + (np.float32(1.0) - share) * alike
         order = np.argsort(-together, kind="stable")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar
@@ -205,17 +206,20 @@ class SimilarityModel:
         volatilities = window.volatilities(n).tolist()
         shapes = last_shapes(window, n) if self.memory.compares_shapes else None
         known = min(len(keys), len(regimes), len(volatilities), n if shapes is None else len(shapes))
-        for back in range(1, known + 1):
-            key, shape = keys[-back], None if shapes is None else shapes[-back]
-            # What stood still points nowhere.
-            if key.any() and (shape is None or shape.any()):
-                moments[places[-back]] = Moment(
-                    key=key,
-                    regime=regimes[-back],
-                    volatility=volatilities[-back],
-                    shape=shape,
-                    state=self._state(self.memory, window, back),
-                )
+        if not known:
+            return
+        # What stood still points nowhere.
+        moving = keys[-known:].any(axis=1)
+        if shapes is not None:
+            moving &= shapes[-known:].any(axis=1)
+        for back in (known - np.flatnonzero(moving)).tolist():
+            moments[places[-back]] = Moment(
+                key=keys[-back],
+                regime=regimes[-back],
+                volatility=volatilities[-back],
+                shape=None if shapes is None else shapes[-back],
+                state=self._state(self.memory, window, back),
+            )
 
     def _state(self, memory: MemoryBank, window: FeatureWindow, back: int) -> State | None:
         """The state of the bar that closed ``back`` - 1 bars ago, where it will be asked for odds."""
