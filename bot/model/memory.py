@@ -11,7 +11,7 @@ from bot.errors import BrokenInvariant
 from bot.model.features import Key
 from bot.model.outcomes import Episode
 from bot.model.ranked import Ranked, RankedMoments, keeps_state
-from bot.model.rows import CertifiedRows, FaissRows, NumpyRows, Rows, Similarities, Slots, overwrites_in_place
+from bot.model.rows import CertifiedRows, NumpyRows, Rows, Similarities, Slots, overwrites_in_place
 from bot.model.shape import SHAPE_BARS, Views
 
 # Returns are summed up as integers of this fraction, so that adding and evicting never leave a residue.
@@ -110,7 +110,7 @@ class MemoryBank:
         self._interval_ms = interval_ms
         self._exclusion_ms = exclusion_bars * interval_ms
         size = config.size
-        sound = overwrites_in_place(FaissRows(dimension, 8), dimension, 8)
+        sound = overwrites_in_place(CertifiedRows(dimension, 8, certified_from=1), dimension, 8)
         self.engine = "faiss" if sound else "numpy"
         self._rows: Rows = CertifiedRows(dimension, size) if sound else NumpyRows(dimension, size)
 
