@@ -139,7 +139,8 @@ def _damp(folder: Path) -> None:
     """The shipped checkpoint with keys of low rank: each direction's energy is 0.73 of the one's before it."""
     shipped = load_checkpoint(DEFAULT)
     weights = dict(shipped.weights)
-    for part in ("out.weight", "out.bias", "skip.weight"):
+    # All that a key is the sum of, of whichever network.
+    for part in weights.keys() & {"out.weight", "out.bias", "skip.weight"}:
         damped = weights[part].T * 0.73 ** (0.5 * np.arange(len(weights[part])))
         weights[part] = np.ascontiguousarray(damped.T, np.float32)
     save_checkpoint(folder, weights, shipped.card, None if shipped.odds is None else shipped.odds.weights)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.evaluation.panel import Panel
-from bot.model.memory import apart
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -91,6 +90,8 @@ def nearest_mean(
     ``matured_bars`` later. 0 where nothing may be recalled. What cheats also sees the query's own
     surroundings, all but the query itself.
     """
+    from bot.model.kernels import first_apart
+
     usable = np.isfinite(keys).all(axis=1) & np.isfinite(outcome)
     stored = np.flatnonzero(usable)
     matrix = np.ascontiguousarray(keys[stored])
@@ -118,7 +119,7 @@ def nearest_mean(
             few = min(fetch, end)
             top = np.argpartition(row, end - few)[end - few :]
             top = top[np.argsort(-row[top], kind="stable")]
-            chosen = apart(stored[top].tolist(), zone_bars, neighbors)
+            chosen = first_apart(stored[top], zone_bars, neighbors)
             similarity = row[top][chosen]
             weight = np.exp((similarity - similarity[0]) / temperature)
             result[begin + i] = weight @ outcome[stored[top[chosen]]] / weight.sum()

@@ -162,12 +162,12 @@ def _most_likely(columns: Floats, base_odds: Floats, rose: Floats, precision: Fl
 
     ``columns`` is (coefficients, votes). The likelihood is concave and the prior keeps it from being flat.
     """
+    from bot.model import kernels
+
     found = np.zeros(len(columns))
     for _ in range(_STEPS):
-        expected = 1.0 / (1.0 + np.exp(-base_odds - found @ columns))
-        pull = columns @ (rose - expected) - precision * found
-        information = (columns * (expected * (1.0 - expected))) @ columns.T + np.diag(precision)
-        step = np.linalg.solve(information, pull)
+        pull, information = kernels.logistic_pull(columns, base_odds, rose, found)
+        step = np.linalg.solve(information + np.diag(precision), pull - precision * found)
         size = float(np.abs(step).max())
         found = found + step * min(1.0, _LONGEST_STEP / max(size, _LONGEST_STEP))
         if size < 1e-9:

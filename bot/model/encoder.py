@@ -1,4 +1,4 @@
-"""A bar and its recent past become a key: trained networks, one forward pass a bar, in NumPy alone.
+"""A bar and its recent past become a key: trained networks, one forward pass a bar.
 
 Two architectures share one seam (:class:`~bot.model.features.Encoder`) and one training. Both read only
 returns over the volatility known before each of them, so they are free of scale and serve any symbol and
@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from bot.model.features import VOLATILITY_BARS, FeatureWindow, Floats, Key, Keys, windows_of
+from bot.model.features import VOLATILITY_BARS, FeatureWindow, Floats, Keys, windows_of
 
 Tensor = NDArray[np.float32]
 Weights = Mapping[str, Tensor]
@@ -144,11 +144,17 @@ class WindowEncoder:
     """:class:`WindowNetwork` with its weights."""
 
     def __init__(self, network: WindowNetwork, weights: Weights) -> None:
+        from bot.model import kernels
+
+        self._kernels = kernels
         self.network = network
         self.dimension = network.dimension
         self.window_bars = network.bars
         self.receptive_bars = network.bars + VOLATILITY_BARS + 1
-        self._weights = weights
+        parts = [_layer(weights, "in")]
+        for i in range(network.blocks):
+            parts += [_norm_of(weights, f"block{i}.norm"), _layer(weights, f"block{i}")]
+        self._packed = np.concatenate([*parts, _layer(weights, "out"), _layer(weights, "skip")])
 
     def last_keys(self, window: FeatureWindow, n: int) -> Keys:
         """See :class:`~bot.model.features.Encoder`."""
@@ -159,23 +165,14 @@ class WindowEncoder:
 
         Zero for a window that stood still.
         """
-        bars = self.network.bars
-        keys = np.empty((max(0, len(scaled) - bars + 1), self.dimension), dtype=np.float32)
+        network = self.network
+        keys = np.empty((max(0, len(scaled) - network.bars + 1), self.dimension), dtype=np.float32)
         for i in _chunks(len(keys)):
-            rows = unit_scale(windows_of(scaled[i : i + _CHUNK_BARS + bars - 1], bars))
+            rows = unit_scale(windows_of(scaled[i : i + _CHUNK_BARS + network.bars - 1], network.bars))
             chunk = keys[i : i + _CHUNK_BARS]
-            chunk[:] = self._forward(rows)
+            self._kernels.window_keys(rows, self._packed, network.width, network.blocks, chunk)
             chunk[~rows.any(axis=1)] = 0.0
         return keys
-
-    def _forward(self, x: Tensor) -> Tensor:
-        """(n, bars) to (n, dimension), each row by itself."""
-        w = self._weights
-        h = _silu(_each(x, w["in.weight"]) + w["in.bias"])  # (n, width)
-        for i in range(self.network.blocks):
-            name = f"block{i}"
-            h = h + _silu(_each(_norm(h, w, f"{name}.norm"), w[f"{name}.weight"]) + w[f"{name}.bias"])
-        return _unit(_each(h, w["out.weight"]) + w["out.bias"] + _each(x, w["skip.weight"]))
 
 
 class TransformerEncoder:
@@ -186,15 +183,21 @@ class TransformerEncoder:
     """
 
     def __init__(self, network: StreamingTransformer, weights: Weights) -> None:
+        from bot.model import kernels
+
+        self._kernels = kernels
         self.network = network
         self.dimension = network.dimension
         self.window_bars = network.bars
         self.receptive_bars = network.bars + VOLATILITY_BARS + 1
         self._weights = weights
+        self._packed = _transformer_weights(network, weights)
         distance = np.arange(network.attention_bars - 1, -1, -1)
         angle = (distance[:, None] * network.turns() % network.period) * (2.0 * math.pi / network.period)
         # (attention_bars, 1, d / 2), the farthest token first.
         self._cos, self._sin = (f(angle).astype(np.float32)[:, None, :] for f in (np.cos, np.sin))
+        # The same as (2, d / 2, attention_bars).
+        self._turns = np.stack([turn[:, 0].T for turn in (self._cos, self._sin)])
         self._streams: WeakKeyDictionary[FeatureWindow, _Stream] = WeakKeyDictionary()
 
     def last_keys(self, window: FeatureWindow, n: int) -> Keys:
@@ -209,8 +212,8 @@ class TransformerEncoder:
             known = scaled[i : i + network.bars]
             next_start_ms = window.next_start_ms - (len(keys) - 1 - i) * window.interval_ms
             self._advance(stream, known, next_start_ms, window.interval_ms)
-            if known.any():
-                row[:] = stream.key
+            if known[-1] or known.any():
+                row[:] = stream.key[0]
         return keys
 
     def keys(self, scaled: Floats) -> Tensor:
@@ -231,29 +234,29 @@ class TransformerEncoder:
         """Bring the stream to the last of these returns, after which a bar starts then."""
         network = self.network
         missed = (next_start_ms - stream.next_start_ms) // interval_ms
-        if missed or stream.key is None:
+        if missed:
             # What a run that began now would do: only so are its keys the same bits.
             tokens = 1 if missed == 1 else network.tokens
             stream.next_start_ms = next_start_ms
-            for end in range(len(scaled) - tokens + 1, len(scaled) + 1):
-                stream.key = self._step(stream, scaled[end - network.patch : end].astype(np.float32))
+            known = scaled.astype(np.float32)
+            for end in range(len(known) - tokens + 1, len(known) + 1):
+                self._step(stream, known[end - network.patch : end])
 
-    def _step(self, stream: "_Stream", patch: Tensor) -> Key:
-        """One token: (patch,) to a key, leaving its keys and values in the stream."""
-        network, w = self.network, self._weights
-        heads = network.heads
-        slot = stream.advance()
-        h = _linear(patch, w["in.weight"], w["in.bias"])  # (width,)
-        for i in range(network.layers):
-            x = _norm(h, w, f"layer{i}.norm")
-            stream.rows[i][slot] = _linear(x, w[f"layer{i}.key_value.weight"], w[f"layer{i}.key_value.bias"])
-            query = _linear(x, w[f"layer{i}.query.weight"], w[f"layer{i}.query.bias"]).reshape(heads, -1)
-            keys, values = np.split(stream.last(i), 2, axis=1)  # (attention_bars, width) each
-            shape = (len(keys), heads, -1)
-            mixed = self._attend(query[None], keys.reshape(shape)[None], values.reshape(shape)[None])[0]
-            h = h + mixed @ w[f"layer{i}.attended.weight"].T
-            h = h + self._mlp(h, i)
-        return _unit(_linear(_norm(h, w, "norm"), w["out.weight"], w["out.bias"]))
+    def _step(self, stream: "_Stream", patch: Tensor) -> None:
+        """One token: (patch,) to the stream's key, beside keys and values in each layer."""
+        network = self.network
+        stream.key = np.empty((1, self.dimension), dtype=np.float32)
+        self._kernels.transformer_key(
+            patch[None],
+            self._packed,
+            network.inner,
+            self._turns,
+            network.heads,
+            stream.keys,
+            stream.values,
+            stream.advance(),
+            stream.key,
+        )
 
     def _banded(self, patches: Tensor) -> Tensor:
         """All tokens at once: (n, patch) to (n - tokens + 1, dimension)."""
@@ -294,31 +297,58 @@ class TransformerEncoder:
 
 
 class _Stream:
-    """Keys and values of one window's last tokens, in each layer one contiguous slice, oldest first."""
+    """Keys and values of one window's last tokens, in each layer one slice of the room for them, oldest first."""
 
     def __init__(self, network: StreamingTransformer) -> None:
         self._reach = network.attention_bars
         # Room for many more: the last ones move to the front once in so many bars.
         self._room = 8 * self._reach
-        self.rows = [
-            np.zeros((self._room, 2 * network.width), dtype=np.float32) for _ in range(network.layers)
-        ]
+        self.keys = np.zeros((network.layers, network.width, self._room), dtype=np.float32)
+        self.values = np.zeros_like(self.keys)
         self.next_start_ms = -1
-        self.key: Key | None = None
+        self.key: Keys = np.zeros((1, network.dimension), dtype=np.float32)
         self._end = self._reach - 1
 
     def advance(self) -> int:
-        """The slot of the next token."""
+        """Make room for the next token: where its slot ends."""
         if self._end == self._room:
             self._end = self._reach - 1
-            for rows in self.rows:
-                rows[: self._end] = rows[-self._end :]
+            for rows in (self.keys, self.values):
+                rows[:, :, : self._end] = rows[:, :, -self._end :]
         self._end += 1
-        return self._end - 1
+        return self._end
 
-    def last(self, layer: int) -> Tensor:
-        """(attention_bars, 2 width), the newest token included."""
-        return self.rows[layer][self._end - self._reach : self._end]
+
+def _transformer_weights(network: StreamingTransformer, weights: Weights) -> Tensor:
+    """In the order in which a token uses them."""
+    parts = [_layer(weights, "in")]
+    for i in range(network.layers):
+        name = f"layer{i}"
+        asked = {
+            kind: np.concatenate((weights[f"{name}.query.{kind}"], weights[f"{name}.key_value.{kind}"]))
+            for kind in ("bias", "weight")
+        }
+        parts += [
+            _norm_of(weights, f"{name}.norm"),
+            asked["bias"],
+            asked["weight"].T.ravel(),
+            _layer(weights, f"{name}.attended"),
+            _norm_of(weights, f"{name}.mlp.norm"),
+            _layer(weights, f"{name}.mlp.up"),
+            _layer(weights, f"{name}.mlp.down"),
+        ]
+    return np.concatenate([*parts, _norm_of(weights, "norm"), _layer(weights, "out")])
+
+
+def _layer(weights: Weights, name: str) -> Tensor:
+    """Bias, zero where there is none, and matrix (in, out) in one."""
+    weight = weights[f"{name}.weight"]
+    bias = weights.get(f"{name}.bias", np.zeros(len(weight), dtype=np.float32))
+    return np.concatenate((bias, weight.T.ravel()))
+
+
+def _norm_of(weights: Weights, name: str) -> Tensor:
+    return np.concatenate((weights[f"{name}.weight"], weights[f"{name}.bias"]))
 
 
 def unit_scale(windows: Floats) -> Tensor:
@@ -341,16 +371,6 @@ def _chunks(count: int) -> Iterator[int]:
 def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     product: Tensor = x @ weight.T
     return product + bias
-
-
-def _each(x: Tensor, weight: Tensor) -> Tensor:
-    """(n, in) to (n, out), a product of its own for each row.
-
-    A product of the whole matrix would round a row differently for each number of rows. This one is no
-    slower for many rows than such products of a few are, since the weights stay in the cache.
-    """
-    products: Tensor = x[:, None, :] @ weight.T
-    return products[:, 0]
 
 
 def _silu(x: Tensor) -> Tensor:

@@ -64,6 +64,8 @@ _DAY_RATIO_BARS = 24
 _COMMON_DAILY_VOLATILITY = 0.03
 _PARKINSON = 2.0 * math.sqrt(math.log(2.0))
 _LEAST_RATIO = math.exp(-_CLIP)
+# Beyond any float's range of volumes their logarithm keeps a row finite.
+_LARGEST_VOLUME = 1e300
 
 
 def _fading(decay: float) -> Floats:
@@ -73,8 +75,8 @@ def _fading(decay: float) -> Floats:
 
 
 _WEIGHTS = _fading(_DECAY)
-_SHORT_WEIGHTS = _fading(_SHORT_DECAY)
-_TREND_WEIGHTS = np.stack([_fading(1.0 - 2.0 / (span + 1.0)) for span in (6, 25)])
+# Of the short volatility and of the two trends.
+_RECENT_WEIGHTS = np.stack([_fading(decay) for decay in (_SHORT_DECAY, 1.0 - 2.0 / 7.0, 1.0 - 2.0 / 26.0)])
 
 
 def log_return(before: float, after: float) -> float:
@@ -225,6 +227,8 @@ class FeatureWindow:
             self._returns = self._scaled_returns = self._volatilities = 0
             first = min(1, end)
         if first < end:
+            from bot.model import kernels
+
             returns, squares, volatility = self._return.view, self._square.view, self._volatility.view
             returns[first:end] = list(starmap(log_return, pairwise(self._close.values[first - 1 : end])))
             squares[first:end] = returns[first:end] * returns[first:end]
@@ -234,9 +238,8 @@ class FeatureWindow:
                 max(first, end - max(0, self._returns - VOLATILITY_BARS + 1 - before)) for before in (0, 1)
             )
             if known < end:
-                behind = windows_of(squares[known + 1 - VOLATILITY_BARS : end], VOLATILITY_BARS)
-                sums = np.einsum("ij,j->i", behind, _WEIGHTS)
-                volatility[known:end] = np.maximum(np.sqrt(sums), _LEAST_VOLATILITY)
+                behind, found = squares[known + 1 - VOLATILITY_BARS : end], volatility[known:end]
+                kernels.fading_sizes(behind, _WEIGHTS, _LEAST_VOLATILITY, found)
             ratios = returns[scaled:end] / volatility[scaled - 1 : end - 1]
             self._scaled.view[scaled:end] = np.minimum(np.maximum(ratios, -_CLIP), _CLIP)
             self._volatilities = end - known + (self._volatilities if known == first else 0)
@@ -293,19 +296,27 @@ def feature_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | N
     scaled = _before(window.scaled_returns(1 + back), back)
     if not len(scaled):
         return None
-    squares = _before(window.squared_returns(VOLATILITY_BARS + 1 + back), back)[:-1]
+    return np.array(_feature_row(window, back), dtype=np.float32)
+
+
+def _feature_row(window: FeatureWindow, back: int) -> list[float]:
+    """The figures of :func:`feature_row` where enough bars are known."""
+    from bot.model import kernels
+
+    newest = float(window.scaled_returns(1 + back)[0])
     known_before = float(window.volatilities(2 + back)[0])
-    short = max(math.sqrt(np.dot(squares, _SHORT_WEIGHTS)), _LEAST_VOLATILITY)
-    # Beyond any float's range of volumes the logarithm keeps a row finite.
-    volumes = np.log1p(np.minimum(_before(window.volumes(VOLATILITY_BARS + back), back), 1e300))
-    spread = float(volumes.std())
-    volume = (float(volumes[-1]) - float(volumes.mean())) / spread if spread > 1e-9 else 0.0
+    short, fast, slow, volume = kernels.recent_sums(
+        _before(window.squared_returns(VOLATILITY_BARS + 1 + back), back + 1),
+        _before(window.returns(VOLATILITY_BARS + back), back),
+        _before(window.volumes(VOLATILITY_BARS + back), back),
+        _RECENT_WEIGHTS,
+        _LARGEST_VOLUME,
+    )
     close_ms = window.next_start_ms - back * window.interval_ms
     hour = 2.0 * math.pi * (close_ms % _DAY_MS) / _DAY_MS
-    trends = (_TREND_WEIGHTS @ _before(window.returns(VOLATILITY_BARS + back), back)) / known_before
-    row = [scaled[0], trends[0], trends[1], math.log(short / known_before), abs(scaled[0]), volume]
-    clipped = np.clip(np.array([*row, math.sin(hour), math.cos(hour)]), -_CLIP, _CLIP)
-    return np.asarray(clipped, dtype=np.float32)
+    ratio = math.log(max(math.sqrt(short), _LEAST_VOLATILITY) / known_before)
+    row = (newest, fast / known_before, slow / known_before, ratio, abs(newest), volume)
+    return [*map(_clipped, row), math.sin(hour), math.cos(hour)]
 
 
 def state_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | None:
@@ -318,31 +329,32 @@ def state_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | Non
     With ``back``, the bar so many before the newest, as it was seen at its own close.
     """
     squares = _before(window.squared_returns(STATE_BARS + back), back)
-    row = feature_row(window, back)
-    if len(squares) < STATE_BARS or row is None:
+    if len(squares) < STATE_BARS:
         return None
     expected = float(window.volatilities(1 + back)[0])
     close_ms = window.next_start_ms - back * window.interval_ms
     week = 2.0 * math.pi * (close_ms % _WEEK_MS) / _WEEK_MS
     low, high = float(window.lows(1 + back)[0]), float(window.highs(1 + back)[0])
     parkinson = log_return(low, high) / _PARKINSON
-    day, long = squares[-_DAY_RATIO_BARS:].mean(), squares.mean()
+    day, long = (float(np.add.reduce(squares[-bars:])) / bars for bars in (_DAY_RATIO_BARS, STATE_BARS))
     figures = [
-        math.sin(week),
-        math.cos(week),
         _log_ratio(parkinson, expected),
         _log_ratio(math.sqrt(day), expected),
         _log_ratio(math.sqrt(long), expected),
         _log_ratio(expected * math.sqrt(_DAY_MS / window.interval_ms), _COMMON_DAILY_VOLATILITY),
     ]
-    scaled = _before(window.scaled_returns(STATE_SIZES + back), back)
-    whole = np.concatenate((row, np.clip(figures, -_CLIP, _CLIP), np.abs(scaled), scaled[-STATE_RETURNS:]))
-    return np.asarray(whole, dtype=np.float32)
+    scaled: list[float] = _before(window.scaled_returns(STATE_SIZES + back), back).tolist()
+    row = [*_feature_row(window, back), math.sin(week), math.cos(week), *map(_clipped, figures)]
+    return np.array([*row, *map(abs, scaled), *scaled[-STATE_RETURNS:]], dtype=np.float32)
 
 
 def _before(run: Floats, back: int) -> Floats:
     """All but the last ``back``."""
     return run[: max(0, len(run) - back)]
+
+
+def _clipped(figure: float) -> float:
+    return min(max(figure, -_CLIP), _CLIP)
 
 
 def _log_ratio(figure: float, unit: float) -> float:

@@ -11,7 +11,7 @@ from bot.errors import BrokenInvariant
 from bot.model.features import Key
 from bot.model.outcomes import Episode
 from bot.model.ranked import Ranked, RankedMoments, keeps_state
-from bot.model.rows import CertifiedRows, FaissRows, NumpyRows, Rows, Similarities, Slots, overwrites_in_place
+from bot.model.rows import CertifiedRows, NumpyRows, Rows, Similarities, Slots, overwrites_in_place
 from bot.model.shape import SHAPE_BARS, Views
 
 # Returns are summed up as integers of this fraction, so that adding and evicting never leave a residue.
@@ -101,13 +101,16 @@ class MemoryBank:
         key_share: float = 1.0,
         state_dimension: int = 0,
     ) -> None:
+        from bot.model import kernels
+
+        self._kernels = kernels
         self._config = config
         self._key_share = key_share
         self._dimension = dimension
         self._interval_ms = interval_ms
         self._exclusion_ms = exclusion_bars * interval_ms
         size = config.size
-        sound = overwrites_in_place(FaissRows(dimension, 8), dimension, 8)
+        sound = overwrites_in_place(CertifiedRows(dimension, 8, certified_from=1), dimension, 8)
         self.engine = "faiss" if sound else "numpy"
         self._rows: Rows = CertifiedRows(dimension, size) if sound else NumpyRows(dimension, size)
 
@@ -196,9 +199,9 @@ class MemoryBank:
             exhausted = len(slots) < count
             if views is not None and self.compares_shapes:
                 similarities, slots = self._by_shape(similarities, slots, views)
-            chosen = self._distinct(similarities, slots, wanted)
-            if len(chosen) == wanted or exhausted:
-                return self._neighbors(chosen, now_ms, regime)
+            similarities, slots = self._distinct(similarities, slots, wanted)
+            if len(slots) == wanted or exhausted:
+                return self._neighbors(similarities, slots, now_ms, regime)
             count *= 4
         return ()
 
@@ -316,45 +319,57 @@ class MemoryBank:
 
     def _by_shape(self, similarities: Similarities, slots: Slots, views: Views) -> tuple[Similarities, Slots]:
         """The same moments by similarity of key and shape together."""
-        # Unlike a matrix product, einsum gives a row the same bits in whatever place it stands.
-        alike = np.einsum("ij,kj->ik", self._shapes[slots], views).max(axis=1, initial=-1.0)
+        # Gathered first: so all of them are on their way from memory at once.
+        alike = self._kernels.best_likeness(self._shapes[slots], views)
         share = np.float32(self._key_share)
         together = share * similarities + (np.float32(1.0) - share) * alike
         order = np.argsort(-together, kind="stable")
         return together[order], slots[order]
 
-    def _distinct(self, similarities: Similarities, slots: Slots, wanted: int) -> list[tuple[float, int]]:
-        """Similarity and slot of the first ``wanted`` that lie apart in time."""
-        chosen = apart(self._start_ms[slots].tolist(), self._exclusion_ms, wanted)
-        return list(zip(similarities[chosen].tolist(), slots[chosen].tolist(), strict=True))
+    def _distinct(self, similarities: Similarities, slots: Slots, wanted: int) -> tuple[Similarities, Slots]:
+        """The first ``wanted`` that lie apart in time."""
+        chosen = self._kernels.first_apart(self._start_ms[slots], self._exclusion_ms, wanted)
+        return similarities[chosen], slots[chosen]
 
     def _neighbors(
-        self, chosen: list[tuple[float, int]], now_ms: int, regime: str | None
+        self, similarities: Similarities, slots: Slots, now_ms: int, regime: str | None
     ) -> tuple[Neighbor, ...]:
-        if not chosen:
-            return ()
-        config, best = self._config, chosen[0][0]
-        votes = []
-        for similarity, slot in chosen:
-            vote = math.exp((similarity - best) / config.temperature)
-            if config.half_life_bars:
-                age_bars = (now_ms - self._interval_ms - int(self._start_ms[slot])) / self._interval_ms
-                vote *= 2.0 ** (-age_bars / config.half_life_bars)
-            if regime is not None and self._names[self._regime[slot]] != regime:
-                vote *= config.other_regime_weight
-            votes.append(vote)
+        config, alike = self._config, similarities.tolist()
+        starts, regimes = self._start_ms[slots].tolist(), self._regime[slots].tolist()
+        votes = [math.exp((similarity - alike[0]) / config.temperature) for similarity in alike]
+        if config.half_life_bars:
+            life_ms = config.half_life_bars * self._interval_ms
+            votes = [
+                vote * 2.0 ** (-(now_ms - self._interval_ms - start_ms) / life_ms)
+                for vote, start_ms in zip(votes, starts, strict=True)
+            ]
+        if regime is not None and config.other_regime_weight != 1.0:
+            votes = [
+                vote if self._names[other] == regime else vote * config.other_regime_weight
+                for vote, other in zip(votes, regimes, strict=True)
+            ]
         total = sum(votes)
+        columns = zip(
+            self._symbol[slots].tolist(),
+            starts,
+            alike,
+            votes,
+            self._forward_return[slots].tolist(),
+            self._volatility[slots].tolist(),
+            regimes,
+            strict=True,
+        )
         return tuple(
             Neighbor(
-                symbol=self._names[self._symbol[slot]],
-                bar_start_ms=int(self._start_ms[slot]),
+                symbol=self._names[symbol],
+                bar_start_ms=start_ms,
                 similarity=similarity,
                 weight=vote / total,
-                forward_return=float(self._forward_return[slot]),
-                volatility=float(self._volatility[slot]),
-                regime=self._names[self._regime[slot]],
+                forward_return=forward_return,
+                volatility=volatility,
+                regime=self._names[other],
             )
-            for (similarity, slot), vote in zip(chosen, votes, strict=True)
+            for symbol, start_ms, similarity, vote, forward_return, volatility, other in columns
         )
 
     def _check(self, episodes: Sequence[Episode]) -> None:
@@ -401,24 +416,3 @@ class MemoryBank:
 
 def _rises_twice(move: int) -> int:
     return 2 if move > 0 else 1 if move == 0 else 0
-
-
-def apart(times: Sequence[int], zone: int, wanted: int) -> list[int]:
-    """Places of the first ``wanted`` times that keep a zone's distance from all chosen before them."""
-    chosen: list[int] = []
-    # Time in stretches of one zone: a stretch holds one choice at most, and what lies too near to
-    # a moment is in its own stretch or in one beside it.
-    taken: dict[int, int] = {}
-    for place, time in enumerate(times):
-        stretch = time // zone
-        if (
-            stretch in taken
-            or time - taken.get(stretch - 1, time - zone) < zone
-            or taken.get(stretch + 1, time + zone) - time < zone
-        ):
-            continue
-        taken[stretch] = time
-        chosen.append(place)
-        if len(chosen) == wanted:
-            break
-    return chosen

@@ -9,7 +9,7 @@ starts towards the local head and is forced to it where nothing may be recalled,
 what the head says. It does not pretend to be "32 similar days": two thousand moments share the weight.
 
 All distributions are quantiles at :data:`LEVELS`, in units of the volatility expected of the horizon (that
-of one bar times the root of the bars). NumPy alone; :mod:`bot.model.odds_training` fits the weights.
+of one bar times the root of the bars). :mod:`bot.model.odds_training` fits the weights.
 """
 
 import math
@@ -119,9 +119,25 @@ class Odds:
                 )
             if not np.isfinite(weights[name]).all():
                 raise ValueError(f"{name} is not finite")
+        from bot.model import kernels
+
+        self._kernels = kernels
         self.network = network
         self.dimension = network.dimension
         self.weights = weights
+        self._packed = {
+            part: np.concatenate(
+                [
+                    piece
+                    for layer in ("in", "hidden", "out")
+                    for piece in (
+                        weights[f"{part}.{layer}.bias"],
+                        weights[f"{part}.{layer}.weight"].T.ravel(),
+                    )
+                ]
+            )
+            for part in ("state", "head")
+        }
         self._log_horizons = np.log(np.array(network.horizons, np.float64))
         self._mixtures: dict[int, Floats] = {}
 
@@ -130,7 +146,7 @@ class Odds:
         return self.standings(row, horizon_bars)
 
     def standings(self, rows: Tensor, horizon_bars: int) -> Standing:
-        """Those of many: (n, inputs) to (n, dimension) and (n,). Equal to :meth:`standing` up to rounding."""
+        """Those of many: (n, inputs) to (n, dimension) and (n,)."""
         figures = self._forward(rows, "state")
         logs = figures[..., self.dimension :] @ self._mixture(horizon_bars)
         scale = np.exp(np.clip(logs, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))
@@ -141,7 +157,7 @@ class Odds:
         return self.heads(row)
 
     def heads(self, rows: Tensor) -> Floats:
-        """Those of many: (n, inputs) to (n, horizons, levels). Equal to :meth:`head` up to rounding."""
+        """Those of many: (n, inputs) to (n, horizons, levels)."""
         told = self._forward(rows, "head").astype(np.float64)
         shape = (*rows.shape[:-1], len(self.network.horizons), self.network.levels)
         # Quantiles that cross are put in order, which only ever brings them nearer to the truth.
@@ -160,34 +176,29 @@ class Odds:
         return 1.0 / (1.0 + math.exp(-self._learned("gate", horizon_bars)))
 
     def recalled(
-        self,
-        states: Tensor,
-        outcomes: Floats,
-        query: Standing,
-        horizon_bars: int,
-        *,
-        squares: Tensor | None = None,
+        self, states: Tensor, outcomes: Floats, query: Standing, horizon_bars: int
     ) -> Recalled | None:
         """The distribution of remembered outcomes, each weighted by how near its state is to the query's.
 
         ``states`` (m, dimension) and ``outcomes`` (m,) stand in ascending order of outcome, so that nothing
         need be sorted and the same memory gives the same bits in whatever order it was filled. None where
         m is 0. An outcome is the log return over the horizon by the volatility expected of it and by the
-        scale of its own moment; quantiles are told in the scale of the query's. ``squares`` are those of the
-        states' lengths, as :func:`squares_of` gives them, where somebody kept them.
+        scale of its own moment; quantiles are told in the scale of the query's.
         """
         if not len(outcomes):
             return None
-        distances = _distances(states, query.state[None], squares)[0]
-        scores = -np.float32(self.temperature(horizon_bars)) * distances
-        near = np.flatnonzero(scores >= _least(scores[None])[0])
-        weights, share = self._attention(scores[None, near], horizon_bars)
-        # Converted beforehand: half the time of doing so while adding up.
-        total = np.cumsum(weights[0].astype(np.float64))
+        temperature = np.float32(self.temperature(horizon_bars))
+        distances = self._kernels.squared_distances(states, query.state)
+        farthest = np.float32(np.inf)
+        if len(distances) > NEAREST:
+            farthest = np.partition(distances, NEAREST - 1)[NEAREST - 1]
+        totals, squares = self._kernels.running_weights(distances, farthest, temperature)
+        # In logarithms: far from everything, a sum of weights underflows.
+        mass = math.log(totals[-1]) - float(temperature * distances.min())
         return Recalled(
-            query.scale * _quantiles(outcomes[near], total),
-            float(share[0]),
-            float(total[-1] ** 2 / np.dot(weights[0], weights[0])),
+            query.scale * _quantiles(outcomes, totals),
+            float(self._share(np.array(mass), horizon_bars)),
+            float(totals[-1] ** 2 / squares),
         )
 
     def recalled_by(
@@ -229,20 +240,23 @@ class Odds:
         return np.asarray((1.0 - weight) * heads + weight * recalled)
 
     def _forward(self, rows: Tensor, part: str) -> Tensor:
-        w = self.weights
-        x: Tensor = (rows - w["inputs.mean"]) / w["inputs.spread"]
-        h = _silu(_linear(x, w[f"{part}.in.weight"], w[f"{part}.in.bias"]))  # (…, width)
-        h = _silu(_linear(h, w[f"{part}.hidden.weight"], w[f"{part}.hidden.bias"]))  # (…, width)
-        return _linear(h, w[f"{part}.out.weight"], w[f"{part}.out.bias"])
+        x = (rows - self.weights["inputs.mean"]) / self.weights["inputs.spread"]
+        out = np.empty((*rows.shape[:-1], len(self.weights[f"{part}.out.bias"])), np.float32)
+        x, told = x.reshape(-1, rows.shape[-1]), out.reshape(-1, out.shape[-1])
+        self._kernels.hidden_layers(x, self._packed[part], self.network.width, told)
+        return out
 
     def _attention(self, scores: Tensor, horizon_bars: int) -> tuple[Tensor, Floats]:
         """Scores (n, m) to weights, the largest of each row 1, and the share that the null slot left."""
         highest = scores.max(axis=1, keepdims=True)
         weights = np.exp(scores - highest)
-        # Both sides of the null slot in logarithms: far from everything, a sum of weights underflows.
         mass = np.log(weights.sum(axis=1, dtype=np.float64)) + highest[:, 0]
+        return weights, self._share(mass, horizon_bars)
+
+    def _share(self, mass: Floats, horizon_bars: int) -> Floats:
+        """What the null slot leaves to weights whose sums have these logarithms."""
         margin = np.clip(mass - self._learned("null", horizon_bars), -700.0, 700.0)
-        return weights, 1.0 / (1.0 + np.exp(-margin))
+        return np.asarray(1.0 / (1.0 + np.exp(-margin)))
 
     def _learned(self, name: str, horizon_bars: int) -> float:
         return float(np.dot(self._mixture(horizon_bars), self.weights[name].astype(np.float64)))
@@ -257,17 +271,10 @@ class Odds:
         return known
 
 
-def squares_of(states: Tensor) -> Tensor:
-    """The squared lengths (m,) of states (m, dimension)."""
-    squares: Tensor = np.einsum("ij,ij->i", states, states)
-    return squares
-
-
-def _distances(states: Tensor, queries: State, squares: Tensor | None = None) -> Tensor:
+def _distances(states: Tensor, queries: State) -> Tensor:
     """Squared distances (n, m) of queries (n, d) from states (m, d)."""
-    known = squares_of(states) if squares is None else squares
-    distances = known - np.float32(2.0) * (queries @ states.T)
-    distances += squares_of(queries)[:, None]
+    distances = np.einsum("ij,ij->i", states, states) - np.float32(2.0) * (queries @ states.T)
+    distances += np.einsum("ij,ij->i", queries, queries)[:, None]
     return np.asarray(np.maximum(distances, np.float32(0.0)), np.float32)
 
 
@@ -285,15 +292,3 @@ def _quantiles(outcomes: Floats, totals: Floats) -> Floats:
     A step, not a line between two outcomes: one without weight then counts for nothing.
     """
     return np.asarray(outcomes[np.searchsorted(totals, LEVELS * totals[-1])])
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    product: Tensor = x @ weight.T
-    return product + bias
-
-
-def _silu(x: Tensor) -> Tensor:
-    # The logistic function by tanh, which never overflows.
-    half = np.float32(0.5)
-    result: Tensor = half * x * (np.float32(1.0) + np.tanh(half * x))
-    return result

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.model.features import Floats
-from bot.model.odds import State, Tensor, squares_of
+from bot.model.odds import State, Tensor
 
 # 2^32 over the golden ratio: its multiples are spread evenly, in step with no hour, weekday or funding.
 _GOLDEN = 2_654_435_769
@@ -32,10 +32,9 @@ def keeps_state(bar: int, size: int, wanted: int) -> bool:
 
 
 class Ranked(NamedTuple):
-    """States (n, dimension), the squares of their lengths (n,), and outcomes (n,) in ascending order."""
+    """States (n, dimension) and outcomes (n,) in ascending order."""
 
     states: Tensor
-    squares: Tensor
     outcomes: Floats
 
 
@@ -49,12 +48,10 @@ class RankedMoments:
 
     def __init__(self, dimension: int, size: int) -> None:
         self._states: Tensor = np.zeros((size, dimension), dtype=np.float32)
-        self._squares: Tensor = np.zeros(size, dtype=np.float32)
         self._outcomes: Floats = np.zeros(size)
         self._recallable_ms = np.zeros(size, dtype=np.int64)
         self._columns: tuple[NDArray[Any], ...] = (
             self._states,
-            self._squares,
             self._outcomes,
             self._recallable_ms,
         )
@@ -97,7 +94,7 @@ class RankedMoments:
             self._moments.insert(i, moment)
             for column in self._columns:
                 column[i + 1 : end + 1] = column[i:end]
-            row = (state, squares_of(state[None])[0], moment.outcome, recallable_ms)
+            row = (state, moment.outcome, recallable_ms)
             for column, value in zip(self._columns, row, strict=True):
                 column[i] = value
         self._coming.clear()
@@ -115,7 +112,6 @@ class RankedMoments:
         if count:
             # A copy first: the rows that stay are views of what is written to.
             self._states[:count] = np.array([rows[moment][0] for moment in self._moments])
-            self._squares[:count] = squares_of(self._states[:count])
         self._outcomes[:count] = [moment.outcome for moment in self._moments]
         self._recallable_ms[:count] = [rows[moment][1] for moment in self._moments]
         self._coming.clear()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bot.model.features import RECEPTIVE_BARS, FeatureWindow, windows_of
+from bot.model.features import RECEPTIVE_BARS, FeatureWindow
 
 REGIMES = tuple(f"{trend}/{mood}" for trend in ("up", "down", "sideways") for mood in ("calm", "turbulent"))
 """Every name that :func:`last_regimes` gives, as in ``up/calm``."""
@@ -24,20 +24,17 @@ def last_regimes(window: FeatureWindow, n: int) -> list[str]:
     from zero; of a random walk's bars two thirds are sideways. A market is turbulent where the mean
     absolute return of the last 24 bars is above the median of all such means in the last 256.
     """
+    from bot.model import kernels
+
     n = min(n, len(window) - RECEPTIVE_BARS + 1)
     if n <= 0:
         return []
-    returns = window.returns(n + _MOVES - 1)
-    recent = windows_of(returns[_MOVES - TREND_BARS :], TREND_BARS)
-    means = np.add.reduce(recent, axis=1) / TREND_BARS
-    spread = recent - means[:, None]
-    errors = np.sqrt(np.einsum("ij,ij->i", spread, spread)) / TREND_BARS
-
-    moves = windows_of(np.add.reduce(windows_of(np.abs(returns), MOOD_BARS), axis=1), _MOVES - MOOD_BARS + 1)
-    calmer = np.count_nonzero(moves < moves[:, -1:], axis=1)
-    turbulent = 2 * calmer > moves.shape[1]
+    means, errors, calmer = np.empty(n), np.empty(n), np.empty(n)
+    kernels.trends_and_moods(
+        window.returns(n + _MOVES - 1), _MOVES, TREND_BARS, MOOD_BARS, means, errors, calmer
+    )
     found = []
-    for mean, error, wild in zip(means.tolist(), errors.tolist(), turbulent.tolist(), strict=True):
+    for mean, error, wild in zip(means.tolist(), errors.tolist(), (calmer > 0.5).tolist(), strict=True):
         trend = "sideways" if abs(mean) <= _TREND_T * error else "up" if mean > 0 else "down"
         found.append(f"{trend}/{'turbulent' if wild else 'calm'}")
     return found

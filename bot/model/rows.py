@@ -1,5 +1,6 @@
 """Keys by slot, and exact searches among them: flat, certified, and without faiss."""
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,15 +11,10 @@ from bot.model.features import Key, Keys
 Similarities = NDArray[np.float32]
 Slots = NDArray[np.int64]
 
-PREFIX = 15
-"""Principal directions that stand for a key in front of the whole one."""
-
-CERTIFIED_FROM = 50_000
+CERTIFIED_FROM = 10_000
 """Rows from which on a search in two stages is faster than one over all keys."""
 
-_LOW_RANK = 0.9
-_SAMPLE = 8_192
-# More than float32 can be off by in either stage: what is left out is left out for certain.
+# More than float32 can be off by in either stage, of unit keys: what is left out is left out for certain.
 _EPSILON = 1e-5
 
 
@@ -80,88 +76,72 @@ class FaissRows:
 
 
 class CertifiedRows:
-    """The same answers, bit for bit, from a sixth of the bytes where keys are low-rank.
+    """The same answers, bit for bit, from a quarter of the bytes.
 
-    Once there are many rows, keys are turned into their principal directions. A key's first
-    coordinates there, and the length of the rest, give an inner product that is never below the true
-    one (Cauchy and Schwarz). Only rows with the highest such bounds are scored in full, and they are the
-    answer if the last of them that is wanted scores above the last bound: every other row then scores
-    lower for certain. Else more are scored. Any rotation is right, and one that is out of date only
-    costs time; it is renewed at each turn of the ring. Keys that fill all directions alike are searched
-    flat.
+    Beside each key stand its coordinates rounded to eight bits. What rounding can do to an inner product is
+    bounded by the lengths of what it left out (Cauchy and Schwarz), so that only rows whose rounded product
+    comes within twice the bound of the last one wanted can be among the highest: all of them are scored in
+    full. Where they are many, since keys are all alike, all keys are.
     """
 
     def __init__(self, dimension: int, size: int, certified_from: int = CERTIFIED_FROM) -> None:
-        self._rows = FaissRows(dimension, size)
-        self._dimension = dimension
-        self._size = size
-        self._from = certified_from
-        self._written = 0
-        self._bounds: FaissRows | None = None
-        self._rotation: NDArray[np.float64] = np.zeros((dimension, 0))
-        self._scored = 0  # how many bounds the last search needed; a matter of speed alone
+        from bot.model import kernels
 
-    @property
-    def certified(self) -> bool:
-        """Whether bounds stand in front of the keys."""
-        return self._bounds is not None
+        self._kernels = kernels
+        self._rows = FaissRows(dimension, size)
+        self._from = certified_from
+        self._count = 0
+        lines = -(-dimension // kernels.LINE)
+        self._codes = np.zeros((size, lines, kernels.LINE), dtype=np.int8)
+        self._scales = np.zeros(size, dtype=np.float32)
+        # Room for what a search looks at again: where that is more than an eighth, it is no help.
+        self._places = np.zeros(size // 8 + 2 * kernels.STRETCH, dtype=np.int64)
+        self._scores = np.zeros(len(self._places), dtype=np.float32)
+        # Of all keys that were ever written: the longest one, and the most that rounding took from one.
+        self._length = 0.0
+        self._error = 0.0
 
     def write(self, slot: int, keys: Keys) -> None:
-        left = self._from - self._written
-        if 0 < left < len(keys):
-            # The keys are turned as soon as there are so many, not a few later.
-            self.write(slot, keys[:left])
-            self.write(slot + left, keys[left:])
-            return
         self._rows.write(slot, keys)
-        if self._bounds is not None:
-            self._bounds.write(slot, self._bounding(keys))
-        self._written += len(keys)
-        turned = self._written % self._size == 0
-        if self._size > self._from and (self._written == self._from or turned):
-            self._fit()
+        slots = slice(slot, slot + len(keys))
+        error = self._kernels.encode_rows(keys, self._codes[slots], self._scales[slots])
+        self._error = max(self._error, error)
+        self._length = max(self._length, math.sqrt(np.einsum("ij,ij->i", keys, keys).max()))
+        self._count = max(self._count, slot + len(keys))
 
     def search(self, query: Key, count: int) -> tuple[Similarities, Slots]:
-        total = min(self._written, self._size)
-        if self._bounds is None:
+        if self._count < self._from or not query.any():
             return self._rows.search(query, count)
-        bounding = self._bounding(query.reshape(1, -1))[0]
-        scored = max(4 * count, self._scored)
-        while scored <= total // 8:
-            bounds, slots = self._bounds.search(bounding, scored)
-            similarities = self._rows.similarities(query, slots)
-            best = np.argpartition(similarities, scored - count)[scored - count :]
-            best = best[np.argsort(-similarities[best], kind="stable")]
-            least = float(similarities[best[-1]])
-            if least > float(bounds[-1]) + _EPSILON:
-                needed = int(np.count_nonzero(bounds >= least - _EPSILON))
-                self._scored = needed + needed // 2
-                return similarities[best], slots[best]
-            scored *= 4
-        return self._rows.search(query, count)
+        slots = self._near(query, count)
+        if slots is None:
+            return self._rows.search(query, count)
+        similarities = self._rows.similarities(query, slots)
+        best = np.argsort(-similarities, kind="stable")[:count]
+        return similarities[best], slots[best]
 
-    def _fit(self) -> None:
-        """Turn the keys anew, and put their bounds in front of them if that leaves much out."""
-        keys = self._rows.keys()
-        sample = keys[:: -(-len(keys) // _SAMPLE)].astype(np.float64)
-        energy, directions = np.linalg.eigh(sample.T @ sample)
-        self._bounds = None
-        if self._dimension <= PREFIX or energy[-PREFIX:].sum() < _LOW_RANK * energy.sum():
-            return
-        self._rotation = directions[:, -PREFIX:]
-        bounds = FaissRows(PREFIX + 1, self._size)
-        # In pieces: in double precision all keys at once would be twice the memory that they are kept in.
-        for first in range(0, len(keys), _SAMPLE):
-            bounds.write(first, self._bounding(keys[first : first + _SAMPLE]))
-        self._bounds = bounds
-
-    def _bounding(self, keys: Keys) -> Keys:
-        """(n, prefix + 1): the first coordinates of unit keys, and the length of the rest."""
-        wide = keys.astype(np.float64)
-        prefix = wide @ self._rotation
-        rest = np.einsum("ij,ij->i", wide, wide) - np.einsum("ij,ij->i", prefix, prefix)
-        length = np.sqrt(np.maximum(rest, 0.0))
-        return np.concatenate((prefix, length[:, None]), axis=1).astype(np.float32)
+    def _near(self, query: Key, count: int) -> Slots | None:
+        """All slots that may be among the ``count`` most similar, and few others; None where they are many."""
+        wide = query.astype(np.float64)
+        # As fine as the sum of the products has room for.
+        room = (2**31 - 1) // (self._kernels.LARGEST_CODE * self._codes[0].size)
+        step = float(np.abs(wide).max()) / min(room, 2**15 - 1)
+        whole = np.zeros(self._codes[0].shape, dtype=np.int16)
+        whole.reshape(-1)[: len(wide)] = np.rint(wide / step)
+        rest = wide - step * whole.reshape(-1)[: len(wide)]
+        length, left_out = math.sqrt(wide @ wide), math.sqrt(rest @ rest)
+        rounded = self._length + self._error
+        off = length * self._error + left_out * rounded + _EPSILON * length * self._length
+        found = self._kernels.near_best(
+            self._codes[: self._count],
+            self._scales[: self._count],
+            whole,
+            count,
+            2.0 * off / step,
+            (length + left_out) * rounded / step,
+            self._places,
+            self._scores,
+        )
+        return None if found < 0 else self._places[:found]
 
 
 class NumpyRows:

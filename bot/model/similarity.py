@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar
@@ -205,17 +206,20 @@ class SimilarityModel:
         volatilities = window.volatilities(n).tolist()
         shapes = last_shapes(window, n) if self.memory.compares_shapes else None
         known = min(len(keys), len(regimes), len(volatilities), n if shapes is None else len(shapes))
-        for back in range(1, known + 1):
-            key, shape = keys[-back], None if shapes is None else shapes[-back]
-            # What stood still points nowhere.
-            if key.any() and (shape is None or shape.any()):
-                moments[places[-back]] = Moment(
-                    key=key,
-                    regime=regimes[-back],
-                    volatility=volatilities[-back],
-                    shape=shape,
-                    standing=self._standing(self.memory, window, back),
-                )
+        if not known:
+            return
+        # What stood still points nowhere.
+        moving = keys[-known:].any(axis=1)
+        if shapes is not None:
+            moving &= shapes[-known:].any(axis=1)
+        for back in (known - np.flatnonzero(moving)).tolist():
+            moments[places[-back]] = Moment(
+                key=keys[-back],
+                regime=regimes[-back],
+                volatility=volatilities[-back],
+                shape=None if shapes is None else shapes[-back],
+                standing=self._standing(self.memory, window, back),
+            )
 
     def _standing(self, memory: MemoryBank, window: FeatureWindow, back: int) -> Standing | None:
         """State and scale of the bar that closed ``back`` - 1 bars ago, where it will be asked for odds."""
@@ -247,9 +251,7 @@ class SimilarityModel:
         recalled = None
         if not for_vote:
             known, query = memory.odds(bar.close_ms), odds.standing(row, self._horizon_bars)
-            recalled = odds.recalled(
-                known.states, known.outcomes, query, self._horizon_bars, squares=known.squares
-            )
+            recalled = odds.recalled(known.states, known.outcomes, query, self._horizon_bars)
         return outlook_of(odds, row, recalled, self._horizon_bars, moment.volatility)
 
     def _recall(self, memory: MemoryBank, moment: Moment | None, bar: Bar, *, for_vote: bool) -> Recollection:
