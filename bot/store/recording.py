@@ -150,6 +150,7 @@ def made_with(strategy: Strategy) -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": version("numpy"),
         "faiss": version("faiss-cpu"),
+        "numba": version("numba"),
         "machine": platform.machine(),
     }
 
