@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bot.store.database import Database, Identity
+from bot.store.database import Database, Identity, holder
 
 _TRIAL = """
 INSERT INTO trials (made_ms, command, symbols, interval, first_ms, last_ms, configuration, sharpe)
@@ -31,8 +31,13 @@ class Judged(Struct, frozen=True, kw_only=True):
 
 
 def keeping_trials(path: Path, identity: Identity) -> AbstractAsyncContextManager[Database]:
-    """The database at ``path``, beside whatever writes to it; created as ``identity``'s where none stands."""
-    return Database.beside(path) if path.exists() else Database.open(path, identity)
+    """The database at ``path``, migrated where it is older; created as ``identity``'s where none stands.
+
+    Where somebody writes to it, beside them.
+    """
+    if not path.exists():
+        return Database.open(path, identity)
+    return Database.open(path) if holder(path) is None else Database.beside(path)
 
 
 async def tried(database: Database, on: Judged) -> set[str]:

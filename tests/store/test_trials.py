@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 from decimal import Decimal
 
 import pytest
@@ -6,7 +7,8 @@ from msgspec.structs import replace
 
 from bot.store.database import Database, Identity
 from bot.store.steps import forget_runs
-from bot.store.trials import Judged, note_trial, tried
+from bot.store.trials import Judged, keeping_trials, note_trial, tried
+from tests.store.test_migration import VERSION_1
 
 BACKTEST = Identity(mode="backtest", category="linear", starting_cash=Decimal(1000))
 ON = Judged(symbols=("BTCUSDT", "ETHUSDT"), interval="60", first_ms=1000, last_ms=2000)
@@ -49,3 +51,15 @@ def test_a_backtest_that_begins_anew_forgets_no_trial(tmp_path):
 )
 def test_bars_are_the_same_where_symbol_interval_and_time_meet(tmp_path, changes, counts):
     assert bool(names(tmp_path / "b.db", replace(ON, **changes), "a")) == counts
+
+
+def test_a_database_of_an_older_bot_keeps_them_too(tmp_path):
+    path = tmp_path / "b.db"
+    path.write_bytes(gzip.decompress(VERSION_1.read_bytes()))
+
+    async def noted() -> set[str]:
+        async with keeping_trials(path, BACKTEST) as database:
+            await note_trial(database, ON, made_ms=1, command="evaluate", configuration="a", sharpe=None)
+            return await tried(database, ON)
+
+    assert asyncio.run(noted()) == {"a"}
