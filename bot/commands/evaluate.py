@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -51,12 +51,13 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     logs.configure(config.log)
     began = time.monotonic()
     out = Path(args.out)
+    note: Callable[[], Awaitable[None]] | None = None
     if args.market is None:
         for option in ("seeds", "market_bars"):
             if getattr(args, option) is not None:
                 raise ConfigError(f"--{option.replace('_', '-')} belongs to --market few, hard, none or base")
         name = ""
-        on_bars = await _on_bars(args, config, strategies)
+        on_bars, note = await _on_bars(args, config, strategies)
         report: BarsReport | MarketReport = on_bars
         page = bars_page(on_bars)
     else:
@@ -70,6 +71,9 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     encoded = msgspec.json.encode(evaluated)
     markdown, charts = page
     _write(out, {f"{name}{REPORT}": markdown, f"{name}{FIGURES}": encoded.decode(), **charts})
+    if note is not None:
+        # Last, so that a database that cannot be written does not take the report with it.
+        await note()
     if args.json:
         print(encoded.decode())
     else:
@@ -78,7 +82,10 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     return 0
 
 
-async def _on_bars(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> BarsReport:
+async def _on_bars(
+    args: argparse.Namespace, config: Config, strategies: Mapping[str, str]
+) -> tuple[BarsReport, Callable[[], Awaitable[None]]]:
+    """The report, and what writes down that this configuration was tried."""
     bars, config = await _bars(args, config)
     rates = funding_of(args.funding, config)
     risk, broker = config.risk, config.broker
@@ -132,16 +139,19 @@ async def _on_bars(args: argparse.Namespace, config: Config, strategies: Mapping
             rates=rates,
         )
     bot = report.earnings[0]
-    async with keeping_trials(path, identity) as database:
-        await note_trial(
-            database,
-            judged,
-            made_ms=time.time_ns() // 1_000_000,
-            command="evaluate",
-            configuration=configuration,
-            sharpe=None if bot.sharpe is None else bot.sharpe.value,
-        )
-    return replace(report, warnings=_seen(config, bars, protocol))
+
+    async def note() -> None:
+        async with keeping_trials(path, identity) as database:
+            await note_trial(
+                database,
+                judged,
+                made_ms=time.time_ns() // 1_000_000,
+                command="evaluate",
+                configuration=configuration,
+                sharpe=None if bot.sharpe is None else bot.sharpe.value,
+            )
+
+    return replace(report, warnings=_seen(config, bars, protocol)), note
 
 
 async def _bars(args: argparse.Namespace, config: Config) -> tuple[dict[str, list[Bar]], Config]:
