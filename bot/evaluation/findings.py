@@ -68,7 +68,8 @@ class DensityGain(Struct, frozen=True, kw_only=True):
 class Calibrated(Struct, frozen=True, kw_only=True):
     """The stated probability of a rise against what came, over forecasts that do not overlap.
 
-    A perfectly calibrated forecast's error stays below ``limit`` 95 times of 100. ``brier_gain`` is by
+    A perfectly calibrated forecast's error stays below ``limit`` 95 times of 100. ``errors`` are the mean, the
+    least and the largest over every way to choose such forecasts from all that were made. ``brier_gain`` is by
     what share the Brier score is below that of the memory's own base rate.
     """
 
@@ -76,6 +77,7 @@ class Calibrated(Struct, frozen=True, kw_only=True):
     forecasts: int
     error: float
     limit: float
+    errors: Interval
     brier: Interval
     brier_gain: Interval
     reliability: Reliability

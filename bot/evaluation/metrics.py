@@ -148,6 +148,21 @@ def calibration_error(stated: Floats, came: Floats) -> float:
     return float(np.abs(np.bincount(place, stated - came, _BINS)).sum() / len(stated))
 
 
+def calibration_errors(stated: Floats, came: Floats, places: Ints, apart_bars: int) -> Interval:
+    """:func:`calibration_error` of forecasts so far apart, mean, least and largest over every bar to begin at.
+
+    One beginning alone is right or wrong by luck of the hour.
+    """
+    errors = [
+        calibration_error(stated[chosen], came[chosen])
+        for begin in range(apart_bars)
+        if (chosen := places % apart_bars == begin).any()
+    ]
+    if not errors:
+        return Interval(value=math.nan, low=math.nan, high=math.nan)
+    return Interval(value=float(np.mean(errors)), low=min(errors), high=max(errors))
+
+
 def calibrated_error_limit(stated: Floats, *, seed: int = 0) -> float:
     """What :func:`calibration_error` stays below, 95 times of 100, had every stated probability been true."""
     rng = np.random.default_rng(seed)

@@ -139,9 +139,18 @@ def bars_page(report: BarsReport) -> Page:
             ],
         ),
         "## Calibration",
-        f"The stated probability of a rise within {h} bars, over forecasts that do not overlap.",
+        f"The stated probability of a rise within {h} bars, over forecasts that do not overlap; beside it the mean "
+        f"error, the least and the largest, of the {h} ways to choose such forecasts.",
         _table(
-            ("symbol", "forecasts", "ECE", "a true forecast's 95 %", "Brier", "gain over base rate"),
+            (
+                "symbol",
+                "forecasts",
+                "ECE",
+                "a true forecast's 95 %",
+                f"ECE, {h} ways",
+                "Brier",
+                "gain over base rate",
+            ),
             [_calibration_row(each) for each in report.calibration],
         ),
         "![Calibration](calibration.svg)",
@@ -266,6 +275,7 @@ def _skill_table(report: BarsReport, symbol: str) -> str:
 def _calibration_row(each: Calibrated) -> tuple[str, ...]:
     return (
         each.symbol, str(each.forecasts), f"{each.error:.3f}", f"{each.limit:.3f}",
+        f"{each.errors.value:.3f} ({each.errors.low:.3f} to {each.errors.high:.3f})",
         f"{each.brier.value:.4f}", _percent(each.brier_gain),
     )  # fmt: skip
 

@@ -29,6 +29,7 @@ from bot.evaluation.metrics import (
     Interval,
     calibrated_error_limit,
     calibration_error,
+    calibration_errors,
     correlation,
     correlation_gain,
     correlation_interval,
@@ -288,8 +289,9 @@ class _Examiner:
     def judge_calibration(self, report: BarsReport, online: Answers, outcomes: Floats, interval: str) -> None:
         """Stated probabilities of a rise, over forecasts that do not overlap."""
         panel, h = self._panel, self._horizon_bars
-        answers = online.of(np.arange(self._first, len(panel), h) + self._offset)
-        answers = answers.of(answers.rows[np.isfinite(outcomes[answers.rows])])
+        every = online.of(np.arange(self._first, len(panel)) + self._offset)
+        every = every.of(every.rows[np.isfinite(outcomes[every.rows])])
+        answers = every.of(np.arange(self._first, len(panel), h) + self._offset)
         if not len(answers.rows):
             return
         rose = (outcomes[answers.rows] > 0.0).astype(np.float64)
@@ -316,6 +318,9 @@ class _Examiner:
                 forecasts=len(rose),
                 error=calibration_error(answers.rising, rose),
                 limit=calibrated_error_limit(answers.rising),
+                errors=calibration_errors(
+                    every.rising, (outcomes[every.rows] > 0.0).astype(np.float64), every.rows, h
+                ),
                 brier=mean_interval(squares, places, block),
                 brier_gain=gain_interval(squares, rival, places, block),
                 reliability=count.result(),

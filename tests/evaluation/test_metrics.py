@@ -7,6 +7,7 @@ import pytest
 from bot.evaluation.metrics import (
     calibrated_error_limit,
     calibration_error,
+    calibration_errors,
     correlation,
     correlation_gain,
     correlation_interval,
@@ -137,6 +138,25 @@ def test_the_calibration_error_is_that_of_the_reports():
     assert ece is not None
     assert calibration_error(stated, came) == pytest.approx(ece, abs=1e-12)
     assert ece > 0.2
+
+
+def test_calibration_is_judged_from_every_beginning():
+    rng = np.random.default_rng(3)
+    places = np.sort(rng.choice(600, 400, replace=False)) + 7
+    stated, came = rng.random(400), (rng.random(400) < 0.5).astype(float)
+    found = calibration_errors(stated, came, places, 24)
+    each = [calibration_error(stated[places % 24 == k], came[places % 24 == k]) for k in range(24)]
+    assert (found.value, found.low, found.high) == pytest.approx((np.mean(each), min(each), max(each)))
+    # One that is right by the hour alone has beginnings that are wrong by far.
+    hour = places % 24 < 12
+    assert calibration_errors(np.full(400, 0.5), hour.astype(float), places, 24).low == pytest.approx(0.5)
+
+
+def test_calibration_from_beginnings_without_a_forecast():
+    places = np.array([3, 27, 51])
+    found = calibration_errors(np.full(3, 0.25), np.zeros(3), places, 24)
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert math.isnan(calibration_errors(np.zeros(0), np.zeros(0), np.zeros(0, np.int64), 24).value)
 
 
 def test_a_true_forecast_stays_below_its_limit_95_times_of_100():
