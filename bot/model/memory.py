@@ -11,7 +11,7 @@ from bot.errors import BrokenInvariant
 from bot.model.features import Key
 from bot.model.outcomes import Episode
 from bot.model.ranked import Ranked, RankedMoments, keeps_state
-from bot.model.rows import CertifiedRows, NumpyRows, Rows, Similarities, Slots, overwrites_in_place
+from bot.model.rows import Similarities, Slots, sound_rows
 from bot.model.shape import SHAPE_BARS, Views
 
 # Returns are summed up as integers of this fraction, so that adding and evicting never leave a residue.
@@ -37,6 +37,8 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     A trained checkpoint reads odds from the moments whose states are nearest, each weighted by how near. Of
     a memory larger than ``odds_moments`` as many are looked at, evenly spread by the calendar (0: none, the
     head alone).
+
+    With ``gpu`` keys are searched on a GPU where torch sees one; what is found is the same.
     """
 
     size: Annotated[int, Meta(ge=1)] = 100_000
@@ -51,6 +53,7 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     prior_strength: Annotated[float, Meta(ge=0)] = 8.0
     calibration_bars: Annotated[int, Meta(ge=0)] = 20_000
     odds_moments: Annotated[int, Meta(ge=0)] = 8_192
+    gpu: bool = False
 
 
 class Neighbor(Struct, frozen=True, kw_only=True, gc=False):
@@ -88,7 +91,7 @@ class MemoryBank:
     Recalling changes no answer; remembering returns nothing. Slots form a ring: the oldest episode
     gives way to the newest, one row is overwritten, nothing is rebuilt. Keys are ``key_share`` of a
     similarity, shapes the rest. States are of ``state_dimension``, 0 where odds are not asked for.
-    ``engine`` names what searches, ``faiss`` or ``numpy``.
+    ``engine`` names what searches, ``faiss``, ``gpu`` or ``numpy``.
     """
 
     def __init__(
@@ -110,10 +113,7 @@ class MemoryBank:
         self._interval_ms = interval_ms
         self._exclusion_ms = exclusion_bars * interval_ms
         size = config.size
-        sound = overwrites_in_place(CertifiedRows(dimension, 8, certified_from=1), dimension, 8)
-        self.engine = "faiss" if sound else "numpy"
-        self._rows: Rows = CertifiedRows(dimension, size) if sound else NumpyRows(dimension, size)
-
+        self.engine, self._rows = sound_rows(dimension, size, gpu=config.gpu)
         self._shapes = np.zeros((size if key_share < 1.0 else 0, SHAPE_BARS), dtype=np.float32)
         self._start_ms = np.zeros(size, dtype=np.int64)
         self._matured_ms = np.zeros(size, dtype=np.int64)

@@ -1,6 +1,7 @@
-"""Keys by slot, and exact searches among them: flat, certified, and without faiss."""
+"""Keys by slot, and exact searches among them: flat, certified, on a GPU, and without faiss."""
 
 import math
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
@@ -106,7 +107,7 @@ class CertifiedRows:
         slots = slice(slot, slot + len(keys))
         error = self._kernels.encode_rows(keys, self._codes[slots], self._scales[slots])
         self._error = max(self._error, error)
-        self._length = max(self._length, math.sqrt(np.einsum("ij,ij->i", keys, keys).max()))
+        self._length = max(self._length, _longest(keys))
         self._count = max(self._count, slot + len(keys))
 
     def search(self, query: Key, count: int) -> tuple[Similarities, Slots]:
@@ -115,9 +116,7 @@ class CertifiedRows:
         slots = self._near(query, count)
         if slots is None:
             return self._rows.search(query, count)
-        similarities = self._rows.similarities(query, slots)
-        best = np.argsort(-similarities, kind="stable")[:count]
-        return similarities[best], slots[best]
+        return _best(slots, self._rows.similarities(query, slots), count)
 
     def _near(self, query: Key, count: int) -> Slots | None:
         """All slots that may be among the ``count`` most similar, and few others; None where they are many."""
@@ -144,6 +143,39 @@ class CertifiedRows:
         return None if found < 0 else self._places[:found]
 
 
+class GpuRows:
+    """The same answers, bit for bit, with a first look at all keys on a GPU.
+
+    What float32 can be off by there is bounded too: only rows that it scores within twice the bound of the last
+    one wanted can be among the highest, and these are scored again where all others are. ``device`` is torch's.
+    """
+
+    def __init__(self, dimension: int, size: int, device: str = "cuda") -> None:
+        # Loaded here: without a GPU nobody waits for it.
+        import torch
+
+        self._torch = torch
+        self._rows = FaissRows(dimension, size)
+        self._keys = torch.zeros((size, dimension), dtype=torch.float32, device=device)
+        self._count = 0
+        self._length = 0.0
+
+    def write(self, slot: int, keys: Keys) -> None:
+        self._rows.write(slot, keys)
+        # A copy, which torch may keep: of a view that cannot be written it warns.
+        self._keys[slot : slot + len(keys)] = self._torch.from_numpy(keys.copy())
+        self._length = max(self._length, _longest(keys))
+        self._count = max(self._count, slot + len(keys))
+
+    def search(self, query: Key, count: int) -> tuple[Similarities, Slots]:
+        torch = self._torch
+        scores = torch.mv(self._keys[: self._count], torch.from_numpy(query.copy()).to(self._keys.device))
+        last = torch.topk(scores, count, sorted=False).values.min()
+        off = 2.0 * _EPSILON * _longest(query[None]) * self._length
+        slots: Slots = torch.nonzero(scores >= last - off).ravel().cpu().numpy()
+        return _best(slots, self._rows.similarities(query, slots), count)
+
+
 class NumpyRows:
     """The same without faiss, several times slower: what remains should an index refuse to be overwritten."""
 
@@ -158,8 +190,20 @@ class NumpyRows:
     def search(self, query: Key, count: int) -> tuple[Similarities, Slots]:
         # Unlike a matrix product, einsum gives a row the same bits in whatever slot it stands.
         similarities: Similarities = np.einsum("ij,j->i", self._keys[: self._count], query)
-        slots = np.argsort(-similarities, kind="stable")[:count]
-        return similarities[slots], slots.astype(np.int64)
+        return _best(np.arange(self._count), similarities, count)
+
+
+def sound_rows(dimension: int, size: int, *, gpu: bool = False) -> tuple[str, Rows]:
+    """Rows that pass :func:`overwrites_in_place` here, and what searches them: ``gpu``, ``faiss`` or ``numpy``.
+
+    A GPU searches only where it is asked to, and where there is one. All give the same answers.
+    """
+    few = 8
+    if gpu and _has_gpu() and overwrites_in_place(GpuRows(dimension, few), dimension, few):
+        return "gpu", GpuRows(dimension, size)
+    if overwrites_in_place(CertifiedRows(dimension, few, certified_from=1), dimension, few):
+        return "faiss", CertifiedRows(dimension, size)
+    return "numpy", NumpyRows(dimension, size)
 
 
 def overwrites_in_place(rows: Rows, dimension: int, size: int) -> bool:
@@ -175,3 +219,21 @@ def overwrites_in_place(rows: Rows, dimension: int, size: int) -> bool:
     return sorted(slots.tolist()) == list(range(size)) and bool(
         np.allclose(similarities, expected[slots], rtol=1e-4, atol=1e-4)
     )
+
+
+def _best(slots: Slots, similarities: Similarities, count: int) -> tuple[Similarities, Slots]:
+    """The highest first."""
+    best = np.argsort(-similarities, kind="stable")[:count]
+    return similarities[best], slots[best]
+
+
+def _longest(keys: Keys) -> float:
+    return math.sqrt(np.einsum("ij,ij->i", keys, keys).max())
+
+
+def _has_gpu() -> bool:
+    if find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()

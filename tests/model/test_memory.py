@@ -357,7 +357,7 @@ def test_votes_fade_with_distance_and_with_age():
 
 
 def test_without_faiss_in_place_the_bank_answers_the_same(monkeypatch):
-    monkeypatch.setattr("bot.model.memory.overwrites_in_place", lambda *_: False)
+    monkeypatch.setattr("bot.model.rows.overwrites_in_place", lambda *_: False)
     fallback = a_bank(size=30)
     monkeypatch.undo()
     usual = a_bank(size=30)

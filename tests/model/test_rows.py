@@ -1,7 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
 
-from bot.model.rows import CertifiedRows, FaissRows, NumpyRows, overwrites_in_place
+from bot.model.rows import CertifiedRows, FaissRows, GpuRows, NumpyRows, overwrites_in_place, sound_rows
 
 
 def unit(rows):
@@ -74,7 +77,47 @@ def test_a_certified_search_equals_the_flat_one_bit_for_bit_through_turns_of_the
     assert asked > 500
 
 
-@pytest.mark.parametrize("rows", [FaissRows, NumpyRows, CertifiedRows])
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+    ),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_search_on_a_gpu_equals_the_flat_one_bit_for_bit_through_turns_of_the_ring(device):
+    rng = np.random.default_rng(10)
+    size, dimension = 1_500, 64
+    rows, flat = GpuRows(dimension, size, device), FaissRows(dimension, size)
+    white = unit(rng.standard_normal((1_500, dimension)))
+    alike = unit(1.0 + 1e-6 * rng.standard_normal((1_000, dimension)))
+    longer = 30.0 * low_rank(rng, 800, dimension)
+    keys = np.concatenate((low_rank(rng, 1_700, dimension), white, alike, longer)).astype(np.float32)
+    keys[900:920] = keys[900]
+    for i, key in enumerate(keys):
+        rows.write(i % size, key[None])
+        flat.write(i % size, key[None])
+        if i % 50 == 49:
+            for query in (key, unit(rng.standard_normal((1, dimension)))[0], np.zeros(dimension, np.float32)):
+                for count in (1, 32, min(640, i + 1)):
+                    similarities, slots = rows.search(query, count)
+                    expected, true_slots = flat.search(query, count)
+                    assert np.array_equal(similarities, expected)
+                    # Which of those as similar as the last one are cut off is not said.
+                    whole = expected > expected[-1]
+                    assert set(slots[whole].tolist()) == set(true_slots[whole].tolist())
+                    assert len(set(slots.tolist())) == count
+
+
+def test_a_gpu_searches_only_where_there_is_one_and_it_is_asked_for(monkeypatch):
+    assert sound_rows(16, 100)[0] == "faiss"
+    assert sound_rows(16, 100, gpu=True)[0] == ("gpu" if torch.cuda.is_available() else "faiss")
+    monkeypatch.setattr("bot.model.rows.find_spec", lambda _: None)
+    assert sound_rows(16, 100, gpu=True)[0] == "faiss"
+
+
+@pytest.mark.parametrize("rows", [FaissRows, NumpyRows, CertifiedRows, partial(GpuRows, device="cpu")])
 def test_rows_written_together_are_found_like_rows_written_one_by_one(rows):
     rng = np.random.default_rng(9)
     size, dimension = 3_000, 32
