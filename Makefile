@@ -4,6 +4,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 TORCH_INDEX ?=
+# Tests that run at once.
+WORKERS ?= 2
 
 .PHONY: setup demo test lint format bench clean
 
@@ -20,7 +22,7 @@ demo: setup
 	$(BIN)/python run_bot.py --demo --max-bars 300
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
