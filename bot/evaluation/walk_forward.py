@@ -35,6 +35,7 @@ from bot.evaluation.metrics import (
     correlation_interval,
     crps,
     gain_interval,
+    learned_mixture,
     mean_interval,
     normal_quantiles,
     ranks,
@@ -430,7 +431,7 @@ class _Examiner:
             quantiles[blend] = (quantiles[TREES] + quantiles[MEMORY]) / 2.0
             pairs += [(MEMORY, TREES), (blend, TREES)]
         if self._odds:
-            pairs += self._add_odds(quantiles, h, rows)
+            pairs += self._add_odds(quantiles, h, outcome, rows)
         losses = {method: crps(each, outcome[rows]) for method, each in quantiles.items()}
         block = self._block(h)
         for method, loss in losses.items():
@@ -457,7 +458,9 @@ class _Examiner:
             for method, rival in pairs
         )
 
-    def _add_odds(self, quantiles: dict[str, Floats], horizon_bars: int, rows: Ints) -> list[tuple[str, str]]:
+    def _add_odds(
+        self, quantiles: dict[str, Floats], horizon_bars: int, outcome: Floats, rows: Ints
+    ) -> list[tuple[str, str]]:
         """Distributions by odds into ``quantiles``; returns whom to compare with whom."""
         from bot.evaluation.fold_odds import tell_odds
 
@@ -472,6 +475,12 @@ class _Examiner:
             whole = f"{TREES} and gated forecast, mean of quantiles"
             quantiles[whole] = (quantiles[TREES] + told.gated) / 2.0
             pairs += [(ODDS, TREES), (blend, TREES), (whole, TREES)]
+            for method, each in ((ODDS, told.memory), (GATED, told.gated)):
+                weighed = f"{TREES} and {method}, weighed by what came"
+                quantiles[weighed] = learned_mixture(
+                    each, quantiles[TREES], outcome[rows], rows, horizon_bars
+                )
+                pairs.append((weighed, TREES))
         return pairs
 
     def _past_quantiles(self, horizon_bars: int, outcome: Floats, rows: Ints) -> dict[str, Floats]:

@@ -14,6 +14,7 @@ from bot.evaluation.metrics import (
     crps,
     deflated_sharpe,
     gain_interval,
+    learned_mixture,
     luckiest_sharpe,
     mean_interval,
     normal_quantiles,
@@ -138,6 +139,46 @@ def test_the_calibration_error_is_that_of_the_reports():
     assert ece is not None
     assert calibration_error(stated, came) == pytest.approx(ece, abs=1e-12)
     assert ece > 0.2
+
+
+def test_a_mixture_learns_from_what_is_over_whom_to_believe():
+    rng = np.random.default_rng(4)
+    n, horizon_bars = 12_000, 24
+    places = np.cumsum(rng.integers(1, 4, n))
+    signal, outcome = rng.standard_normal(n), rng.standard_normal(n)
+    outcome += signal
+    told = normal_quantiles(np.ones(n))
+    knowing, ignorant = told + signal[:, None], normal_quantiles(np.full(n, math.sqrt(2.0)))
+    mixed = learned_mixture(knowing, ignorant, outcome, places, horizon_bars)
+    late = slice(n - 2_000, n)
+    losses = [crps(each[late], outcome[late]).mean() for each in (knowing, ignorant, mixed)]
+    assert losses[0] <= losses[2] < losses[1]
+    assert losses[2] - losses[0] < 0.2 * (losses[1] - losses[0])
+    # The same two the other way round are mixed alike.
+    assert np.allclose(learned_mixture(ignorant, knowing, outcome, places, horizon_bars), mixed)
+
+
+def test_a_mixture_begins_with_equal_parts_and_knows_nothing_of_what_is_not_over():
+    rng = np.random.default_rng(5)
+    n, horizon_bars = 3_000, 24
+    places = 2 * np.arange(n) + 5
+    ours, rival = np.sort(rng.standard_normal((2, n, 19)), axis=2)
+    outcome = rng.standard_normal(n)
+    mixed = learned_mixture(ours, rival, outcome, places, horizon_bars)
+    assert np.allclose(mixed[:12], (ours[:12] + rival[:12]) / 2.0)
+    assert not np.allclose(mixed[12:], (ours[12:] + rival[12:]) / 2.0)
+    poisoned = outcome.copy()
+    poisoned[1_000:] = 1e6
+    again = learned_mixture(ours, rival, poisoned, places, horizon_bars)
+    # Row 1000's outcome is over 12 rows later.
+    assert np.array_equal(again[:1_012], mixed[:1_012])
+    assert not np.array_equal(again[1_012], mixed[1_012])
+
+
+def test_a_mixture_of_one_forecast_with_itself_is_that_forecast():
+    rng = np.random.default_rng(6)
+    told = np.sort(rng.standard_normal((500, 19)), axis=1)
+    assert np.allclose(learned_mixture(told, told, rng.standard_normal(500), np.arange(500), 4), told)
 
 
 def test_calibration_is_judged_from_every_beginning():
