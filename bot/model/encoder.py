@@ -26,6 +26,9 @@ NORM_EPSILON = 1e-5
 
 _CHUNK_BARS = 512
 
+# Tokens that are worked out together, so that weights are read once for all of them.
+_TOKENS = 16
+
 
 class WindowNetwork(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="window"
@@ -207,13 +210,22 @@ class TransformerEncoder:
         stream = self._streams.get(window)
         if stream is None:
             stream = self._streams[window] = _Stream(network)
-        keys = np.zeros((max(0, len(scaled) - network.bars + 1), self.dimension), dtype=np.float32)
-        for i, row in enumerate(keys):
-            known = scaled[i : i + network.bars]
-            next_start_ms = window.next_start_ms - (len(keys) - 1 - i) * window.interval_ms
-            self._advance(stream, known, next_start_ms, window.interval_ms)
-            if known[-1] or known.any():
-                row[:] = stream.key[0]
+        count = max(0, len(scaled) - network.bars + 1)
+        if not count:
+            return np.zeros((0, self.dimension), dtype=np.float32)
+        first_start_ms = window.next_start_ms - (count - 1) * window.interval_ms
+        missed = (first_start_ms - stream.next_start_ms) // window.interval_ms
+        # Where it does not go on, what a run that began now would do: only so are its keys the same bits.
+        tokens = count - 1 + (missed if missed in (0, 1) else network.tokens)
+        newest = stream.key
+        keys = self._advance(stream, scaled, tokens)
+        if tokens < count:
+            keys = np.concatenate((newest, keys))
+        keys = keys[-count:]
+        stream.next_start_ms, stream.key = window.next_start_ms, keys[-1:].copy()
+        for i in range(count):
+            if not (scaled[i + network.bars - 1] or scaled[i : i + network.bars].any()):
+                keys[i] = 0.0
         return keys
 
     def keys(self, scaled: Floats) -> Tensor:
@@ -230,33 +242,26 @@ class TransformerEncoder:
             [self._banded(patches[i : i + _CHUNK_BARS + halo]) for i in _chunks(len(patches) - halo)]
         )
 
-    def _advance(self, stream: "_Stream", scaled: Floats, next_start_ms: int, interval_ms: int) -> None:
-        """Bring the stream to the last of these returns, after which a bar starts then."""
+    def _advance(self, stream: "_Stream", scaled: Floats, tokens: int) -> Keys:
+        """The tokens of so many last returns: their keys, (tokens, dimension)."""
         network = self.network
-        missed = (next_start_ms - stream.next_start_ms) // interval_ms
-        if missed:
-            # What a run that began now would do: only so are its keys the same bits.
-            tokens = 1 if missed == 1 else network.tokens
-            stream.next_start_ms = next_start_ms
-            known = scaled.astype(np.float32)
-            for end in range(len(known) - tokens + 1, len(known) + 1):
-                self._step(stream, known[end - network.patch : end])
-
-    def _step(self, stream: "_Stream", patch: Tensor) -> None:
-        """One token: (patch,) to the stream's key, beside keys and values in each layer."""
-        network = self.network
-        stream.key = np.empty((1, self.dimension), dtype=np.float32)
-        self._kernels.transformer_key(
-            patch[None],
-            self._packed,
-            network.inner,
-            self._turns,
-            network.heads,
-            stream.keys,
-            stream.values,
-            stream.advance(),
-            stream.key,
-        )
+        run = scaled[len(scaled) - network.patch + 1 - tokens :].astype(np.float32)
+        patches = windows_of(run, network.patch)
+        keys = np.empty((tokens, self.dimension), dtype=np.float32)
+        for i in range(0, tokens, _TOKENS):
+            some = patches[i : i + _TOKENS]
+            self._kernels.transformer_keys(
+                some,
+                self._packed,
+                network.inner,
+                self._turns,
+                network.heads,
+                stream.keys,
+                stream.values,
+                stream.advance(len(some)),
+                keys[i : i + _TOKENS],
+            )
+        return keys
 
     def _banded(self, patches: Tensor) -> Tensor:
         """All tokens at once: (n, patch) to (n - tokens + 1, dimension)."""
@@ -302,20 +307,21 @@ class _Stream:
     def __init__(self, network: StreamingTransformer) -> None:
         self._reach = network.attention_bars
         # Room for many more: the last ones move to the front once in so many bars.
-        self._room = 8 * self._reach
-        self.keys = np.zeros((network.layers, network.width, self._room), dtype=np.float32)
+        room = 8 * self._reach + _TOKENS
+        self.keys = np.zeros((network.layers, network.width, room), dtype=np.float32)
         self.values = np.zeros_like(self.keys)
         self.next_start_ms = -1
         self.key: Keys = np.zeros((1, network.dimension), dtype=np.float32)
         self._end = self._reach - 1
 
-    def advance(self) -> int:
-        """Make room for the next token: where its slot ends."""
-        if self._end == self._room:
-            self._end = self._reach - 1
+    def advance(self, tokens: int) -> int:
+        """Make room for the next so many tokens: where the slot of the last one ends."""
+        if self._end + tokens > self.keys.shape[2]:
+            kept = self._reach - 1
             for rows in (self.keys, self.values):
-                rows[:, :, : self._end] = rows[:, :, -self._end :]
-        self._end += 1
+                rows[:, :, :kept] = rows[:, :, self._end - kept : self._end]
+            self._end = kept
+        self._end += tokens
         return self._end
 
 

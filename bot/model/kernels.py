@@ -146,8 +146,8 @@ def window_keys(x: Tensor, weights: Tensor, width: int, blocks: int, keys: Tenso
 
 
 @_compiled(sums_in_order=False)
-def transformer_key(
-    patch: Tensor,
+def transformer_keys(
+    patches: Tensor,
     weights: Tensor,
     inner: int,
     turns: Tensor,
@@ -155,47 +155,51 @@ def transformer_key(
     seen: Tensor,
     values: Tensor,
     end: int,
-    key: Tensor,
+    keys: Tensor,
 ) -> None:
-    """One token of a streaming transformer: the last returns (1, patch) to a ``key`` (1, dimension).
+    """Tokens of a streaming transformer in a row: the last returns of each (n, patch) to ``keys`` (n, dimension).
 
-    The token's own keys and values go before ``end`` into ``seen`` and ``values``, (layers, width, room) each;
-    those before it, as many as it looks back at, are there already. ``turns``
+    The tokens' own keys and values go before ``end`` into ``seen`` and ``values``, (layers, width, room) each;
+    those before them, as many as the first one looks back at, are there already. ``turns``
     (2, planes, attention_bars) are cosine and sine of what a distance turns the query by, the farthest first.
     ``weights`` as in :func:`window_keys`, a layer's query, key and value as one.
     """
+    tokens = len(patches)
     layers, width = seen.shape[:2]
     planes, reach = turns.shape[1:]
-    first = end - reach
-    h = np.empty((1, width), np.float32)
+    h = np.empty((tokens, width), np.float32)
     normed, attended, change = np.empty_like(h), np.empty_like(h), np.empty_like(h)
-    asked = np.empty((1, 3 * width), np.float32)
-    raised = np.empty((1, inner), np.float32)
-    scores = np.empty((1, reach), np.float32)
-    used = _affine(patch, weights, 0, h)
+    asked = np.empty((tokens, 3 * width), np.float32)
+    raised = np.empty((tokens, inner), np.float32)
+    scores = np.empty(reach, np.float32)
+    used = _affine(patches, weights, 0, h)
     for layer in range(layers):
         used = _norm(h, weights, used, normed)
         used = _affine(normed, weights, used, asked)
-        for i in range(width):
-            seen[layer, i, end - 1] = asked[0, width + i]
-            values[layer, i, end - 1] = asked[0, 2 * width + i]
-        for head in range(heads):
-            begin = 2 * planes * head
-            scores[:] = _f32(0.0)
-            for plane in range(planes):
-                i, j = begin + plane, begin + planes + plane
-                _score(
-                    asked[0, i] / np.sqrt(_f32(2 * planes)),
-                    asked[0, j] / np.sqrt(_f32(2 * planes)),
-                    turns[0, plane],
-                    turns[1, plane],
-                    seen[layer, i, first:end],
-                    seen[layer, j, first:end],
-                    scores[0],
-                )
-            _softmax(scores[0])
-            for i in range(begin, begin + 2 * planes):
-                attended[0, i] = _dot(scores[0], values[layer, i, first:end])
+        for token in range(tokens):
+            for i in range(width):
+                seen[layer, i, end - tokens + token] = asked[token, width + i]
+                values[layer, i, end - tokens + token] = asked[token, 2 * width + i]
+        for token in range(tokens):
+            last = end - tokens + token + 1
+            first = last - reach
+            for head in range(heads):
+                begin = 2 * planes * head
+                scores[:] = _f32(0.0)
+                for plane in range(planes):
+                    i, j = begin + plane, begin + planes + plane
+                    _score(
+                        asked[token, i] / np.sqrt(_f32(2 * planes)),
+                        asked[token, j] / np.sqrt(_f32(2 * planes)),
+                        turns[0, plane],
+                        turns[1, plane],
+                        seen[layer, i, first:last],
+                        seen[layer, j, first:last],
+                        scores,
+                    )
+                _softmax(scores)
+                for i in range(begin, begin + 2 * planes):
+                    attended[token, i] = _dot(scores, values[layer, i, first:last])
         used = _affine(attended, weights, used, change)
         _add(h, change)
         used = _norm(h, weights, used, normed)
@@ -204,8 +208,8 @@ def transformer_key(
         used = _affine(raised, weights, used, change)
         _add(h, change)
     used = _norm(h, weights, used, normed)
-    _affine(normed, weights, used, key)
-    _unit(key)
+    _affine(normed, weights, used, keys)
+    _unit(keys)
 
 
 @_compiled()
