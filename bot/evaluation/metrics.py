@@ -22,7 +22,6 @@ _NORMAL = NormalDist()
 _DRAWS = 1000
 _BINS = 10
 _EQUAL_PARTS = 1_000
-_LEAST_BEND = 1e-300
 
 
 class Interval(Struct, frozen=True, kw_only=True, gc=False):
@@ -149,7 +148,9 @@ def learned_mixture(ours: Floats, rival: Floats, outcome: Floats, places: Ints, 
     of_rival, of_ours, of_both = (np.concatenate(((0.0,), np.cumsum(loss)))[known] for loss in losses)
     bend = 2.0 * (of_rival + of_ours - 2.0 * of_both)
     believed = known / (known + _EQUAL_PARTS)
-    shift = np.where(bend > 0.0, believed * (of_rival - of_ours) / (2.0 * np.maximum(bend, _LEAST_BEND)), 0.0)
+    # Where two forecasts are the same, any weight is as good.
+    shift = np.zeros_like(bend)
+    np.divide(believed * (of_rival - of_ours), 2.0 * bend, out=shift, where=bend > 0.0)
     weight = 0.5 + np.clip(shift, -0.5, 0.5)[:, None]
     return np.asarray((1.0 - weight) * rival + weight * ours)
 

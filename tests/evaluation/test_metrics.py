@@ -175,6 +175,16 @@ def test_a_mixture_begins_with_equal_parts_and_knows_nothing_of_what_is_not_over
     assert not np.array_equal(again[1_012], mixed[1_012])
 
 
+def test_a_mixture_is_drawn_to_equal_parts_as_by_a_thousand_rows_more():
+    # A loss of 1 with the rival at -1, of 2 with ours at 2, of a half between them: a parabola with its least at 0.375.
+    n = 3_000
+    ours, rival = np.full((n, 19), 2.0), np.full((n, 19), -1.0)
+    known = np.arange(n)
+    weight = 0.5 - 0.125 * known / (known + 1_000.0)
+    mixed = learned_mixture(ours, rival, np.zeros(n), known, 1)
+    assert np.allclose(mixed, (3.0 * weight - 1.0)[:, None])
+
+
 def test_a_mixture_of_one_forecast_with_itself_is_that_forecast():
     rng = np.random.default_rng(6)
     told = np.sort(rng.standard_normal((500, 19)), axis=1)
