@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from bot.config import Config
 from bot.errors import BrokenInvariant, ConfigError, InputError
 from bot.market import INTERVAL_MS, Instrument
+from bot.model.features import KEY_BARS
+from bot.model.rows import sound_rows
 from bot.model.similarity import SimilarityModel
 from bot.store.checkpoints import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.queries import AccountState
@@ -74,12 +76,13 @@ def checkpoint_sha256(config: Config, strategy: Strategy) -> str | None:
 def configuration_name(config: Config, strategy: Strategy) -> str:
     """What names all that decisions and their cost depend on: settings, weights and the strategy's own source.
 
-    Where files stand, how much is logged and how an exchange is reached is no part of it.
+    Where files stand, how much is logged, how an exchange is reached and what searches the memory is no part of it.
     """
     decisive = replace(
         config,
         run=replace(config.run, database="", recordings=""),
         exchange=type(config.exchange)(),
+        memory=replace(config.memory, gpu=False),
         log=type(config.log)(),
     )
     parts = (decisive, checkpoint_sha256(config, strategy), strategy_source(strategy))
@@ -94,6 +97,12 @@ def learned_until_ms(config: Config, strategy: Strategy) -> int | None:
     checkpoint = find_checkpoint(config) if strategy.needs_memory else None
     odds = None if checkpoint is None else checkpoint.card.odds
     return None if odds is None else odds.learned_until_ms
+
+
+def search_engine(config: Config) -> str:
+    """What searches the memory on this machine; see :func:`~bot.model.rows.sound_rows`."""
+    engine, _ = sound_rows(KEY_BARS, 1, gpu=config.memory.gpu)
+    return engine
 
 
 def build_model(config: Config, *, remembers: bool = True) -> SimilarityModel:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from bot.assembly import (
     build_trader,
     checkpoint_sha256,
+    configuration_name,
     find_checkpoint,
     load_strategy,
     opening_of,
@@ -54,6 +55,15 @@ def test_what_is_no_strategy_is_told_with_the_key_that_named_it(name, told):
     with pytest.raises(ConfigError, match=r"^strategy") as error:
         strategy(name)
     assert told in str(error.value)
+
+
+def test_a_configuration_keeps_its_name_on_whatever_its_memory_is_searched():
+    config = Config()
+    plain = strategy("buy_and_hold")
+    on_a_gpu = replace(config, memory=replace(config.memory, gpu=True))
+    smaller = replace(config, memory=replace(config.memory, size=500))
+    assert configuration_name(on_a_gpu, plain) == configuration_name(config, plain)
+    assert configuration_name(smaller, plain) != configuration_name(config, plain)
 
 
 def test_options_that_a_strategy_does_not_take_are_told():

@@ -337,6 +337,7 @@ def test_the_doctor_says_what_fails_when_the_exchange_cannot_be_reached(tmp_path
     assert checks["exchange mainnet"]["ok"] is False
     assert "127.0.0.1:9" in checks["exchange mainnet"]["detail"]
     assert all(check["ok"] for name, check in checks.items() if name != "exchange mainnet")
+    assert checks["model"]["detail"].endswith("memory of 100000 moments, searched by faiss")
     assert "Traceback" not in ended.err
 
 

@@ -9,7 +9,7 @@ from typing import cast, get_args
 import msgspec
 from msgspec import Struct
 
-from bot.assembly import find_checkpoint, load_strategy, restore_ledger
+from bot.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
 from bot.commands.tables import print_text
 from bot.config import Config, Mode
 from bot.errors import BotError
@@ -79,7 +79,8 @@ async def _model(config: Config) -> str:
     )
     odds = "" if checkpoint is None or checkpoint.odds is not None else "; no odds: train again to have them"
     receptive = RECEPTIVE_BARS if checkpoint is None else checkpoint.encoder.receptive_bars
-    return f"{key}{odds}; first key after {receptive} bars, memory of {config.memory.size} moments"
+    memory = f"memory of {config.memory.size} moments, searched by {search_engine(config)}"
+    return f"{key}{odds}; first key after {receptive} bars, {memory}"
 
 
 async def _database(path: Path) -> str:

@@ -15,7 +15,14 @@ import structlog
 from msgspec.structs import replace
 
 from bot import app, history, logs
-from bot.assembly import build_trader, find_checkpoint, learned_until_ms, load_strategy, opening_of
+from bot.assembly import (
+    build_trader,
+    find_checkpoint,
+    learned_until_ms,
+    load_strategy,
+    opening_of,
+    search_engine,
+)
 from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
 from bot.commands.summary import Tally, hindsight, print_summary
@@ -200,7 +207,7 @@ class _Session:
         sha256 = None if checkpoint is None else checkpoint.sha256
         self.id = await begin_session(database, self._mode, config_json, started_ms, checkpoint_sha256=sha256)
         if checkpoint is not None:
-            _log.info("model", checkpoint=checkpoint.card.summary())
+            _log.info("model", checkpoint=checkpoint.card.summary(), search=search_engine(config))
         if self._mode == "testnet":
             _log.warning(
                 "testnet_prices",

@@ -146,8 +146,9 @@ class CertifiedRows:
 class GpuRows:
     """The same answers, bit for bit, with a first look at all keys on a GPU.
 
-    What float32 can be off by there is bounded too: only rows that it scores within twice the bound of the last
-    one wanted can be among the highest, and these are scored again where all others are. ``device`` is torch's.
+    How far two float32 sums of the same products can be apart is bounded, in whatever order they are taken: only
+    rows that the GPU scores within twice the bound of the last one wanted can be among the highest, and these are
+    scored again where all others are. ``device`` is torch's.
     """
 
     def __init__(self, dimension: int, size: int, device: str = "cuda") -> None:
@@ -157,12 +158,15 @@ class GpuRows:
         self._torch = torch
         self._rows = FaissRows(dimension, size)
         self._keys = torch.zeros((size, dimension), dtype=torch.float32, device=device)
+        # Of unit vectors, for two sums: each is off by at most dimension roundings of 2**-24 (Higham, 2002, section
+        # 3.1), and a little of second order.
+        self._apart = 2.0 * (dimension + 1) * 2.0**-24
         self._count = 0
         self._length = 0.0
 
     def write(self, slot: int, keys: Keys) -> None:
         self._rows.write(slot, keys)
-        # A copy, which torch may keep: of a view that cannot be written it warns.
+        # A copy: of an array that may not be written to, torch warns.
         self._keys[slot : slot + len(keys)] = self._torch.from_numpy(keys.copy())
         self._length = max(self._length, _longest(keys))
         self._count = max(self._count, slot + len(keys))
@@ -171,7 +175,7 @@ class GpuRows:
         torch = self._torch
         scores = torch.mv(self._keys[: self._count], torch.from_numpy(query.copy()).to(self._keys.device))
         last = torch.topk(scores, count, sorted=False).values.min()
-        off = 2.0 * _EPSILON * _longest(query[None]) * self._length
+        off = 2.0 * self._apart * _longest(query[None]) * self._length
         slots: Slots = torch.nonzero(scores >= last - off).ravel().cpu().numpy()
         return _best(slots, self._rows.similarities(query, slots), count)
 

@@ -85,10 +85,11 @@ DEVICES = [
 ]
 
 
+@pytest.mark.parametrize("dimension", [3, 64, 2_000])
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_search_on_a_gpu_equals_the_flat_one_bit_for_bit_through_turns_of_the_ring(device):
+def test_a_search_on_a_gpu_equals_the_flat_one_bit_for_bit_through_turns_of_the_ring(device, dimension):
     rng = np.random.default_rng(10)
-    size, dimension = 1_500, 64
+    size = 1_500
     rows, flat = GpuRows(dimension, size, device), FaissRows(dimension, size)
     white = unit(rng.standard_normal((1_500, dimension)))
     alike = unit(1.0 + 1e-6 * rng.standard_normal((1_000, dimension)))
