@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from bot.exact import EXACT
 from bot.market import INTERVAL_MS, Bar, Instrument, Quote, RiskTier
 from bot.model.calibration import Belief
 from bot.model.forecast import Forecast
@@ -10,7 +11,6 @@ from bot.model.memory import Neighbor
 from bot.model.outlook import Outlook
 from bot.model.similarity import Recollection
 from bot.trading.events import Equity, Fill, Order, Position, Signal, Step
-from bot.trading.exact import EXACT
 
 START_MS = 1_700_006_400_000
 """2023-11-15 00:00 UTC: on the grid of every interval up to a day."""

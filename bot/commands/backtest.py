@@ -26,7 +26,7 @@ from bot.commands.summary import Summary, Tally, hindsight, print_summary
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, Funding, FundingRate, Instrument
-from bot.settlement import Settlements
+from bot.market.funding import Settlements
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.queries import load_account, load_instruments, stream_equity

@@ -22,11 +22,11 @@ from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketSt
 from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
 from bot.evaluation.report import bars_page, estimate_text, market_page
 from bot.evaluation.walk_forward import Costs, examine
-from bot.market import Bar, Instrument
+from bot.market import Bar, Instrument, utc_text
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.store import bars as bar_store
-from bot.store.database import Database, Identity, utc_text
+from bot.store.database import Database, Identity
 from bot.store.trials import Judged, keeping_trials, note_trial, tried
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Opening

@@ -13,12 +13,11 @@ from msgspec import Struct
 
 from bot import history, logs
 from bot.commands.progress import Progress
-from bot.commands.tables import minute_text
 from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.exchange.config import HOSTS
 from bot.exchange.rest import BybitRest
-from bot.market import INTERVAL_MS, grid_start_ms
+from bot.market import INTERVAL_MS, grid_start_ms, minute_text
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.steps import save_instruments

@@ -11,14 +11,14 @@ from typing import Any, get_args
 
 import msgspec
 
-from bot.commands.tables import minute_text, print_table, print_text, print_title
+from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import INTERVAL_MS, plain
+from bot.exact import ZERO
+from bot.market import INTERVAL_MS, minute_text, plain, utc_text
 from bot.store import queries
-from bot.store.database import Database, Mode, utc_text
+from bot.store.database import Database, Mode
 from bot.trading.events import Fill, Halt, Order
-from bot.trading.exact import ZERO
 
 OK = 0
 

@@ -32,9 +32,9 @@ from bot.exchange.config import HOSTS
 from bot.exchange.demo import DemoExchange
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
-from bot.market import INTERVAL_MS, Bar, Instrument, plain
+from bot.market import INTERVAL_MS, Bar, Instrument, plain, utc_text
 from bot.store import bars as bar_store
-from bot.store.database import Database, Identity, utc_text
+from bot.store.database import Database, Identity
 from bot.store.queries import AccountState, load_account
 from bot.store.recording import Header, Observed, Recorder, made_with, record, strategy_path
 from bot.store.requests import Inbox

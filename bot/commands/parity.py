@@ -14,8 +14,8 @@ from bot.commands.inspect import found_recording
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config, from_json
 from bot.errors import InputError
-from bot.market import Bar, Book, Notice, Quote, plain
-from bot.store.database import Database, utc_text
+from bot.market import Bar, Book, Notice, Quote, plain, utc_text
+from bot.store.database import Database
 from bot.store.recording import Recording, is_recording
 from bot.trader import Opening, Trader
 from bot.trading.events import RESTING, Fill, Order, Position, Signal, Step

@@ -16,9 +16,9 @@ from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, print_summary
 from bot.config import Config, from_json
 from bot.errors import InputError
-from bot.market import Bar
+from bot.market import Bar, utc_text
 from bot.store.comparison import Difference, StoredSession
-from bot.store.database import Database, Identity, discard, utc_text
+from bot.store.database import Database, Identity, discard
 from bot.store.recording import Observed, Recording, made_with
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.strategy import Strategy

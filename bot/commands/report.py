@@ -10,10 +10,10 @@ from msgspec import Struct
 from bot.commands import band as band_of_fills
 from bot.commands.inspect import database_path, found_recording
 from bot.commands.progress import Progress
-from bot.commands.tables import minute_text, print_table, print_text, print_title
+from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import INTERVAL_MS, Category
+from bot.market import INTERVAL_MS, Category, minute_text
 from bot.store import queries
 from bot.store.database import Database, Mode
 from bot.store.queries import AccountState, Stretch

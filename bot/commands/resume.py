@@ -11,7 +11,8 @@ from msgspec import Struct
 from bot.commands.inspect import database_path
 from bot.config import Config
 from bot.errors import InputError
-from bot.store.database import Database, Holder, holder, utc_text
+from bot.market import utc_text
+from bot.store.database import Database, Holder, holder
 from bot.store.queries import read_risk
 from bot.store.requests import ask_to_resume
 from bot.trading.events import Halt

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.commands.tables import print_text
-from bot.store.database import utc_text
+from bot.market import utc_text
 from bot.trading.events import Fill, FundingPayment, Position, Step
 from bot.trading.performance import RoundTrips
 

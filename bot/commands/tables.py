@@ -6,8 +6,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from bot.store.database import utc_text
-
 _FIGURE = re.compile(r"[+-]?[\d,]*\.?\d+%?( ± [\d.]+%?)?")
 _APART = 2
 
@@ -61,11 +59,6 @@ def print_text(text: str, *, indent: int = 2) -> None:
             text, _screen(), subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
         )
     print(text)
-
-
-def minute_text(time_ms: int) -> str:
-    """``2024-01-03 04:15`` for a time in UTC milliseconds."""
-    return utc_text(time_ms)[:-3]
 
 
 def _breadth(widths: Sequence[int]) -> int:

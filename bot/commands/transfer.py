@@ -12,11 +12,11 @@ from bot.commands.inspect import database_path
 from bot.commands.resume import live_only
 from bot.config import Config
 from bot.errors import InputError
+from bot.exact import EXACT, ZERO, floor_to
 from bot.market import plain
 from bot.store.database import Database, Holder, holder
 from bot.store.queries import read_account, read_free_cash
 from bot.store.requests import ask_to_transfer, requested_transfers
-from bot.trading.exact import EXACT, ZERO, floor_to
 
 OK = 0
 

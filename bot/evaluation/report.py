@@ -1,7 +1,6 @@
 """What an evaluation found, as Markdown and charts for people."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from math import isfinite
 
 from bot.evaluation.earnings import Earnings
@@ -10,13 +9,12 @@ from bot.evaluation.ground_truth import MEMORY as MARKET_MEMORY
 from bot.evaluation.ground_truth import PLAIN, MarketReport
 from bot.evaluation.metrics import Interval
 from bot.evaluation.plots import Line, Mark, interval_chart, line_chart
+from bot.market.times import date_text
 from bot.trading.performance import Estimate
 from bot.trading.reliability import Reliability
 
 Page = tuple[str, dict[str, str]]
 """Markdown, and the charts that it shows: file name to SVG."""
-
-_DAY = "%Y-%m-%d"
 
 
 def bars_page(report: BarsReport) -> Page:
@@ -77,9 +75,9 @@ def bars_page(report: BarsReport) -> Page:
                     each.symbol,
                     f"{each.bars:,}",
                     str(each.gaps),
-                    _day(each.first_ms),
-                    _day(each.test_ms),
-                    _day(each.last_ms),
+                    date_text(each.first_ms),
+                    date_text(each.test_ms),
+                    date_text(each.last_ms),
                     f"{each.scored:,}",
                 )
                 for each in report.stretches
@@ -356,7 +354,3 @@ def _ratio(value: float | None, digits: int = 3) -> str:
 
 def _share(count: int, total: int) -> str:
     return f"{count / total:.1%}" if total else "-"
-
-
-def _day(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime(_DAY)

@@ -56,9 +56,9 @@ from bot.evaluation.protocol import (
 )
 from bot.evaluation.rivals import Fold
 from bot.market import INTERVAL_MS, Bar, FundingRate
+from bot.market.funding import among
 from bot.model.memory import MemoryConfig
 from bot.model.odds import LEVELS
-from bot.settlement import among
 from bot.trading.reliability import Claim, ReliabilityCount
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +14,18 @@ from bot.exchange.config import ExchangeConfig
 from bot.exchange.rest import PAGE_BARS, BybitRest
 from bot.exchange.sequence import BarSequence, CloseOrder
 from bot.exchange.socket import Socket
-from bot.market import INTERVAL_MS, Bar, Book, Category, Funding, Instrument, Notice, Quote, grid_start_ms
+from bot.market import (
+    INTERVAL_MS,
+    Bar,
+    Book,
+    Category,
+    Funding,
+    Instrument,
+    Notice,
+    Quote,
+    grid_start_ms,
+    minute_text,
+)
 
 Event = Bar | Quote | Book | Funding | Notice
 
@@ -304,7 +314,7 @@ class MarketStream:
         now = time.monotonic()
         verdict = state.sequence.offer(bar)
         if verdict == "revision":
-            self._notice("revision", f"{_at(bar.start_ms)} came again with other figures", bar.symbol)
+            self._notice("revision", f"{minute_text(bar.start_ms)} came again with other figures", bar.symbol)
         if verdict != "new":
             return False
         if bar.source == "stream":
@@ -437,7 +447,7 @@ class MarketStream:
             self._notice("refused", f"bar over REST: {problem}", sequence.symbol)
         news = [bar for bar in bars if self._offer(state, bar)]
         if news:
-            span = f"{_at(news[0].start_ms)} to {_at(news[-1].start_ms)}"
+            span = f"{minute_text(news[0].start_ms)} to {minute_text(news[-1].start_ms)}"
             self._notice("backfill", f"{len(news)} bars over REST, {span}", sequence.symbol)
             state.repairs_in_a_row += 1
             if state.repairs_in_a_row >= _REPAIRS_BEFORE_REBUILD and len(news) < PAGE_BARS // 2:
@@ -446,12 +456,16 @@ class MarketStream:
         state.looks += 1
         if newest > last and not refused and state.looks >= _HOLE_ATTEMPTS:
             count = (last - first) // step + 1
-            self._notice("gap", f"{count} bars never published, {_at(first)} to {_at(last)}", sequence.symbol)
+            self._notice(
+                "gap",
+                f"{count} bars never published, {minute_text(first)} to {minute_text(last)}",
+                sequence.symbol,
+            )
             sequence.skip(first, last)
             state.looks = 0
             return 0.0
         if newest and last > newest + step and state.looks >= _HOLE_ATTEMPTS:
-            self._notice("refused", f"nothing after {_at(newest)} has closed yet", sequence.symbol)
+            self._notice("refused", f"nothing after {minute_text(newest)} has closed yet", sequence.symbol)
             sequence.disbelieve(newest)
             state.looks = 0
         return _growing(short, state.looks, longest=4.0 if state.looks < _HOLE_ATTEMPTS else 30.0)
@@ -508,9 +522,9 @@ class _FundingWatch:
                 if mark is None:
                     bar = self._at_funding.get(symbol)
                     if bar is None or bar.close_ms != time_ms or self._looks[symbol] < _FUNDING_LOOKS // 2:
-                        raise FeedError(f"the mark price at {_at(time_ms)} is not there yet")
+                        raise FeedError(f"the mark price at {minute_text(time_ms)} is not there yet")
                     mark = bar.close
-                    detail = f"no mark price at {_at(time_ms)}: the bar's close stands for it"
+                    detail = f"no mark price at {minute_text(time_ms)}: the bar's close stands for it"
                     self._emit(Notice(kind="mark_price", time_ms=time_ms, symbol=symbol, detail=detail))
                 self._since[symbol] = time_ms
                 self._emit(Funding(symbol=symbol, time_ms=time_ms, rate=rate, mark_price=mark))
@@ -528,7 +542,3 @@ def _growing(first: float, times: int, *, longest: float) -> float:
 
 def _symbol_of(topic: str) -> str:
     return topic.rpartition(".")[2]
-
-
-def _at(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")

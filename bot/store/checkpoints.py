@@ -18,11 +18,11 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from bot.errors import InputError, StoreError
+from bot.market import utc_text
 from bot.model.encoder import Network, TransformerEncoder, WindowEncoder, build_encoder
 from bot.model.features import STATE_FEATURES
 from bot.model.odds import Odds, OddsNetwork
 from bot.model.views import Look, ShapeConfig
-from bot.store.database import utc_text
 
 WEIGHTS, CARD, REPORT = "weights.safetensors", "checkpoint.json", "report.md"
 

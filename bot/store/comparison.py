@@ -5,7 +5,8 @@ from typing import Any, Self
 from msgspec import Struct
 
 from bot.errors import InputError
-from bot.store.database import Database, utc_text
+from bot.market import utc_text
+from bot.store.database import Database
 from bot.store.recording import Header
 from bot.trading.events import Halt, Order, Step
 

@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self, TextIO
@@ -18,8 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from bot.errors import BotError, BrokenInvariant, InputError, StoreError
-from bot.market import Category, plain
-from bot.trading.exact import EXACT
+from bot.exact import EXACT
+from bot.market import Category, plain, utc_text
 
 Mode = Literal["demo", "testnet", "mainnet", "backtest", "replay"]
 
@@ -294,11 +293,6 @@ class Holder(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"process {self.pid} since {utc_text(self.since_ms)} UTC" if self.pid else "another process"
-
-
-def utc_text(time_ms: int) -> str:
-    """``2024-01-03 04:15:00`` for a time in UTC milliseconds."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def holder(path: Path | str) -> Holder | None:

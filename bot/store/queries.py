@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.errors import InputError
+from bot.exact import EXACT
 from bot.market import INTERVAL_MS, Category, Instrument
 from bot.store.database import Database, Holder, Mode, holder
 from bot.trading.events import (
@@ -22,7 +23,6 @@ from bot.trading.events import (
     Side,
     Transfer,
 )
-from bot.trading.exact import EXACT
 from bot.trading.fills import BrokerConfig
 from bot.trading.margin import Margin
 from bot.trading.reliability import Claim

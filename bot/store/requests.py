@@ -3,11 +3,11 @@
 from decimal import Decimal
 from typing import Literal
 
+from bot.exact import EXACT
 from bot.market import plain
 from bot.store.database import Database
 from bot.store.queries import read_risk
 from bot.trading.events import Resume, Transfer
-from bot.trading.exact import EXACT
 
 Kind = Literal["resume", "transfer"]
 

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from bot.exact import BASIS_POINT, EXACT, ZERO, floor_to, is_multiple, require_within
 from bot.market import Bar, Book, Instrument, Level, Quote
-from bot.trading.exact import BASIS_POINT, EXACT, ZERO, floor_to, is_multiple, require_within
 
 _ONE = Decimal(1)
 

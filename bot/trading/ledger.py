@@ -9,9 +9,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant
+from bot.exact import EXACT, ZERO
 from bot.market import Funding
 from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, Transfer
-from bot.trading.exact import EXACT, ZERO
 
 COST_STEP = Decimal("1E-12")
 """What the released share of a position's cost is rounded to: the ledger's only rounding."""

@@ -12,9 +12,9 @@ that one.
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 
+from bot.exact import EXACT, ZERO
 from bot.market import Instrument, RiskTier
 from bot.trading.events import Order, Position, Side
-from bot.trading.exact import EXACT, ZERO
 from bot.trading.fills import BrokerConfig, fine_tick, to_tick
 from bot.trading.risk import RiskContext, Rule
 

@@ -8,8 +8,8 @@ from math import fsum, sqrt
 
 from msgspec import Struct
 
+from bot.exact import EXACT
 from bot.trading.events import Equity, Fill, FundingPayment, Position, Transfer
-from bot.trading.exact import EXACT
 
 DAY_MS = 86_400_000
 _YEAR_MS = 365.25 * DAY_MS

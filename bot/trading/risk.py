@@ -1,23 +1,22 @@
 """What may not be ordered, and why; and when everything is sold until a person says to go on."""
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from bot.market import INTERVAL_MS, Bar, Instrument, Quote
+from bot.exact import EXACT, ZERO, is_multiple, require_within
+from bot.market import INTERVAL_MS, Bar, Instrument, Quote, minute_text
+from bot.market.times import DAY_MS, date_text
 from bot.trading.events import Equity, Fill, FundingPayment, Halt, Order, Position, Rejection, Resume, Signal
-from bot.trading.exact import EXACT, ZERO, is_multiple, require_within
 from bot.trading.reliability import TrackRecord, TrackRecordState
 
 NO_SIZE = Decimal("1E-12")
 """What stands for the size of an entry that the configured sizing gives none."""
 
 _HOUR_MS = 3_600_000
-_DAY_MS = 24 * _HOUR_MS
 
 
 class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -279,7 +278,7 @@ class RiskReview:
         worth, now_ms = equity.equity, equity.time_ms
         if self._floor < worth <= self._ceiling and now_ms < self._day_ends_ms:
             return None
-        day, into_ms = divmod(now_ms, _DAY_MS)
+        day, into_ms = divmod(now_ms, DAY_MS)
         # A close at midnight still ends the day before, and only then begins the next.
         if self._day is None or (day > self._day and into_ms):
             self._begin_day(day, worth)
@@ -303,7 +302,7 @@ class RiskReview:
         assert self._day is not None
         rule, reason = "max_daily_loss", _fallen(worth, self._day_equity, self._config.max_daily_loss)
         if reason is not None:
-            reason += f" when {_date(self._day)} began"
+            reason += f" when {date_text(self._day * DAY_MS)} began"
         else:
             rule, reason = "max_drawdown", _fallen(worth, self._peak_equity, self._config.max_drawdown)
             if reason is None:
@@ -388,7 +387,7 @@ class RiskReview:
         ]
         self._floor = max(floors, default=Decimal("-Infinity"))
         self._ceiling = Decimal("-Infinity") if self._peak_equity is None else self._peak_equity
-        self._day_ends_ms = 0 if self._day is None else (self._day + 1) * _DAY_MS
+        self._day_ends_ms = 0 if self._day is None else (self._day + 1) * DAY_MS
 
     def _pass(self, order: Order, passed: list[Order]) -> None:
         passed.append(order)
@@ -436,7 +435,7 @@ class RiskReview:
         if halt is None:
             return None
         return (
-            f"halted since {_minute(halt.time_ms)} UTC by {halt.rule}: {halt.reason}; "
+            f"halted since {minute_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason}; "
             "run_bot.py resume goes on"
         )
 
@@ -446,7 +445,7 @@ class RiskReview:
             return None
         return (
             f"{self._config.cooldown_losses} losing round trips in a row: no entry before "
-            f"{_minute(until_ms)} UTC has passed"
+            f"{minute_text(until_ms)} UTC has passed"
         )
 
     def _stand_down(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
@@ -579,11 +578,3 @@ def _fallen(worth: Decimal, before: Decimal | None, share: Decimal) -> str | Non
         return None
     fall = 1 - worth / before
     return f"equity {worth:.2f} is {fall:.2%} (the limit is {share:.2%}) below the {before:.2f}"
-
-
-def _minute(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-
-
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * _DAY_MS / 1000, UTC).strftime("%Y-%m-%d")

@@ -6,9 +6,9 @@ from math import sqrt
 
 from msgspec.structs import replace
 
+from bot.exact import EXACT, ZERO, ceil_to, floor_to
 from bot.market import INTERVAL_MS, Bar, Instrument
 from bot.trading.events import Equity, Order, OrderType, Position, Signal
-from bot.trading.exact import EXACT, ZERO, ceil_to, floor_to
 from bot.trading.fills import fine_tick
 from bot.trading.risk import NO_SIZE, RiskConfig
 

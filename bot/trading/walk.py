@@ -26,9 +26,9 @@ from decimal import Decimal
 
 from msgspec.structs import replace
 
+from bot.exact import EXACT, ZERO
 from bot.market import Bar
 from bot.trading.events import RESTING, Fill, Order, Rejection
-from bot.trading.exact import EXACT, ZERO
 from bot.trading.fills import BarMarket, BookMarket, FillModel, QuoteMarket, Slice
 from bot.trading.ledger import Ledger, unrealized_pnl
 from bot.trading.ledger import book as booked

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from bot.exact import EXACT
 from bot.market import Bar, Book, Funding, Instrument, Level
 from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import Fill, Order, Rejection, Transfer
-from bot.trading.exact import EXACT
 from bot.trading.fills import BrokerConfig
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin

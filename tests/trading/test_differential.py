@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
 
+from bot.exact import EXACT
 from bot.market import Book, Funding, Level, Quote, RiskTier
 from bot.trading.broker import PaperBroker
 from bot.trading.events import RESTING, Order, Transfer
-from bot.trading.exact import EXACT
 from bot.trading.fills import BrokerConfig
 from bot.trading.ledger import Ledger
 from tests.factories import START_MS, a_bar, an_instrument, an_order

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.exact import is_multiple
 from bot.market import Book, Level
-from bot.trading.exact import is_multiple
 from bot.trading.fills import PRESETS, BarMarket, BookMarket, BrokerConfig, FillModel, QuoteMarket
 from tests.factories import START_MS, a_bar, a_quote, an_instrument
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant
+from bot.exact import EXACT
 from bot.market import Funding
 from bot.trading.events import Fill, FundingPayment, Transfer
-from bot.trading.exact import EXACT
 from bot.trading.ledger import Ledger, LedgerState, entry_price
 from tests.factories import START_MS, a_fill, an_order
 

@@ -1,8 +1,28 @@
-"""Settled funding rates among bars: when each enters the core, and at which mark price."""
+"""Settled funding rates, and their place among bars: when each enters the core, and at which mark price."""
 
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
-from bot.market import Bar, Funding, FundingRate
+from msgspec import Struct
+
+from bot.market.bars import Bar
+
+
+class Funding(Struct, frozen=True, kw_only=True, gc=False):
+    """A settled funding rate: at ``time_ms`` longs paid ``rate`` of their value at ``mark_price``."""
+
+    symbol: str
+    time_ms: int
+    rate: Decimal
+    mark_price: Decimal
+
+
+class FundingRate(Struct, frozen=True, kw_only=True, gc=False):
+    """What was settled at ``time_ms``, as files and the exchange tell it: a fraction, without any mark price."""
+
+    symbol: str
+    time_ms: int
+    rate: Decimal
 
 
 class Settlements:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.trading.exact import EXACT, ceil_to, floor_to, is_multiple, require_within
+from bot.exact import EXACT, ceil_to, floor_to, is_multiple, require_within
 
 steps = st.sampled_from(["0.001", "0.5", "0.05", "1", "25", "0.00000001"]).map(Decimal)
 values = st.decimals("0", "1000000", places=9)

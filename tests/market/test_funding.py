@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from bot.market import Funding, FundingRate
-from bot.settlement import among
+from bot.market.funding import among
 from tests.core import run
 from tests.factories import START_MS, a_bar, a_signal
 from tests.test_trader import at_close, scripted

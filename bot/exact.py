@@ -32,3 +32,11 @@ def require_within(key: str, value: Decimal, low: str, high: str) -> None:
     """
     if not value.is_finite() or not Decimal(low) <= value <= Decimal(high):
         raise ValueError(f"{key} must be between {low} and {high}, not {value}")
+
+
+def plain(value: Decimal) -> str:
+    """Exact text of a decimal in plain notation: no exponent, no negative zero."""
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
+    return text[1:] if text[0] == "-" and not value else text

@@ -1,37 +1,20 @@
-"""A generated market with a known edge: bars as a pure function of spec, seed, symbol and bar index.
-
-Returns are GARCH(1,1) shocks with Student-t tails under a slowly switching volatility. Now and then a
-motif from a small library, shared by all symbols, is played into them and followed by a drift whose
-direction belongs to that motif. Each shape also exists reversed in time with the opposite outcome, so
-that neither momentum nor volatility nor volume tells what comes next: only the shape does.
-
-Volatility is that of a 15-minute crypto bar whatever the interval. The log price is pulled weakly to
-its starting level (half-life about 46,000 bars), so that a million bars stay within roughly a factor
-of ten of it; the pull is some 0.2 % of a bar's volatility and no edge worth trading.
-"""
+"""SyntheticMarket: bars as a pure function of spec, seed, symbol and bar index."""
 
 import math
 import zlib
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from bot.market import INTERVAL_MS, Bar, Category, Instrument
+from bot.synthetic.motifs import Library, Occurrence
+from bot.synthetic.spec import MONDAY_MS, Candles, MarketSpec, Truth, listing_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-Positive = Annotated[float, Meta(gt=0)]
-NotNegative = Annotated[float, Meta(ge=0)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Count = Annotated[int, Meta(ge=0)]
-
-MONDAY_MS = 1_704_067_200_000
-"""2024-01-01 00:00 UTC, a Monday: on the grid of every interval up to a week."""
 
 _BLOCK = 4096
 _VOLATILITY_LEVELS = (0.55, 0.8, 1.1, 1.6)
@@ -39,141 +22,8 @@ _TAIL = 5.0
 _LARGEST_SHOCK = 8.0
 _ARCH, _GARCH = 0.06, 0.90
 _PULL = 1.5e-5
-# One stream of random numbers for each purpose, so that one never disturbs another.
-_LIBRARY, _RETURNS, _OCCURRENCES = range(3)
-
-
-class MarketSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is generated. Lengths are bars; amplitude and drift are multiples of a bar's volatility.
-
-    ``amplitude`` and ``drift`` 0 give a market without any edge. ``novel_motifs`` appear only from bar
-    ``novel_from`` on; from ``flip_from`` on the first ``flipped_motifs`` have the opposite outcome.
-    Motifs come in pairs, so their numbers are even.
-    """
-
-    volatility: Positive = 0.003
-    regime_bars: Positive = 400.0
-    motif_bars: Annotated[int, Meta(ge=4)] = 32
-    motifs: Annotated[int, Meta(ge=2, multiple_of=2)] = 24
-    novel_motifs: Annotated[int, Meta(ge=0, multiple_of=2)] = 12
-    novel_from: Count = 42_000
-    flipped_motifs: Annotated[int, Meta(ge=0, multiple_of=2)] = 0
-    flip_from: Count = 51_000
-    smoothness: Annotated[float, Meta(ge=0, lt=1)] = 0.7
-    gap_bars: NotNegative = 90.0
-    amplitude: NotNegative = 1.8
-    amplitude_spread: Share = 0.2
-    warp: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
-    noise: NotNegative = 0.7
-    drift_bars: Count = 16
-    drift: NotNegative = 0.30
-    reliability: Share = 0.85
-
-
-PRESETS: dict[str, MarketSpec] = {
-    "base": MarketSpec(),
-    "few": MarketSpec(motifs=12, novel_motifs=6),
-    "hard": MarketSpec(motifs=12, novel_motifs=6, amplitude=1.1, noise=0.9, warp=0.2),
-    "none": MarketSpec(amplitude=0.0, noise=1.0, drift=0.0),
-    "demo": MarketSpec(
-        motifs=4,
-        novel_motifs=0,
-        motif_bars=40,
-        gap_bars=70.0,
-        amplitude=2.2,
-        amplitude_spread=0.1,
-        warp=0.0,
-        noise=0.5,
-        drift_bars=24,
-        drift=0.3,
-        reliability=0.97,
-    ),
-}
-"""Markets by name: ``base``, ``few`` and ``hard`` to judge a memory by, ``none`` without an edge, and
-``demo``, which a plain memory of 10,000 bars recognises easily."""
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """What nobody in the market knows, one entry a bar.
-
-    ``motif`` is the motif's number, -1 where none is at work. ``phase`` counts bars since its first and
-    goes on through the drift; ``remaining`` is 0 on the motif's last bar, negative in the drift and
-    outside. ``outcome`` is the direction (-1, 1) that belongs to the motif, ``realised`` the one that
-    this occurrence takes; both 0 outside. ``volatility`` is the bar's own standard deviation.
-    ``expected_next`` is the expected log return of the following bar for one who knows motif, phase
-    and volatility, but neither the shocks, nor when a motif begins, nor whether its outcome comes true.
-    """
-
-    motif: NDArray[np.int16]
-    phase: NDArray[np.int16]
-    remaining: NDArray[np.int16]
-    outcome: NDArray[np.int8]
-    realised: NDArray[np.int8]
-    volatility: Floats
-    expected_next: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Candles:
-    """Open, high, low, close, volume in base coin, turnover in quote coin: float64, one entry a bar."""
-
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
-    turnover: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """A symbol's starting price, and the decimals of its tick and its lot."""
-
-    price: float
-    tick_decimals: int
-    lot_decimals: int
-
-
-_LISTINGS = {
-    "BTCUSDT": _Listing(60_000.0, 1, 3),
-    "ETHUSDT": _Listing(3_000.0, 2, 2),
-    "SOLUSDT": _Listing(150.0, 3, 1),
-    "BNBUSDT": _Listing(550.0, 2, 2),
-    "XRPUSDT": _Listing(0.6, 5, 1),
-    "ADAUSDT": _Listing(0.45, 5, 0),
-    "DOGEUSDT": _Listing(0.12, 6, 0),
-    "LTCUSDT": _Listing(85.0, 3, 1),
-    "LINKUSDT": _Listing(15.0, 3, 1),
-    "BCHUSDT": _Listing(420.0, 2, 2),
-}
-
-
-def _listing(symbol: str) -> _Listing:
-    """A known symbol's listing, or one derived from the name, with some 10,000 to 100,000 ticks."""
-    known = _LISTINGS.get(symbol)
-    if known is not None:
-        return known
-    drawn = np.random.default_rng([zlib.crc32(symbol.encode())]).random()
-    magnitude = 4.0 * drawn - 1.0
-    return _Listing(
-        price=10.0**magnitude,
-        tick_decimals=max(0, 4 - math.floor(magnitude)),
-        lot_decimals=max(0, math.floor(magnitude)),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Occurrence:
-    """One motif as it is played: ``pattern`` in multiples of volatility, the motif and then its drift."""
-
-    start: int
-    bars: int
-    motif: int
-    outcome: int
-    realised: int
-    pattern: Floats
-    expected: Floats
+# One stream of random numbers for each purpose, so that one never disturbs another; 0 is the motifs'.
+_RETURNS, _OCCURRENCES = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,55 +38,12 @@ class _Block:
     truth: Truth
 
 
-class _Library:
-    """The motifs of one market: zero-sum shapes of unit variance in mirrored pairs, and their outcomes."""
-
-    def __init__(self, spec: MarketSpec, seed: int) -> None:
-        rng = np.random.default_rng([seed, _LIBRARY])
-        self._spec = spec
-        self._shapes: list[Floats] = []
-        self._outcomes: list[int] = []
-        for _ in range((spec.motifs + spec.novel_motifs) // 2):
-            steps = rng.standard_normal(spec.motif_bars)
-            for i in range(1, spec.motif_bars):
-                steps[i] += spec.smoothness * steps[i - 1]
-            outcome = 1 if rng.random() < 0.5 else -1
-            self._shapes += [steps, steps[::-1]]
-            self._outcomes += [outcome, -outcome]
-
-    def play(self, rng: np.random.Generator, start: int) -> _Occurrence:
-        """Draw the occurrence that begins at bar ``start``."""
-        spec = self._spec
-        known = spec.motifs + (spec.novel_motifs if start >= spec.novel_from else 0)
-        motif = int(rng.integers(known))
-        bars = round(spec.motif_bars * (1.0 + spec.warp * rng.uniform(-1.0, 1.0)))
-        amplitude = spec.amplitude * (1.0 + spec.amplitude_spread * rng.uniform(-1.0, 1.0))
-        outcome = self._outcomes[motif]
-        if start >= spec.flip_from and motif < spec.flipped_motifs:
-            outcome = -outcome
-        realised = outcome if rng.random() < spec.reliability else -outcome
-
-        places = np.linspace(0.0, spec.motif_bars - 1.0, bars)
-        shape = np.interp(places, np.arange(spec.motif_bars), self._shapes[motif])
-        shape = amplitude * (shape - shape.mean()) / shape.std()
-        drift = np.full(spec.drift_bars, spec.drift)
-        return _Occurrence(
-            start=start,
-            bars=bars,
-            motif=motif,
-            outcome=outcome,
-            realised=realised,
-            pattern=np.concatenate((shape, realised * drift)),
-            expected=np.concatenate((shape, outcome * (2.0 * spec.reliability - 1.0) * drift)),
-        )
-
-
 class _Path:
     """One symbol's market, extended block by block from bar 0; what is generated never changes."""
 
-    def __init__(self, spec: MarketSpec, library: _Library, seed: int, symbol: str) -> None:
+    def __init__(self, spec: MarketSpec, library: Library, seed: int, symbol: str) -> None:
         key = zlib.crc32(symbol.encode())
-        self.listing = _listing(symbol)
+        self.listing = listing_of(symbol)
         self.blocks: list[_Block] = []
         self._spec = spec
         self._library = library
@@ -248,7 +55,7 @@ class _Path:
         self._close = round(self.listing.price * 10**self.listing.tick_decimals)
         self._playing = self._next_occurrence(after=0)
 
-    def _next_occurrence(self, after: int) -> _Occurrence:
+    def _next_occurrence(self, after: int) -> Occurrence:
         gap = self._occurrence_rng.exponential(self._spec.gap_bars)
         return self._library.play(self._occurrence_rng, after + 1 + int(gap))
 
@@ -368,7 +175,7 @@ class SyntheticMarket:
         self.interval = interval
         self.epoch_ms = epoch_ms
         self._interval_ms = INTERVAL_MS[interval]
-        self._library = _Library(spec, seed)
+        self._library = Library(spec, seed)
         self._paths: dict[str, _Path] = {}
 
     def start_ms(self, index: int) -> int:
@@ -381,7 +188,7 @@ class SyntheticMarket:
 
     def instrument(self, symbol: str, category: Category = "linear") -> Instrument:
         """Trading rules whose tick and lot the generated bars keep to."""
-        listing = _listing(symbol)
+        listing = listing_of(symbol)
         lot = Decimal(1).scaleb(-listing.lot_decimals)
         return Instrument(
             symbol=symbol,

@@ -1,0 +1,28 @@
+"""What the market says, as values: bars, quotes, funding, instruments, times. No I/O; exact decimals."""
+
+from bot.exact import plain
+from bot.market.bars import Bar, BarSource
+from bot.market.funding import Funding, FundingRate
+from bot.market.instruments import Category, Instrument, RiskTier
+from bot.market.quotes import Book, Level, Notice, Quote
+from bot.market.times import INTERVAL_MS, grid_start_ms, interval_from_name, minute_text, utc_text
+
+__all__ = [
+    "INTERVAL_MS",
+    "Bar",
+    "BarSource",
+    "Book",
+    "Category",
+    "Funding",
+    "FundingRate",
+    "Instrument",
+    "Level",
+    "Notice",
+    "Quote",
+    "RiskTier",
+    "grid_start_ms",
+    "interval_from_name",
+    "minute_text",
+    "plain",
+    "utc_text",
+]
