@@ -1,4 +1,4 @@
-"""A database that the first version of the bot left behind goes on with this one."""
+"""A database that an older version of the bot left behind is resumed by this one."""
 
 import asyncio
 import gzip
@@ -14,18 +14,27 @@ from bot.store.queries import load_account, load_instruments, load_status, load_
 from bot.trading.risk import NOTHING_YET
 from tests.books import audit, rows
 
-VERSION_1 = Path(__file__).parent / "version1.db.gz"
+OLD = {version: Path(__file__).parent / f"version{version}.db.gz" for version in range(1, SCHEMA_VERSION)}
+"""Demos by schema version. From 2 on: a halt, a deposit and a resume while stopped, a second session, a halt."""
+
+FILLS = {1: 16, 2: 9, 3: 9}
+KEPT = ("signals", "bars", "orders", "fills", "funding", "transfers", "positions", "equity", "events")
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
+
+
+def unpacked(version: int, folder: Path) -> Path:
+    """A database of that schema version."""
+    found = folder / "demo.db"
+    found.write_bytes(gzip.decompress(OLD[version].read_bytes()))
+    with sqlite3.connect(found) as plain:
+        assert plain.execute("PRAGMA user_version").fetchone() == (version,)
+    return found
 
 
 @pytest.fixture
 def path(tmp_path) -> Path:
     """A demo's database of schema version 1: 30 bars a symbol, 16 fills, and an order that was resting."""
-    found = tmp_path / "demo.db"
-    found.write_bytes(gzip.decompress(VERSION_1.read_bytes()))
-    with sqlite3.connect(found) as plain:
-        assert plain.execute("PRAGMA user_version").fetchone() == (1,)
-    return found
+    return unpacked(1, tmp_path)
 
 
 async def migrate(path: Path) -> None:
@@ -33,18 +42,34 @@ async def migrate(path: Path) -> None:
         pass
 
 
-def test_its_rows_are_kept_and_its_books_still_balance(path):
-    kept = {
-        table: rows(path, f"SELECT * FROM {table}")
-        for table in ("signals", "bars", "orders", "fills", "funding", "positions", "equity", "events")
-    }
+@pytest.mark.parametrize("version", OLD)
+def test_its_rows_are_kept_and_its_books_still_balance(version, tmp_path):
+    path = unpacked(version, tmp_path)
+    kept = {table: rows(path, f"SELECT * FROM {table}") for table in KEPT}
     asyncio.run(migrate(path))
     with sqlite3.connect(path) as plain:
         assert plain.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     for table, before in kept.items():
         after = rows(path, f"SELECT * FROM {table}")
         assert [{name: row[name] for name in before[0]} for row in after] == before
-    assert audit(path).fills == 16
+    assert audit(path).fills == FILLS[version]
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_its_account_is_taken_up_with_its_cash_positions_and_halt(version, tmp_path):
+    path = unpacked(version, tmp_path)
+    (last,) = rows(path, "SELECT cash FROM equity ORDER BY id DESC LIMIT 1")
+    held = {row["symbol"]: row["quantity"] for row in rows(path, "SELECT * FROM positions")}
+
+    async def main():
+        async with Database.open(path, DEMO) as database:
+            account = await load_account(database)
+            return account, opening_of(account)
+
+    account, opening = asyncio.run(main())
+    assert opening.ledger.cash == Decimal(last["cash"])
+    assert {p.symbol: str(p.quantity) for p in opening.ledger.positions} == held
+    assert (account.risk.halt is not None) == (version >= 2)
 
 
 def test_what_was_filled_was_filled_whole_by_the_market_of_its_own_time(path):
