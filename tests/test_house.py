@@ -17,7 +17,7 @@ LONG_FILES = {
     "bot/model/encoder.py": 406,
     "bot/model/kernels.py": 523,
     "bot/model/memory.py": 418,
-    "bot/store/database.py": 665,
+    "bot/store/database.py": 430,
     "bot/store/queries.py": 660,
     "bot/store/recording.py": 431,
     "bot/trading/ledger.py": 465,

@@ -124,7 +124,7 @@ class BybitRest:
             if not rows:
                 raise _unknown(symbol, self._category)
             try:
-                rules = wire.instrument(rows[0], self._category)
+                rules = wire.instrument(rows[0], self._category, _time(answer))
                 found[symbol] = replace(rules, tiers=await self._risk_tiers(symbol))
             except wire.MalformedFrame as error:
                 raise FeedError(str(error)) from error

@@ -277,15 +277,17 @@ def risk_tiers(rows: Iterable[Any], symbol: str) -> tuple[RiskTier, ...]:
     return tuple(sorted(tiers, key=lambda tier: tier.limit))
 
 
-def instrument(fields: dict[str, Any], category: Category) -> Instrument:
+def instrument(fields: dict[str, Any], category: Category, known_ms: int = 0) -> Instrument:
     """A symbol's rules from ``instruments-info``.
 
     https://bybit-exchange.github.io/docs/v5/market/instrument. Spot's step is ``basePrecision`` and
-    its limit that counts ``minOrderAmt``; linear gives ``fundingInterval`` in minutes.
+    its limit that counts ``minOrderAmt``; linear gives ``fundingInterval`` in minutes. A dated future is
+    delivered and never funded. ``known_ms`` is the answer's time.
     """
     try:
         lots, prices = fields["lotSizeFilter"], fields["priceFilter"]
         spot = category == "spot"
+        unfunded = spot or fields.get("contractType") == "LinearFutures"
         largest = lots.get("maxMarketOrderQty" if spot else "maxMktOrderQty")
         return Instrument(
             symbol=fields["symbol"],
@@ -295,8 +297,13 @@ def instrument(fields: dict[str, Any], category: Category) -> Instrument:
             min_quantity=_decimal(lots.get("minOrderQty", "0")),
             min_notional=_decimal(lots.get("minOrderAmt" if spot else "minNotionalValue", "0")),
             max_market_quantity=_decimal(largest) if largest else None,
-            funding_interval_minutes=0 if spot else int(fields.get("fundingInterval", 480)),
+            funding_interval_minutes=0 if unfunded else int(fields.get("fundingInterval", 480)),
             max_leverage=_decimal(fields.get("leverageFilter", {}).get("maxLeverage", "1")),
+            known_ms=known_ms,
+            status=fields.get("status") or "Trading",
+            delivery_ms=int(fields.get("deliveryTime") or 0),
+            base_coin=fields.get("baseCoin", ""),
+            quote_coin=fields.get("quoteCoin", ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MalformedFrame(f"instrument {fields.get('symbol', '?')}: {error!r}") from error

@@ -3,7 +3,7 @@
 from bot.exact import plain
 from bot.market.bars import Bar, BarSource
 from bot.market.funding import Funding, FundingRate
-from bot.market.instruments import Category, Instrument, RiskTier
+from bot.market.instruments import Category, Instrument, RiskTier, RuleSource
 from bot.market.quotes import Book, Level, Notice, Quote
 from bot.market.times import INTERVAL_MS, grid_start_ms, interval_from_name, minute_text, utc_text
 
@@ -20,6 +20,7 @@ __all__ = [
     "Notice",
     "Quote",
     "RiskTier",
+    "RuleSource",
     "grid_start_ms",
     "interval_from_name",
     "minute_text",

@@ -7,6 +7,10 @@ from msgspec import Struct
 
 Category = Literal["linear", "spot"]
 
+RuleSource = Literal["exchange", "options", "file", "history", "table", "inferred", "generated"]
+"""Who says so: the exchange itself, the run's options, a file of rules, stored history, the shipped table,
+the prices of the run's own bars, or the generator of a market."""
+
 
 class RiskTier(Struct, frozen=True, kw_only=True, gc=False):
     """What positions worth up to ``limit`` (quote currency) must be backed by (Bybit v5 ``risk-limit``).
@@ -23,12 +27,14 @@ class RiskTier(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Instrument(Struct, frozen=True, kw_only=True):
-    """A symbol's trading rules (Bybit v5 ``instruments-info`` and ``risk-limit``).
+    """A symbol's trading rules (Bybit v5 ``instruments-info`` and ``risk-limit``), and where they are from.
 
     ``max_market_quantity`` None means unlimited; ``funding_interval_minutes`` 0 means no funding.
     ``tiers`` ascend by their limit; without any, one of unlimited size is assumed that maintains
-    0.5 % (see :mod:`bot.trading.margin`). The defaults are what offline runs use for a symbol whose
-    rules are not known.
+    0.5 % (see :mod:`bot.trading.margin`). ``status`` is the exchange's word for whether it trades, and
+    ``delivery_ms`` when it stops for good (0: no such time). Prices and cash are in ``quote_coin``; coins
+    are empty where nobody named them. ``known_ms`` is when the rules were read or written down (0: not
+    known when).
     """
 
     symbol: str
@@ -41,3 +47,9 @@ class Instrument(Struct, frozen=True, kw_only=True):
     funding_interval_minutes: int = 480
     max_leverage: Decimal = Decimal("25")
     tiers: tuple[RiskTier, ...] = ()
+    source: RuleSource = "exchange"
+    known_ms: int = 0
+    status: str = "Trading"
+    delivery_ms: int = 0
+    base_coin: str = ""
+    quote_coin: str = ""

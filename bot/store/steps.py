@@ -41,7 +41,7 @@ INSERT INTO halts VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms, note = excluded.note
 """
 _RISK_STATE = "INSERT OR REPLACE INTO risk_state VALUES (1, ?)"
-_INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 # What a run writes, as opposed to what the market and its rules were, and to what was tried.
 _RUN_TABLES = (
@@ -384,4 +384,10 @@ def _instrument_row(rules: Instrument) -> _Row:
         rules.funding_interval_minutes,
         plain(rules.max_leverage),
         _encode(rules.tiers).decode(),
+        rules.source,
+        rules.known_ms,
+        rules.status,
+        rules.delivery_ms,
+        rules.base_coin,
+        rules.quote_coin,
     )

@@ -197,6 +197,7 @@ class SyntheticMarket:
             lot_size=lot,
             min_quantity=lot,
             funding_interval_minutes=480 if category == "linear" else 0,
+            source="generated",
         )
 
     def bars(self, symbol: str, first_index: int, count: int) -> list[Bar]:

@@ -166,6 +166,46 @@ def test_instruments_are_read_from_both_categories(category: Any, lot: str, noti
     assert (instrument.funding_interval_minutes > 0) == (category == "linear")
 
 
+def contract(symbol: str, **changes: Any) -> dict[str, Any]:
+    """A row of instruments-info, linear."""
+    return {
+        "symbol": symbol,
+        "contractType": "LinearPerpetual",
+        "status": "Trading",
+        "baseCoin": "BTC",
+        "quoteCoin": "USDT",
+        "settleCoin": "USDT",
+        "deliveryTime": "0",
+        "leverageFilter": {"maxLeverage": "100.00"},
+        "priceFilter": {"tickSize": "0.10"},
+        "lotSizeFilter": {"qtyStep": "0.001", "minOrderQty": "0.001", "maxMktOrderQty": "119"},
+        "fundingInterval": 480,
+    } | changes
+
+
+def test_an_instrument_says_who_told_its_rules_and_when():
+    rules = wire.instrument(contract("BTCUSDT"), "linear", known_ms=START)
+    assert (rules.source, rules.known_ms, rules.status, rules.delivery_ms) == (
+        "exchange",
+        START,
+        "Trading",
+        0,
+    )
+    assert (rules.base_coin, rules.quote_coin) == ("BTC", "USDT")
+
+
+def test_a_dated_future_is_delivered_and_never_funded():
+    row = contract(
+        "BTC-26DEC25", contractType="LinearFutures", quoteCoin="USDC", deliveryTime="1766736000000"
+    )
+    rules = wire.instrument(row, "linear")
+    assert (rules.funding_interval_minutes, rules.delivery_ms) == (0, 1_766_736_000_000)
+    assert rules.quote_coin == "USDC"
+    # A perpetual that is to be delisted is funded until then.
+    rules = wire.instrument(contract("OLDUSDT", status="Delivering", deliveryTime="1766736000000"), "linear")
+    assert (rules.funding_interval_minutes, rules.status) == (480, "Delivering")
+
+
 def depth(kind: str, u: int, bids: list[list[str]], asks: list[list[str]]) -> wire.Frame:
     data = {"s": "BTCUSDT", "b": bids, "a": asks, "u": u, "seq": u}
     return wire.frame(json.dumps({"topic": "orderbook.50.BTCUSDT", "type": kind, "ts": START, "data": data}))

@@ -12,7 +12,7 @@ from bot.store.requests import Inbox, ask_to_resume, ask_to_transfer
 from bot.store.steps import StepWriter
 from bot.trading.events import Resume, Step, Transfer
 from bot.trading.risk import RiskState
-from tests.store.test_migration import VERSION_1
+from tests.store.test_migration import OLD
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
 
@@ -60,7 +60,7 @@ def test_a_database_of_an_older_schema_or_none_at_all_is_refused_in_one_line(tmp
         async with Database.beside(tmp_path / name):
             pass
 
-    (tmp_path / "old.db").write_bytes(gzip.decompress(VERSION_1.read_bytes()))
+    (tmp_path / "old.db").write_bytes(gzip.decompress(OLD[1].read_bytes()))
     (tmp_path / "empty.db").touch()
     before = (tmp_path / "old.db").read_bytes()
     for name, reason in (

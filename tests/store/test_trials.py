@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from bot.store.database import Database, Identity
 from bot.store.steps import forget_runs
 from bot.store.trials import Judged, keeping_trials, note_trial, tried
-from tests.store.test_migration import VERSION_1
+from tests.store.test_migration import OLD
 
 BACKTEST = Identity(mode="backtest", category="linear", starting_cash=Decimal(1000))
 ON = Judged(symbols=("BTCUSDT", "ETHUSDT"), interval="60", first_ms=1000, last_ms=2000)
@@ -55,7 +55,7 @@ def test_bars_are_the_same_where_symbol_interval_and_time_meet(tmp_path, changes
 
 def test_a_database_of_an_older_bot_keeps_them_too(tmp_path):
     path = tmp_path / "b.db"
-    path.write_bytes(gzip.decompress(VERSION_1.read_bytes()))
+    path.write_bytes(gzip.decompress(OLD[1].read_bytes()))
 
     async def noted() -> set[str]:
         async with keeping_trials(path, BACKTEST) as database:
