@@ -83,7 +83,7 @@ async def run(args: argparse.Namespace, config: Config) -> int:
     """Train, write the folder, and say how well unseen shapes are recognised and unseen odds are told."""
     logs.configure(config.log)
     if importlib.util.find_spec("torch") is None:
-        raise ConfigError("train needs torch, which is not installed; make setup installs it")
+        raise ConfigError("train needs torch, which is not installed; make setup-dev installs it")
 
     shapes = ShapeConfig(simulated=args.simulated)
     folder = Path(args.out)
