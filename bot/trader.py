@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, Book, Funding, Notice, Quote
+from bot.market.funding import Pace
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.strategy import Costs, Situation, Strategy
 from bot.trading.broker import Matched, PaperBroker
@@ -74,6 +75,9 @@ class Trader:
         self._ledger = ledger
         self._costs = dict(costs)
         self._step_ms = INTERVAL_MS[interval]
+        self._paces = {
+            symbol: Pace(round(one.funding_bars * self._step_ms)) for symbol, one in self._costs.items()
+        }
         self._quotes = quotes
         self._marked: set[str] = set()
         self._next_signal_id = next_signal_id
@@ -204,16 +208,23 @@ class Trader:
 
     def on_funding(self, funding: Funding) -> Step:
         """Charge a settled rate on the position held just before its time."""
-        symbol = funding.symbol
-        self._costs[symbol] = replace(self._costs[symbol], funding_rate=float(funding.rate))
+        self._follow(funding)
         payment = self._ledger.settle(funding)
         if payment is None:
             return Step(time_ms=funding.time_ms)
-        equity = (self._ledger.equity(funding.time_ms),)
+        equity = (self._ledger.equity(payment.time_ms),)
         self._risk.observe_funding(payment)
         return self._checked(
-            Step(time_ms=funding.time_ms, funding=(payment,), equity=equity, risk=self._risk.news())
+            Step(time_ms=payment.time_ms, funding=(payment,), equity=equity, risk=self._risk.news())
         )
+
+    def _follow(self, funding: Funding) -> None:
+        """What holding costs from now on: the newest settled rate, at the interval that settlements keep."""
+        costs, pace = self._costs.get(funding.symbol), self._paces.get(funding.symbol)
+        if costs is not None and pace is not None and pace.settled(funding.time_ms):
+            self._costs[funding.symbol] = replace(
+                costs, funding_rate=float(funding.rate), funding_bars=pace.every_ms / self._step_ms
+            )
 
     def on_transfer(self, transfer: Transfer) -> Step:
         """Money enters the account or leaves it: neither gain nor loss."""

@@ -2,7 +2,7 @@
 
 from bot.exact import plain
 from bot.market.bars import Bar, BarSource
-from bot.market.funding import Funding, FundingRate
+from bot.market.funding import Funding, FundingRate, MarkSource, settlement_ms
 from bot.market.instruments import Category, Instrument, RiskTier, RuleSource
 from bot.market.quotes import Book, Level, Notice, Quote
 from bot.market.times import INTERVAL_MS, grid_start_ms, interval_from_name, minute_text, utc_text
@@ -17,6 +17,7 @@ __all__ = [
     "FundingRate",
     "Instrument",
     "Level",
+    "MarkSource",
     "Notice",
     "Quote",
     "RiskTier",
@@ -25,5 +26,6 @@ __all__ = [
     "interval_from_name",
     "minute_text",
     "plain",
+    "settlement_ms",
     "utc_text",
 ]

@@ -3,8 +3,10 @@
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from bot.errors import InputError
-from bot.market import FundingRate
+from bot.market import FundingRate, settlement_ms, utc_text
 from bot.store.csv_files import LAST_MS, read_rows, require_sound
 
 HEADER = ("time_ms", "rate")
@@ -14,7 +16,9 @@ _MOST_DECIMALS = 30
 
 
 def read_funding(path: Path | str, symbol: str | None = None) -> list[FundingRate]:
-    """All rates of a file, ascending; ``symbol`` stands before what its name says.
+    """Each settlement of a file once, ascending; ``symbol`` stands before what its name says.
+
+    Stamps a little beside the minute belong to its settlement (see :func:`bot.market.settlement_ms`).
 
     Raises InputError, in one line that names the file and, where rows are bad, the first of them.
     """
@@ -28,13 +32,19 @@ def read_funding(path: Path | str, symbol: str | None = None) -> list[FundingRat
         )
     rates: list[FundingRate] = []
     problems: list[str] = []
+    last_ms = -1
     for line, row in read_rows(path, HEADER):
-        last_ms = rates[-1].time_ms if rates else -1
         found = _rate(row, symbol, last_ms)
         if isinstance(found, str):
             problems.append(f"line {line}: {found}")
-        else:
-            rates.append(found)
+            continue
+        last_ms = found.time_ms
+        rate = replace(found, time_ms=settlement_ms(last_ms))
+        if not rates or rate.time_ms != rates[-1].time_ms:
+            rates.append(rate)
+        elif rate.rate != rates[-1].rate:
+            when = utc_text(rate.time_ms)
+            problems.append(f"line {line}: another rate for the settlement of {when} than the row before it")
     require_sound(path, problems, len(rates), "funding rates")
     return rates
 

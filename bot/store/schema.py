@@ -243,6 +243,14 @@ _FOURTH_SCHEMA = (
     WHERE (tick_size, lot_size, min_quantity, min_notional, max_leverage, tiers)
         = ('0.0001', '0.001', '0.001', '5', '25', '[]') AND max_market_quantity IS NULL
         AND (SELECT value FROM meta WHERE key = 'mode') = 'backtest'""",
+    "ALTER TABLE funding ADD COLUMN mark_source TEXT NOT NULL DEFAULT 'mark'",
+    # Over bars alone the close was all there was; live it stood in where an event says so.
+    """UPDATE funding SET mark_source = 'close'
+    WHERE (SELECT value FROM meta WHERE key = 'mode') = 'backtest' OR EXISTS (
+        SELECT 1 FROM events
+        WHERE events.kind = 'mark_price' AND events.symbol = funding.symbol
+            AND events.time_ms = funding.time_ms
+    )""",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA)

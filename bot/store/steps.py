@@ -31,7 +31,10 @@ ON CONFLICT (id) DO UPDATE SET
     active_ms = excluded.active_ms, triggered_ms = excluded.triggered_ms
 """
 _FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FUNDING = "INSERT INTO funding VALUES (?, ?, ?, ?, ?, ?)"
+_FUNDING = """
+INSERT INTO funding (symbol, time_ms, rate, mark_price, quantity, payment, mark_source)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 _TRANSFER = "INSERT INTO transfers VALUES (?, ?, ?, ?)"
 _POSITION = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)"
 _EQUITY = "INSERT INTO equity (session_id, time_ms, cash, unrealized_pnl, equity) VALUES (?, ?, ?, ?, ?)"
@@ -233,7 +236,7 @@ class StepWriter:
     def _gather_rarities(self, step: Step) -> None:
         for paid in step.funding:
             figures = (paid.rate, paid.mark_price, paid.quantity, paid.payment)
-            self._funding.append((paid.symbol, paid.time_ms, *map(plain, figures)))
+            self._funding.append((paid.symbol, paid.time_ms, *map(plain, figures), paid.mark_source))
         for moved in step.transfers:
             self._transfers.append((moved.id, moved.time_ms, plain(moved.amount), moved.reason))
         for notice in step.notices:

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from msgspec import Struct
 
-from bot.market import Bar, Notice
+from bot.market import Bar, MarkSource, Notice
 
 Action = Literal["long", "short", "hold"]
 Side = Literal["buy", "sell"]
@@ -162,7 +162,10 @@ class Fill(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class FundingPayment(Struct, frozen=True, kw_only=True, gc=False):
-    """Funding on the position held just before ``time_ms``; a positive payment was received."""
+    """Funding on the position held just before ``time_ms``; a positive payment was received.
+
+    ``mark_source`` says what ``mark_price`` is.
+    """
 
     symbol: str
     time_ms: int
@@ -170,6 +173,7 @@ class FundingPayment(Struct, frozen=True, kw_only=True, gc=False):
     mark_price: Decimal
     quantity: Decimal
     payment: Decimal
+    mark_source: MarkSource = "mark"
 
 
 class Transfer(Struct, frozen=True, kw_only=True, gc=False):

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant
 from bot.exact import EXACT, ZERO
-from bot.market import Funding
+from bot.market import Funding, settlement_ms
 from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, Transfer
+from bot.trading.held import Held, Settled
 
 COST_STEP = Decimal("1E-12")
 """What the released share of a position's cost is rounded to: the ledger's only rounding."""
@@ -20,12 +21,6 @@ COST_STEP = Decimal("1E-12")
 # ROUND_05UP leaves a last digit that no later rounding can mistake for a tie.
 _DIVIDE = Context(prec=EXACT.prec, rounding=ROUND_05UP)
 _ROUND = Context(prec=EXACT.prec, rounding=ROUND_HALF_EVEN)
-
-# Position changes kept for a funding rate that is known late. Funding comes daily or more often,
-# so only a market without any (spot, offline bars) ever has this many since the last one.
-_MAX_CHANGES = 5000
-
-_BEFORE_ALL = -(2**63)
 
 
 def _quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
@@ -93,14 +88,6 @@ def book(position: Position, fill: Fill) -> tuple[Position, Decimal]:
     return after, realized
 
 
-class Settled(Struct, frozen=True, kw_only=True):
-    """A symbol's position as its last settled funding saw it, and each (time, change of quantity) since."""
-
-    settled_ms: int
-    quantity: Decimal
-    changes: tuple[tuple[int, Decimal], ...]
-
-
 class LedgerState(Struct, frozen=True, kw_only=True):
     """All that a :class:`Ledger` knows, however many fills led there. Amounts in quote currency.
 
@@ -121,39 +108,6 @@ class LedgerState(Struct, frozen=True, kw_only=True):
     marks: dict[str, Decimal]
 
 
-class _Changes:
-    """What one symbol's position was at its last settled funding, and the fills since."""
-
-    __slots__ = ("changes", "quantity", "settled_ms")
-
-    def __init__(self, state: Settled | None = None) -> None:
-        self.settled_ms = _BEFORE_ALL if state is None else state.settled_ms
-        self.quantity = ZERO if state is None else state.quantity
-        self.changes: list[tuple[int, Decimal]] = [] if state is None else list(state.changes)
-
-    def snapshot(self) -> Settled:
-        return Settled(settled_ms=self.settled_ms, quantity=self.quantity, changes=tuple(self.changes))
-
-    def record(self, time_ms: int, change: Decimal) -> None:
-        self.changes.append((time_ms, change))
-        if len(self.changes) > _MAX_CHANGES:
-            self.settle(self.changes[_MAX_CHANGES // 2][0])
-
-    def quantity_before(self, time_ms: int) -> Decimal:
-        quantity = self.quantity
-        for changed_ms, change in self.changes:
-            if changed_ms < time_ms:
-                quantity = EXACT.add(quantity, change)
-        return quantity
-
-    def settle(self, time_ms: int) -> None:
-        if time_ms <= self.settled_ms:
-            return
-        self.quantity = self.quantity_before(time_ms)
-        self.changes = [change for change in self.changes if change[0] >= time_ms]
-        self.settled_ms = time_ms
-
-
 class Ledger:
     """Sole owner of cash and positions, in quote currency.
 
@@ -168,7 +122,7 @@ class Ledger:
         self._positions: dict[str, Position] = {}
         self._open: dict[str, Position] = {}
         self._marks: dict[str, Decimal] = {}
-        self._changes: dict[str, _Changes] = {}
+        self._held: dict[str, Held] = {}
         self._version = 0
         # Sums that booking never reads; check() compares the books with them.
         self._transferred = ZERO
@@ -200,7 +154,7 @@ class Ledger:
                     f"fill {fill.id} is stored with realized PnL {fill.realized_pnl}, "
                     f"its history gives {booked.realized_pnl}"
                 )
-        for payment in sorted(funding, key=lambda payment: payment.time_ms):
+        for payment in funding:
             ledger._receive(payment)
         for transfer in transfers:
             ledger.transfer(transfer)
@@ -215,7 +169,7 @@ class Ledger:
         ledger._positions = {position.symbol: position for position in state.positions}
         ledger._open = {position.symbol: position for position in state.positions if position.quantity}
         ledger._marks = dict(state.marks)
-        ledger._changes = {symbol: _Changes(settled) for symbol, settled in state.settled.items()}
+        ledger._held = {symbol: Held(settled) for symbol, settled in state.settled.items()}
         ledger._transferred = state.transferred
         ledger._realized = state.realized
         ledger._fees = state.fees
@@ -237,7 +191,7 @@ class Ledger:
             spent=self._spent,
             positions=self.positions,
             traded=dict(self._traded),
-            settled={symbol: changes.snapshot() for symbol, changes in self._changes.items()},
+            settled={symbol: held.snapshot() for symbol, held in self._held.items()},
             marks=dict(self._marks),
         )
 
@@ -371,33 +325,32 @@ class Ledger:
             else:
                 self._open.pop(symbol, None)
         for fill in fills:
-            if fill.symbol not in self._changes:
-                self._changes[fill.symbol] = _Changes()
+            if fill.symbol not in self._held:
+                self._held[fill.symbol] = Held()
             change = fill.quantity if fill.side == "buy" else EXACT.minus(fill.quantity)
-            self._changes[fill.symbol].record(fill.time_ms, change)
+            self._held[fill.symbol].record(fill.time_ms, change)
         return tuple(booked)
 
     def settle(self, funding: Funding) -> FundingPayment | None:
-        """Charge funding on the position held just before its time, however late it is known.
+        """Charge a settlement on the position held just before its time, however late its rate is known.
 
-        None when that position was flat, and for a time at or before the symbol's last settled one:
-        the caller settles missed times in order.
+        None when that position was flat, and for a settlement that was charged already.
         """
-        changes = self._changes.get(funding.symbol)
-        if changes is None or funding.time_ms <= changes.settled_ms:
+        held, time_ms = self._held.get(funding.symbol), settlement_ms(funding.time_ms)
+        if held is None or held.is_charged(time_ms):
             return None
-        quantity = changes.quantity_before(funding.time_ms)
+        quantity = held.before(time_ms)
         if not quantity:
-            changes.settle(funding.time_ms)
             return None
-        with _exactly(f"{funding.symbol}: funding at {funding.time_ms}"):
+        with _exactly(f"{funding.symbol}: funding at {time_ms}"):
             payment = FundingPayment(
                 symbol=funding.symbol,
-                time_ms=funding.time_ms,
+                time_ms=time_ms,
                 rate=funding.rate,
                 mark_price=funding.mark_price,
                 quantity=quantity,
                 payment=_funding_payment(quantity, funding.mark_price, funding.rate),
+                mark_source=funding.mark_source,
             )
             self._receive(payment)
         return payment
@@ -408,13 +361,13 @@ class Ledger:
             raise BrokenInvariant(
                 f"{payment.symbol}: funding at {payment.time_ms} is {payment.payment}, its figures give {due}"
             )
-        changes = self._changes.get(payment.symbol)
-        if changes is None:
+        held = self._held.get(payment.symbol)
+        if held is None:
             raise BrokenInvariant(f"{payment.symbol}: funding at {payment.time_ms}, but it never traded")
         cash, funding = EXACT.add(self._cash, payment.payment), EXACT.add(self._funding, payment.payment)
         self._version += 1
         self._cash, self._funding = cash, funding
-        changes.settle(payment.time_ms)
+        held.charge(payment.time_ms)
 
     def transfer(self, transfer: Transfer) -> None:
         """Book a deposit (positive) or a withdrawal (negative)."""
