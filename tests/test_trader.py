@@ -170,7 +170,8 @@ def test_funding_is_charged_on_the_position_held_just_before_its_time_however_la
     assert [row.cash for row in step.equity] == [steps[2].equity[-1].cash + paid.payment]
     # Asked twice, paid once; and flat again afterwards.
     assert funded(sold.time_ms).is_empty
-    assert funded(sold.time_ms + 1).is_empty
+    assert funded(sold.time_ms + 7).is_empty
+    assert funded(sold.time_ms + 60_000).is_empty
 
 
 def test_the_strategy_is_told_the_last_settled_rate():
@@ -179,6 +180,27 @@ def test_the_strategy_is_told_the_last_settled_rate():
     funding = Funding(symbol="BTCUSDT", time_ms=at_close(0), rate=Decimal("0.0003"), mark_price=Decimal(100))
     run(trader, [a_bar(0), funding, a_bar(1), a_bar(1, symbol="ETHUSDT")])
     assert [situation.costs.funding_rate for situation in strategy.asked] == [0.0, 0.0003, 0.0]
+
+
+def test_what_funding_costs_follows_the_newest_settlement_and_the_interval_that_settlements_keep():
+    trader, hour = scripted(), 3_600_000
+    strategy = trader._strategy
+    told = []
+    # Every 8 hours, then every 4, then every hour; the one before last becomes known after the last.
+    for number, (hours, rate) in enumerate(
+        ((0, "0.1"), (8, "0.2"), (16, "0.3"), (20, "0.4"), (24, "0.5"), (25, "0.6"), (27, "0.8"), (26, "0.7"))
+    ):
+        trader.advance(
+            Funding(
+                symbol="BTCUSDT", time_ms=START_MS + hours * hour, rate=Decimal(rate), mark_price=Decimal(1)
+            )
+        )
+        trader.advance(a_bar(number))
+        costs = strategy.asked[-1].costs
+        told.append((costs.funding_rate, costs.funding_bars))
+    assert told == [
+        (0.1, 32), (0.2, 32), (0.3, 32), (0.4, 16), (0.5, 16), (0.6, 4), (0.8, 4), (0.8, 4),
+    ]  # fmt: skip
 
 
 def test_the_strategy_sees_the_position_as_it_is_after_the_open_and_how_long_it_has_been_held():

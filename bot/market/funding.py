@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from statistics import median_low
 from typing import Literal
 
@@ -151,7 +152,7 @@ def unknown_funding(
     times = [time_ms for time_ms in times if first_ms < time_ms <= last_ms]
     if not times:
         return []
-    intervals = [later - sooner for sooner, later in zip(times, times[1:], strict=False)]
+    intervals = [later - sooner for sooner, later in pairwise(times)]
     found = []
     # At either end the one interval beside it speaks alone, and it may have been cut short.
     spans = [(first_ms, times[0], 0), *zip(times, times[1:], range(len(times)), strict=False)]

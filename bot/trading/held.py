@@ -96,11 +96,11 @@ class Held:
         return time_ms <= self._settled_ms or time_ms in self._charged
 
     def uncharged_since(self, every_ms: int, until_ms: int) -> int | None:
-        """The time after which a settlement may not have been charged; None where all were, or nothing is held.
+        """The time after which a settlement may not have been charged; None where nothing was held since.
 
         That is the last charged one, or where the position was first held after it, however long ago; or
-        before it the first time on the grid of ``every_ms`` (at most ``until_ms``) that was held over and
-        not charged.
+        before it the first time on the grid of ``every_ms`` that was held over and not charged. A position
+        that is still held is held until ``until_ms``.
         """
         newest = max(self._charged, default=self._settled_ms)
         for begin_ms, end_ms in self._stretches():

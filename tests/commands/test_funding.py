@@ -65,7 +65,7 @@ def test_a_backtest_pays_on_what_it_held_just_before_each_settlement(folder, cap
             f"{at_close(i)},{rate}"
             for i, rate in enumerate(("0.5", "0.5", "0.5", "0.001", "-0.0005", "0.002"))
         ),
-        f"{at_close(5) + 1},0.5",
+        f"{at_close(5) + 60_000},0.5",
     )
     free, charged = backtest(capsys), backtest(capsys, "--funding", rates)
     database = folder / "b.db"

@@ -68,3 +68,15 @@ def test_what_is_no_such_file_is_named(tmp_path):
     assert "holds no funding rates, only a header" in refused(written(tmp_path, HEADER))
     assert "No such file" in refused(tmp_path / "BTCUSDT_bybit-perp_funding.csv")
     assert "damaged gzip file" in refused(written(tmp_path, gzip.compress(HEADER.encode() * 999)[:-9]))
+
+
+def test_stamps_beside_the_hour_belong_to_its_settlement_also_where_a_file_has_both(tmp_path):
+    rows = ["1704067200007,0.0001", "1704096000000,0.0002", "1704096000007,0.0002", "1704124799993,0.0003"]
+    found = read_funding(written(tmp_path, HEADER + "\n".join(rows) + "\n"))
+    assert [rate.time_ms for rate in found] == [1704067200000, 1704096000000, 1704124800000]
+    assert [rate.rate for rate in found] == [Decimal("0.0001"), Decimal("0.0002"), Decimal("0.0003")]
+
+
+def test_two_rates_of_one_settlement_are_refused(tmp_path):
+    told = refused(written(tmp_path, HEADER + "1704067200000,0.0001\n1704067200007,0.0002\n"))
+    assert "line 3: another rate for the settlement of 2024-01-01 00:00:00 than the row before it" in told

@@ -62,7 +62,7 @@ class Symbol:
     held: Fraction = Fraction(0)
     cost: Fraction = Fraction(0)
     changes: list[tuple[int, Fraction]] = field(default_factory=list)
-    settled: int = -1
+    settled: set[int] = field(default_factory=set)
     taken: dict[tuple[int, Fraction], Fraction] = field(default_factory=dict)
 
 
@@ -116,10 +116,11 @@ class Account:
 
     def fund(self, funding: Funding) -> None:
         one = self.symbols[funding.symbol]
-        if funding.time_ms <= one.settled or not one.changes:
+        time_ms = math.floor(Fraction(funding.time_ms, MINUTE) + Fraction(1, 2)) * MINUTE
+        held = sum((change for at, change in one.changes if at < time_ms), Fraction(0))
+        if time_ms in one.settled or not held:
             return
-        one.settled = funding.time_ms
-        held = sum((change for at, change in one.changes if at < funding.time_ms), Fraction(0))
+        one.settled.add(time_ms)
         self.cash -= held * Fraction(funding.mark_price) * Fraction(funding.rate)
 
     def quote(self, quote: Quote) -> None:

@@ -190,7 +190,11 @@ class Accounts(RuleBasedStateMachine):
         dice = Dice(seed)
         funding = Funding(
             symbol=dice.choice(SYMBOLS),
-            time_ms=self.now_ms - dice.randint(-1_000, 2 * rational.STEP_MS),
+            # Of late, or days ago, on the minute or a little beside it.
+            time_ms=self.now_ms
+            - dice.choice(
+                [dice.randint(-1_000, 2 * rational.STEP_MS), dice.randint(0, 400) * rational.STEP_MS]
+            ),
             rate=dice.figure("-0.003", "0.003", 5),
             mark_price=dice.price(),
         )
@@ -228,6 +232,7 @@ class Accounts(RuleBasedStateMachine):
         self.model.restart()
         again = Ledger.restore(Decimal(CASH), self.fills, self.funding, self.transfers)
         assert again.cash == self.ledger.cash
+        assert again.snapshot().settled == self.ledger.snapshot().settled
         self.ledger = Ledger.from_state(self.ledger.snapshot())
 
     @invariant()

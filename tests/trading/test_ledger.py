@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from bot.trading.events import Fill, FundingPayment, Transfer
 from bot.trading.ledger import Ledger, LedgerState, entry_price
 from tests.factories import START_MS, a_fill, an_order
 
+MINUTE, HOUR = 60_000, 3_600_000
 SYMBOLS = ("BTCUSDT", "PEPEUSDT")
 
 
@@ -50,7 +52,7 @@ def test_the_worked_example_nets_114_871():
     assert ledger.cash == Decimal("9996.70")
     ledger.mark("BTCUSDT", Decimal("61000"))
     assert ledger.equity(START_MS).unrealized_pnl == 100
-    paid = ledger.settle(a_funding(mark="60500", time_ms=START_MS + 1))
+    paid = ledger.settle(a_funding(mark="60500", time_ms=START_MS + MINUTE))
     assert paid is not None
     assert paid.payment == Decimal("-0.605")
     (sold,) = ledger.post(
@@ -170,18 +172,32 @@ def test_funding_is_charged_on_the_position_just_before_its_time():
 def test_a_short_receives_what_longs_pay():
     ledger = a_ledger()
     ledger.post([a_fill(1, side="sell", quantity="2", time_ms=START_MS)])
-    payment = ledger.settle(a_funding(rate="0.001", mark="100", time_ms=START_MS + 1))
+    payment = ledger.settle(a_funding(rate="0.001", mark="100", time_ms=START_MS + MINUTE))
     assert payment is not None
     assert payment.payment == Decimal("0.2")
 
 
-def test_funding_of_a_time_is_settled_once():
+def test_a_settlement_is_charged_once_however_its_time_is_stamped():
     ledger = a_ledger()
     ledger.post([a_fill(1, time_ms=START_MS)])
-    assert ledger.settle(a_funding(time_ms=START_MS + 10)) is not None
-    assert ledger.settle(a_funding(time_ms=START_MS + 10)) is None
-    assert ledger.settle(a_funding(time_ms=START_MS + 9)) is None
+    paid = ledger.settle(a_funding(time_ms=START_MS + HOUR + 7))
+    assert paid is not None
+    assert paid.time_ms == START_MS + HOUR
+    for aside in (-7, 0, 7, 29_999):
+        assert ledger.settle(a_funding(time_ms=START_MS + HOUR + aside)) is None
     assert ledger.cash == Decimal("9999.99")
+
+
+def test_a_settlement_that_becomes_known_after_a_later_one_is_charged_on_what_was_held_then():
+    ledger = a_ledger()
+    ledger.post([a_fill(1, quantity="2", time_ms=START_MS)])
+    ledger.post([a_fill(2, side="sell", quantity="1", time_ms=START_MS + 2 * HOUR)])
+    assert ledger.settle(a_funding(time_ms=START_MS + 3 * HOUR)).quantity == 1
+    ledger.post([a_fill(3, side="sell", quantity="1", time_ms=START_MS + 4 * HOUR)])
+    for resumed in (ledger, through_text(ledger)):
+        late = resumed.settle(a_funding(time_ms=START_MS + HOUR))
+        assert (late.quantity, late.payment) == (2, Decimal("-0.02"))
+        assert resumed.settle(a_funding(time_ms=START_MS + HOUR)) is None
 
 
 def test_funding_on_a_flat_account_is_nothing():
@@ -189,35 +205,39 @@ def test_funding_on_a_flat_account_is_nothing():
     assert ledger.settle(a_funding()) is None
     ledger.post([a_fill(1, time_ms=START_MS), a_fill(2, side="sell", time_ms=START_MS + 1)])
     assert ledger.settle(a_funding(time_ms=START_MS)) is None
-    assert ledger.settle(a_funding(time_ms=START_MS + 2)) is None
+    assert ledger.settle(a_funding(time_ms=START_MS + MINUTE)) is None
     assert ledger.cash == 10000
+
+
+def test_what_was_paid_says_at_which_price():
+    ledger = a_ledger()
+    ledger.post([a_fill(1, time_ms=START_MS)])
+    funding = replace(a_funding(time_ms=START_MS + HOUR), mark_source="index")
+    assert ledger.settle(funding).mark_source == "index"
+    assert ledger.settle(a_funding(time_ms=START_MS + 2 * HOUR)).mark_source == "mark"
 
 
 def test_a_market_without_funding_does_not_remember_every_fill():
     ledger = a_ledger()
     for id in range(1, 12_000, 2):
         ledger.post([a_fill(id), a_fill(id + 1, side="sell")])
-    assert len(ledger._changes["BTCUSDT"].changes) <= 5000
+    # A fill a second is a change a minute.
+    assert len(ledger.snapshot().settled["BTCUSDT"].changes) <= 201
     last_ms = START_MS + 12_000_000
     ledger.post([a_fill(12_001, quantity="3", time_ms=last_ms)])
-    payment = ledger.settle(a_funding(time_ms=last_ms + 1))
-    assert payment is not None
-    assert payment.quantity == 3
+    assert ledger.settle(a_funding(time_ms=last_ms + MINUTE)).quantity == 3
 
 
-def test_a_long_history_after_the_last_funding_is_restored_without_charging_anything_twice():
+def test_a_rate_that_was_missing_for_10_000_fills_is_charged_on_what_was_held_before_them():
     ledger = a_ledger()
-    fills = list(ledger.post([a_fill(1)]))
-    paid = ledger.settle(a_funding(time_ms=START_MS + 1500))
-    assert paid is not None
-    for id in range(2, 7000, 2):
-        fills += ledger.post([a_fill(id), a_fill(id + 1, side="sell")])
-    restored = Ledger.restore(Decimal(10000), fills, [paid], ())
-    assert restored.cash == ledger.cash
-    assert restored.settle(a_funding(time_ms=START_MS + 1500)) is None
-    last = a_funding(time_ms=START_MS + 8_000_000)
-    assert restored.settle(last) == ledger.settle(last)
-    assert restored.cash == ledger.cash == Decimal("9999.98")
+    fills = list(ledger.post([a_fill(1, quantity="3")]))
+    for id in range(2, 10_000, 2):
+        at_ms = START_MS + HOUR + id * MINUTE
+        fills += ledger.post([a_fill(id, time_ms=at_ms), a_fill(id + 1, side="sell", time_ms=at_ms)])
+    restored = Ledger.restore(Decimal(10000), fills, (), ())
+    assert restored.snapshot() == replace(ledger.snapshot(), marks={})
+    for each in (ledger, restored, through_text(ledger)):
+        assert each.settle(a_funding(time_ms=START_MS + HOUR)).quantity == 3
 
 
 @pytest.mark.parametrize(
@@ -316,7 +336,7 @@ class Oracle:
     cost: dict[str, Fraction] = field(default_factory=dict)
     marks: dict[str, Fraction] = field(default_factory=dict)
     past: dict[str, list[tuple[int, Fraction]]] = field(default_factory=dict)
-    paid: dict[str, int] = field(default_factory=dict)
+    paid: set[tuple[str, int]] = field(default_factory=set)
 
     def post(self, fill: Fill) -> Fraction:
         """The realized PnL."""
@@ -339,14 +359,10 @@ class Oracle:
 
     def settle(self, funding: Funding) -> Fraction | None:
         symbol = funding.symbol
-        if funding.time_ms <= self.paid.get(symbol, 0):
-            return None
         held = [after for time_ms, after in self.past.get(symbol, []) if time_ms < funding.time_ms]
-        if not self.past.get(symbol):
+        if (symbol, funding.time_ms) in self.paid or not held or not held[-1]:
             return None
-        self.paid[symbol] = funding.time_ms
-        if not held or not held[-1]:
-            return None
+        self.paid.add((symbol, funding.time_ms))
         payment = -held[-1] * Fraction(funding.mark_price) * Fraction(funding.rate)
         self.cash += payment
         return payment
@@ -441,14 +457,13 @@ def test_the_ledger_agrees_with_fractions_to_the_last_digit(story, shuffler: ran
         elif kind == "resume":
             ledger = through_text(ledger)
         else:
-            marks = ledger._marks
+            marks, before = ledger._marks, ledger.snapshot().settled
             for rows in (stored := (fills[:], payments[:], transfers[:])):
                 shuffler.shuffle(rows)
             ledger = Ledger.restore(start, *stored)
             for symbol, mark in marks.items():
                 ledger.mark(symbol, mark)
-            # A settlement of nothing leaves no row; a fresh start may hear of it again.
-            oracle.paid = {p.symbol: p.time_ms for p in payments}
+            assert ledger.snapshot().settled == before
         ledger.check()
         assert Fraction(ledger.cash) == oracle.cash
         assert Fraction(ledger.equity(now_ms).equity) == oracle.equity()
@@ -481,10 +496,10 @@ def test_equity_moves_only_by_price_fees_and_funding(trades, last):
 
 def test_a_snapshot_knows_what_late_funding_needs():
     ledger = a_ledger()
-    ledger.post([a_fill(1, quantity="2", time_ms=START_MS), a_fill(2, quantity="3", time_ms=START_MS + 10)])
+    ledger.post([a_fill(1, quantity="2", time_ms=START_MS), a_fill(2, quantity="3", time_ms=START_MS + HOUR)])
     ledger.mark("BTCUSDT", Decimal("101.5"))
     resumed = through_text(ledger)
-    late = a_funding(time_ms=START_MS + 5)
+    late = a_funding(time_ms=START_MS + MINUTE)
     assert resumed.settle(late) == ledger.settle(late)
     assert resumed.settle(late) is None
     assert through_text(resumed).settle(late) is None
@@ -494,14 +509,15 @@ def test_a_snapshot_knows_what_late_funding_needs():
 def test_a_snapshot_does_not_grow_with_the_fills():
     ledger = a_ledger()
     sizes = []
-    for day in range(4):
+    for hour in range(4):
         for index in range(50):
-            id = 50 * day + index + 1
+            id = 50 * hour + index + 1
             side = "buy" if index % 2 else "sell"
-            ledger.post([a_fill(id, side=side, time_ms=START_MS + day * 86_400_000 + index)])
-        ledger.settle(a_funding(time_ms=START_MS + day * 86_400_000 + 1_000))
+            ledger.post([a_fill(id, side=side, time_ms=START_MS + hour * HOUR + index)])
+        ledger.settle(a_funding(time_ms=START_MS + hour * HOUR + MINUTE))
         sizes.append(len(msgspec.msgpack.encode(ledger.snapshot())))
-    assert sizes == [sizes[0]] * 4
+    # One change and one settlement an hour.
+    assert all(later - sooner <= 24 for sooner, later in pairwise(sizes))
 
 
 def test_books_that_do_not_balance_are_not_resumed():
