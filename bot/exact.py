@@ -25,6 +25,14 @@ def is_multiple(value: Decimal, step: Decimal) -> bool:
     return not EXACT.remainder(value, step)
 
 
+def to_tick(price: Decimal, over: Decimal, tick_size: Decimal, *, up: bool) -> Decimal:
+    """``price / over`` on the tick grid, never below one tick; exact, for nothing is ever divided."""
+    ticks, rest = EXACT.divmod(price, EXACT.multiply(over, tick_size))
+    if up and rest > 0:
+        ticks = EXACT.add(ticks, 1)
+    return max(EXACT.multiply(ticks, tick_size), tick_size)
+
+
 def require_within(key: str, value: Decimal, low: str, high: str) -> None:
     """ValueError that names ``key`` unless low ≤ value ≤ high: bounds for decimals in settings.
 

@@ -156,6 +156,7 @@ class Trader:
         halt = self._risk.judge(bar, account)
 
         drafts: tuple[Order, ...] = ()
+        unsized: tuple[Rejection, ...] = ()
         if self._risk.halt is not None and (halt is not None or position.quantity):
             changed = (*changed, *self._sell_out(bar, signal_id, everything=halt is not None))
         else:
@@ -164,9 +165,13 @@ class Trader:
             volatility = None
             if signal.measures_risk or self._sizer.needs_volatility:
                 volatility = self._model.window(symbol).volatility()
-            drafts = self._sizer.orders_for(
+            drafts, unsized = self._sizer.orders_for(
                 signal, bar, position, account, signal_id=signal_id, volatility=volatility
             )
+        if unsized:
+            unsized = self._broker.refuse(unsized)
+            changed = (*changed, *(refused.order for refused in unsized))
+            rejections = (*rejections, *unsized)
         if drafts:
             exits_unknown = signal.measures_risk and volatility is None
             placed, refused = self._order(drafts, bar, position, account, exits_unknown=exits_unknown)

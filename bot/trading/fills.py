@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from bot.exact import BASIS_POINT, EXACT, ZERO, floor_to, is_multiple, require_within
+from bot.exact import BASIS_POINT, EXACT, ZERO, floor_to, require_within, to_tick
 from bot.market import Bar, Book, Instrument, Level, Quote
 
 _ONE = Decimal(1)
@@ -85,27 +85,6 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.symbol_leverage.get(symbol, self.leverage)
 
 
-def fine_tick(reference: Decimal, tick_size: Decimal) -> Decimal:
-    """The tick of a market that trades at ``reference``.
-
-    A price off the grid shows that the ticks are finer than the rules say (a default for an unknown
-    symbol can be coarser than its whole price); its own last digit is the tick then.
-    """
-    if is_multiple(reference, tick_size):
-        return tick_size
-    exponent = reference.as_tuple().exponent
-    assert isinstance(exponent, int)  # a price is finite
-    return Decimal((0, (1,), exponent))
-
-
-def to_tick(price: Decimal, over: Decimal, tick_size: Decimal, *, up: bool) -> Decimal:
-    """``price / over`` on the tick grid, never below one tick; exact, for nothing is ever divided."""
-    ticks, rest = EXACT.divmod(price, EXACT.multiply(over, tick_size))
-    if up and rest > 0:
-        ticks = EXACT.add(ticks, 1)
-    return max(EXACT.multiply(ticks, tick_size), tick_size)
-
-
 def at_most(quantity: Decimal, left: Decimal, lot_size: Decimal) -> Decimal:
     """All of ``quantity`` where so much is left, else whole lots of what is."""
     return quantity if quantity <= left else floor_to(left, lot_size)
@@ -139,9 +118,9 @@ class FillModel:
         share = kindness.share
         self.volume_share = Decimal(1) if share is None else EXACT.multiply(config.max_volume_share, share)
 
-    def lowest(self, symbol: str, price: Decimal) -> Decimal:
-        """The lowest price of a market that trades at ``price``: one tick."""
-        return fine_tick(price, self._instruments[symbol].tick_size)
+    def tick_size(self, symbol: str) -> Decimal:
+        """The step of a symbol's prices, and the lowest of them."""
+        return self._instruments[symbol].tick_size
 
     def lot_size(self, symbol: str) -> Decimal:
         """The step of a symbol's quantities."""
@@ -160,8 +139,7 @@ class FillModel:
         """``reference`` worsened by ``worse`` and the impact of ``part`` of ``whole``, on the tick grid."""
         shift = EXACT.add(EXACT.multiply(worse, whole), EXACT.multiply(self.impact, part))
         factor = EXACT.add(whole, shift) if buys else EXACT.subtract(whole, shift)
-        tick = fine_tick(reference, self._instruments[symbol].tick_size)
-        return to_tick(EXACT.multiply(reference, factor), whole, tick, up=buys)
+        return to_tick(EXACT.multiply(reference, factor), whole, self.tick_size(symbol), up=buys)
 
     def through(self, price: Decimal, limit: Decimal, *, buys: bool) -> bool:
         """Whether a trade at ``price`` fills an order that rests at ``limit``."""

@@ -12,10 +12,10 @@ that one.
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 
-from bot.exact import EXACT, ZERO
+from bot.exact import EXACT, ZERO, to_tick
 from bot.market import Instrument, RiskTier
 from bot.trading.events import Order, Position, Side
-from bot.trading.fills import BrokerConfig, fine_tick, to_tick
+from bot.trading.fills import BrokerConfig
 from bot.trading.risk import RiskContext, Rule
 
 _ONE = Decimal(1)
@@ -56,11 +56,13 @@ class Margin:
         }
 
     def _of(self, symbol: str) -> tuple[Instrument, Decimal]:
-        """A symbol's rules and leverage; one that is held, but no longer traded, counts as not leveraged."""
-        instrument = self._instruments.get(symbol)
-        return (
-            (Instrument(symbol=symbol), _ONE) if instrument is None else (instrument, self._leverage[symbol])
-        )
+        """The rules and the leverage of a symbol that is traded."""
+        return self._instruments[symbol], self._leverage[symbol]
+
+    def _is_spot(self, symbol: str) -> bool:
+        # Of what is held beside the run, older recordings do not tell the rules.
+        rules = self._instruments.get(symbol)
+        return rules is not None and rules.category == "spot"
 
     def missing(self, cash: Decimal, positions: Iterable[Position]) -> Decimal:
         """What ``cash`` lacks of all that the positions bind; 0 where it suffices."""
@@ -71,10 +73,10 @@ class Margin:
 
         ``missing`` is what has been taken out of its margin.
         """
+        if not position.quantity or self._is_spot(position.symbol):
+            return False
         instrument, leverage = self._of(position.symbol)
         long = position.quantity > 0
-        if not position.quantity or instrument.category == "spot":
-            return False
         value = EXACT.multiply(position.quantity, mark).copy_abs()
         cost = position.cost.copy_abs()
         pnl = EXACT.subtract(value, cost) if long else EXACT.subtract(cost, value)
@@ -92,10 +94,10 @@ class Margin:
         A long one is safe above it, a short one below. It is not the liquidation price, but spares
         asking at each price whether that has come.
         """
+        if not position.quantity or self._is_spot(position.symbol):
+            return None
         instrument, leverage = self._of(position.symbol)
         long = position.quantity > 0
-        if not position.quantity or instrument.category == "spot":
-            return None
         if long and leverage == 1 and not missing:
             return None
         # Where the highest rate applies and nothing is deducted, it comes first.
@@ -108,15 +110,12 @@ class Margin:
         kept = EXACT.multiply(EXACT.multiply(quantity, leverage), EXACT.add(1, rate))
         return _DOWN.divide(bankrupt, kept)
 
-    def bankruptcy_price(self, position: Position, mark: Decimal, missing: Decimal = ZERO) -> Decimal:
-        """The price at which the position's loss is its margin, rounded to the tick against the trader.
-
-        ``mark``, the price that it is liquidated by, tells how fine the ticks are.
-        """
+    def bankruptcy_price(self, position: Position, missing: Decimal = ZERO) -> Decimal:
+        """The price at which the position's loss is its margin, rounded to the tick against the trader."""
         instrument, leverage = self._of(position.symbol)
         over = EXACT.multiply(position.quantity.copy_abs(), leverage)
-        tick = fine_tick(mark, instrument.tick_size)
-        return to_tick(self._bankrupt(position, leverage, missing), over, tick, up=position.quantity < 0)
+        bankrupt = self._bankrupt(position, leverage, missing)
+        return to_tick(bankrupt, over, instrument.tick_size, up=position.quantity < 0)
 
     @staticmethod
     def _bankrupt(position: Position, leverage: Decimal, missing: Decimal) -> Decimal:
@@ -128,7 +127,7 @@ class Margin:
 
     def reserved(self, position: Position) -> Decimal:
         """What a position binds of the account: its initial margin and the fee to close it at bankruptcy."""
-        if self._of(position.symbol)[0].category == "spot":
+        if self._is_spot(position.symbol):
             return position.cost
         long = position.quantity > 0
         return self._bound(position.symbol, position.cost.copy_abs(), long=long)
@@ -143,7 +142,7 @@ class Margin:
             return ZERO
         value = EXACT.multiply(opening, order.limit_price or order.stop_price or price)
         fee = EXACT.multiply(value, self._taker_fee)
-        if self._of(order.symbol)[0].category == "spot":
+        if self._is_spot(order.symbol):
             return EXACT.add(value, fee)
         return _UP.add(self._bound(order.symbol, value, long=order.side == "buy"), fee)
 
@@ -230,7 +229,7 @@ class Margin:
         return f"a position worth {value:f} may have leverage {allowed:f}, not {leverage:f}"
 
     def _bound(self, symbol: str, value: Decimal, *, long: bool) -> Decimal:
-        share = _UP.divide(value, self._of(symbol)[1])
+        share = _UP.divide(value, self._leverage.get(symbol, _ONE))
         at_bankruptcy = _UP.subtract(value, share) if long else _UP.add(value, share)
         return _UP.add(share, _UP.multiply(at_bankruptcy, self._taker_fee))
 

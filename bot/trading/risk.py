@@ -13,9 +13,6 @@ from bot.market.times import DAY_MS, date_text
 from bot.trading.events import Equity, Fill, FundingPayment, Halt, Order, Position, Rejection, Resume, Signal
 from bot.trading.reliability import TrackRecord, TrackRecordState
 
-NO_SIZE = Decimal("1E-12")
-"""What stands for the size of an entry that the configured sizing gives none."""
-
 _HOUR_MS = 3_600_000
 
 
@@ -181,7 +178,6 @@ class RiskReview:
             "halted": self._halted,
             "reduce_only": _reduce_only,
             "spot_short": _spot_short,
-            "no_size": self._no_size,
             "exits_unknown": _exits_unknown,
             "exit_out_of_reach": _exit_out_of_reach,
             "hole_in_bars": self._hole_in_bars,
@@ -419,16 +415,6 @@ class RiskReview:
         if age_ms <= bars * INTERVAL_MS[context.bar.interval]:
             return None
         return f"the last quote is {age_ms} ms old, older than {bars:g} bars"
-
-    def _no_size(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
-        if order.quantity > NO_SIZE or self._config.sizing == "fixed":
-            return None
-        missing = (
-            "the volatility is not known yet"
-            if self._config.sizing == "volatility"
-            else "no return is expected that way, or its spread is not known"
-        )
-        return f"{self._config.sizing} sizing gives it nothing: {missing}"
 
     def _halted(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
         halt = self.halt

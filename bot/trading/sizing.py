@@ -8,14 +8,13 @@ from msgspec.structs import replace
 
 from bot.exact import EXACT, ZERO, ceil_to, floor_to
 from bot.market import INTERVAL_MS, Bar, Instrument
-from bot.trading.events import Equity, Order, OrderType, Position, Signal
-from bot.trading.fills import fine_tick
-from bot.trading.risk import NO_SIZE, RiskConfig
+from bot.trading.events import Equity, Order, OrderType, Position, Rejection, Signal
+from bot.trading.risk import RiskConfig
 
 _YEAR_MS = 365.25 * 86_400_000
 
-# An entry that is smaller than a lot keeps this many decimals, so that the review can name it.
-_LESS_THAN_A_LOT = NO_SIZE
+# An entry that is smaller than a lot is refused with its size to this digit.
+_LAST_DIGIT = Decimal("1E-12")
 
 
 class Sizer:
@@ -27,6 +26,9 @@ class Sizer:
 
     An entry brings the exits that the Signal asks for as children: stop, target and trail at their
     distance in volatilities of the close, up to the tick; and a market order that waits for the time stop.
+
+    An entry that has no size, or less than a lot, is refused here: there is no order that the review could
+    judge.
     """
 
     def __init__(self, config: RiskConfig, instruments: Mapping[str, Instrument]) -> None:
@@ -44,8 +46,10 @@ class Sizer:
         *,
         signal_id: int,
         volatility: float | None = None,
-    ) -> tuple[Order, ...]:
-        """The drafts that the signal asks for at this bar's close (the broker numbers them), or none.
+    ) -> tuple[tuple[Order, ...], tuple[Rejection, ...]]:
+        """The drafts that the signal asks for at this bar's close (the broker numbers them), and refusals.
+
+        A refusal names the size that was wanted, or one lot where nothing gave the entry any.
 
         ``volatility`` is the size to expect of the next bar's log return; without it no exits are
         drafted that depend on it, and the review lets no such entry pass.
@@ -53,30 +57,55 @@ class Sizer:
         held = position.quantity
         if signal.action == "hold":
             if not signal.close_position or not held:
-                return ()
+                return (), ()
             wanted = ZERO
         else:
             long = signal.action == "long"
             if held and (held > 0) == long:
-                return ()
-            instrument = self._instruments.get(bar.symbol) or Instrument(symbol=bar.symbol)
+                return (), ()
+            instrument = self._instruments[bar.symbol]
             if not long and instrument.category == "spot":
                 wanted = ZERO
             else:
                 share = self._share(signal, bar.interval, volatility)
-                size = self._entry_quantity(share, bar.close, equity, instrument, rounded=bool(held))
-                if not share and not held:
-                    # As small as can be, so that the review can say that nothing gives it a size.
-                    size = NO_SIZE
+                money = EXACT.multiply(share, max(equity.equity, ZERO))
+                lots = EXACT.divide_int(money, EXACT.multiply(bar.close, instrument.lot_size))
+                if not lots and not held:
+                    return (), (self._refusal(bar, money, long=long, signal_id=signal_id),)
+                size = EXACT.multiply(lots, instrument.lot_size)
                 wanted = size if long else EXACT.minus(size)
         change = EXACT.subtract(wanted, held)
         if not change:
-            return ()
+            return (), ()
         draft = self._draft(bar, change, reduce_only=not wanted, signal_id=signal_id)
         if not wanted:
-            return (draft,)
+            return (draft,), ()
         opening = min(wanted.copy_abs(), draft.quantity)
-        return (draft, *self._exits(signal, draft, opening, bar, volatility))
+        return (draft, *self._exits(signal, draft, opening, bar, volatility)), ()
+
+    def _refusal(self, bar: Bar, money: Decimal, *, long: bool, signal_id: int) -> Rejection:
+        """Why an entry that ``money`` (quote currency) buys less than a lot of is not ordered."""
+        lot = self._instruments[bar.symbol].lot_size
+        digits = EXACT.divide_int(money, EXACT.multiply(bar.close, _LAST_DIGIT))
+        size = EXACT.multiply(digits, _LAST_DIGIT)
+        if money:
+            rule, reason = "lot_size", f"{money:f} buys {size:f}, less than the lot {lot:f}"
+        else:
+            rule, reason = "no_size", f"{self._config.sizing} sizing gives it nothing: {self._no_size()}"
+        draft = self._draft(bar, size or lot, reduce_only=False, signal_id=signal_id)
+        refused = replace(
+            draft, side="buy" if long else "sell", status="rejected", reason=f"{rule}: {reason}"
+        )
+        return Rejection(order=refused, rule=rule, reason=reason)
+
+    def _no_size(self) -> str:
+        match self._config.sizing:
+            case "volatility":
+                return "the volatility is not known yet, or nothing is left of the equity"
+            case "kelly":
+                return "no return is expected that way, its spread is not known, or nothing is left of the equity"
+            case _:
+                return "nothing is left of the equity"
 
     def _exits(
         self, signal: Signal, entry: Order, opening: Decimal, bar: Bar, volatility: float | None
@@ -107,16 +136,12 @@ class Sizer:
 
     def _price_distance(self, bar: Bar, share: float) -> Decimal:
         """That share of the close, up to the tick; a float's last digits must not reach a price."""
-        instrument = self._instruments.get(bar.symbol) or Instrument(symbol=bar.symbol)
-        tick = fine_tick(bar.close, instrument.tick_size)
+        tick = self._instruments[bar.symbol].tick_size
         return max(ceil_to(EXACT.multiply(bar.close, Decimal(f"{share:.6f}")), tick), tick)
 
     def closing(self, position: Position, time_ms: int, *, signal_id: int) -> Order:
         """The draft that closes a position, as far as one market order may."""
-        quantity = position.quantity.copy_abs()
-        instrument = self._instruments.get(position.symbol)
-        if instrument is not None and instrument.max_market_quantity is not None:
-            quantity = min(quantity, floor_to(instrument.max_market_quantity, instrument.lot_size))
+        quantity = self._at_once(position.symbol, position.quantity.copy_abs())
         return Order(
             id=0,
             signal_id=signal_id,
@@ -129,6 +154,14 @@ class Sizer:
             reduce_only=True,
             reason="halted: everything is sold",
         )
+
+    def _at_once(self, symbol: str, quantity: Decimal) -> Decimal:
+        """So much of a quantity as one market order may take."""
+        # Of what is held beside the run, older recordings do not tell the rules.
+        rules = self._instruments.get(symbol)
+        if rules is None or rules.max_market_quantity is None:
+            return quantity
+        return min(quantity, floor_to(rules.max_market_quantity, rules.lot_size))
 
     def _share(self, signal: Signal, interval: str, volatility: float | None) -> Decimal:
         """What share of equity an entry takes: 0 where nothing says how much, the largest position at most."""
@@ -146,24 +179,8 @@ class Sizer:
         # A float's last digits must not reach a quantity.
         return min(Decimal(f"{share:.6f}"), config.max_position_fraction)
 
-    def _entry_quantity(
-        self, share: Decimal, close: Decimal, equity: Equity, instrument: Instrument, *, rounded: bool
-    ) -> Decimal:
-        if equity.equity <= 0:
-            return ZERO
-        money = EXACT.multiply(share, equity.equity)
-        lots = EXACT.divide_int(money, EXACT.multiply(close, instrument.lot_size))
-        if lots or rounded:
-            return EXACT.multiply(lots, instrument.lot_size)
-        return EXACT.multiply(
-            EXACT.divide_int(money, EXACT.multiply(close, _LESS_THAN_A_LOT)), _LESS_THAN_A_LOT
-        )
-
     def _draft(self, bar: Bar, change: Decimal, *, reduce_only: bool, signal_id: int) -> Order:
-        quantity = change.copy_abs()
-        instrument = self._instruments.get(bar.symbol)
-        if instrument is not None and instrument.max_market_quantity is not None:
-            quantity = min(quantity, floor_to(instrument.max_market_quantity, instrument.lot_size))
+        quantity = self._at_once(bar.symbol, change.copy_abs())
         return Order(
             id=0,
             signal_id=signal_id,

@@ -145,7 +145,7 @@ class Walk:
         )
         self.next_order_id += 1
         self._put(order)
-        price = self._margin.bankruptcy_price(position, mark, self._missing())
+        price = self._margin.bankruptcy_price(position, self._missing())
         slice = Slice(quantity=order.quantity, price=price, reference=price)
         self._fill(order.id, (slice,), time_ms, "liquidation")
         for other in list(self.orders.values()):
@@ -447,7 +447,7 @@ class Walk:
         """The order's distance from ``price``, but not below the lowest price there is."""
         assert order.distance is not None
         away = EXACT.minus(order.distance) if below else order.distance
-        return max(EXACT.add(price, away), self._model.lowest(order.symbol, price))
+        return max(EXACT.add(price, away), self._model.tick_size(order.symbol))
 
     def _reducible(self, order: Order) -> Decimal:
         held = self._position.quantity

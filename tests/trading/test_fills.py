@@ -191,10 +191,38 @@ def _taken(model, kind, price, quantity, size, *, buys):
     return BarMarket(model, a_bar(close=price, volume=size)).take(quantity, price, buys=buys)
 
 
-def test_a_tick_coarser_than_the_price_itself_is_not_believed():
-    model = a_model(tick_size="0.0001", half_spread_bps="0", slippage_bps="0")
-    market = BarMarket(model, a_bar(close="0.00001234"))
-    assert bought(market, reference=Decimal("0.00001234")) == [(1, Decimal("0.00001234"))]
+def in_ticks(places: int, step: int, ticks: int) -> tuple[Decimal, Decimal]:
+    """A tick of 1, 2 or 5 in some decimal place, and a price of so many ticks between 1e-9 and 1e7."""
+    tick = Decimal(step).scaleb(-places)
+    return tick, min(tick * ticks, Decimal(10_000_000) // tick * tick)
+
+
+@given(
+    st.builds(in_ticks, st.integers(0, 12), st.sampled_from([1, 2, 5]), st.integers(1, 10**9)),
+    st.sampled_from(["quote", "book", "bar"]),
+    st.booleans(),
+    st.sampled_from(["0", "1", "250"]),
+    st.sampled_from(["0", "50"]),
+)
+def test_a_fill_is_no_further_from_its_reference_than_it_states_and_one_tick(
+    tick_and_price, kind, buys, slippage_bps, impact_bps
+):
+    tick, price = tick_and_price
+    model = a_model(tick_size=str(tick), slippage_bps=slippage_bps, impact_bps=impact_bps)
+    (slice, *_) = _taken(model, kind, price, Decimal(1), Decimal(20), buys=buys)
+    worse = slice.price - price if buys else price - slice.price
+    stated = price * (model.slippage + model.bar_worse + model.impact)
+    assert 0 <= worse < stated + tick
+    assert is_multiple(slice.price, tick)
+    assert slice.reference == price
+
+
+def test_a_price_of_six_decimals_is_filled_to_its_own_tick():
+    model = a_model(tick_size="0.000001")
+    bar = a_bar(close="0.000012")
+    assert bought(BarMarket(model, bar), reference=bar.close) == [(1, Decimal("0.000013"))]
+    fine = a_model(tick_size="0.0000000001")
+    assert bought(BarMarket(fine, bar), reference=bar.close) == [(1, Decimal("0.0000120024"))]
 
 
 def test_a_sell_at_the_lowest_price_still_gets_one_tick():

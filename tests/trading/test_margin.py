@@ -48,7 +48,7 @@ def test_a_trade_comes_out_as_the_exchanges_own_arithmetic_has_it():
     broker.place([an_order(quantity="0.1")])
     assert met(a_quote(bid="59999.9", ask="60000")) == [Decimal("3.30")]
     position = ledger.position("BTCUSDT")
-    assert margin.bankruptcy_price(position, Decimal(54_271)) == 54_000
+    assert margin.bankruptcy_price(position) == 54_000
     # 6,000 / 10, and 0.1 * 54,000 * 0.00055 to close it there.
     assert margin.reserved(position) == Decimal("602.97")
     assert margin.is_liquidated(position, Decimal("54271.35"))
@@ -98,7 +98,7 @@ def test_a_position_is_liquidated_exactly_where_its_margin_is_down_to_the_mainte
 @given(st.sampled_from([1, -1]), quantities, prices, st.integers(2, 100))
 def test_the_bankruptcy_price_leaves_nothing_of_the_margin_up_to_a_tick(sign, quantity, entry, leverage):
     position = a_position(quantity=str(sign * quantity), cost=str(sign * quantity * entry))
-    price = a_margin(str(leverage)).bankruptcy_price(position, entry)
+    price = a_margin(str(leverage)).bankruptcy_price(position)
     exact = Fraction(entry) * (1 - Fraction(sign, leverage))
     assert price == Decimal("0.1") or 0 <= sign * (exact - Fraction(price)) < Fraction(1, 10)
 

@@ -11,7 +11,7 @@ from bot.market import RiskTier
 from bot.trading.events import Equity, FundingPayment, Order, Position, Rejection, Resume
 from bot.trading.fills import BrokerConfig
 from bot.trading.margin import Margin
-from bot.trading.risk import NO_SIZE, RiskConfig, RiskContext, RiskReview, RiskState
+from bot.trading.risk import RiskConfig, RiskContext, RiskReview, RiskState
 from tests.factories import START_MS, a_bar, a_fill, a_quote, a_signal, an_instrument, an_order
 
 FIRST, BAR = a_bar(0), a_bar(1, close="100")
@@ -304,11 +304,6 @@ A_TIER = RiskTier(
 ONLY: dict[str, tuple[RiskReview, Order, dict[str, Any]]] = {
     "reduce_only": (a_full_review(), an_order(reduce_only=True), {}),
     "spot_short": (a_full_review(category="spot"), an_order(side="sell"), {}),
-    "no_size": (
-        a_full_review(RiskConfig(sizing="kelly"), lot_size="1E-12", min_quantity="1E-12", min_notional="0"),
-        an_order(quantity=NO_SIZE),
-        {},
-    ),
     "exits_unknown": (a_full_review(), an_order(), {"exits_unknown": True}),
     "exit_out_of_reach": (a_full_review(), an_order(), {"exits": (FAR_STOP,)}),
     "halted": (halted(), an_order(), {}),
@@ -599,11 +594,3 @@ def test_news_are_told_once():
     assert review.news() == review.snapshot()
     judged(review, "10000")
     assert review.news() is None
-
-
-@pytest.mark.parametrize(("sizing", "broken"), [("volatility", "no_size"), ("kelly", "no_size")])
-def test_an_entry_without_a_size_is_told_why(sizing, broken):
-    review = a_review(RiskConfig(sizing=sizing))
-    assert broken_rule(review, an_order(quantity=NO_SIZE)) == broken
-    assert broken_rule(review, an_order()) is None
-    assert broken_rule(a_review(), an_order(quantity=NO_SIZE)) == "lot_size"

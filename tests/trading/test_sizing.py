@@ -1,14 +1,15 @@
 """A signal becomes at most one order, for the difference to its target, in whole lots."""
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.trading.events import Equity, Order, Position, Signal
-from bot.trading.risk import NO_SIZE, RiskConfig
+from bot.trading.events import Equity, Order, Position, Rejection, Signal
+from bot.trading.risk import RiskConfig
 from bot.trading.sizing import Sizer
 from tests.factories import a_bar, a_signal, an_instrument
 
@@ -19,7 +20,7 @@ def an_equity(amount: str | Decimal = "10000") -> Equity:
     return Equity(time_ms=0, cash=Decimal(amount), unrealized_pnl=Decimal(0), equity=Decimal(amount))
 
 
-def orders(
+def drafts_and_refusals(
     signal: Signal,
     held: str = "0",
     *,
@@ -27,12 +28,26 @@ def orders(
     close: str = "60000",
     volatility: float | None = None,
     **rules: str,
-) -> tuple[Order, ...]:
+) -> tuple[tuple[Order, ...], tuple[Rejection, ...]]:
     sizer = Sizer(RiskConfig(position_fraction=Decimal("0.2")), {"BTCUSDT": an_instrument(**rules)})
     position = Position(symbol="BTCUSDT", quantity=Decimal(held))
     return sizer.orders_for(
         signal, a_bar(close=close), position, an_equity(equity), signal_id=4, volatility=volatility
     )
+
+
+def orders(signal: Signal, held: str = "0", **given: Any) -> tuple[Order, ...]:
+    """What is ordered where nothing is refused."""
+    drafts, refusals = drafts_and_refusals(signal, held, **given)
+    assert not refusals
+    return drafts
+
+
+def refusal(signal: Signal, held: str = "0", **given: Any) -> Rejection:
+    """What is refused where nothing is ordered."""
+    drafts, (refused,) = drafts_and_refusals(signal, held, **given)
+    assert not drafts
+    return refused
 
 
 def test_an_entry_takes_its_share_of_equity_in_whole_lots():
@@ -82,28 +97,37 @@ def test_an_order_is_no_larger_than_the_exchange_takes_at_once():
     assert order.quantity == Decimal("0.030")
 
 
-def test_an_entry_below_one_lot_keeps_its_size_for_the_review():
-    (order,) = orders(a_signal("long"), equity="100")
-    assert order.quantity == Decimal("0.000333333333")
+def test_an_entry_below_one_lot_is_refused_with_its_size():
+    refused = refusal(a_signal("long"), equity="100")
+    assert (refused.rule, refused.order.quantity) == ("lot_size", Decimal("0.000333333333"))
+    assert refused.reason == "20.0 buys 0.000333333333, less than the lot 0.001"
+    assert (refused.order.status, refused.order.side) == ("rejected", "buy")
+    assert refusal(a_signal("short"), equity="100").order.side == "sell"
 
 
 @pytest.mark.parametrize("equity", ["0", "-50"])
-def test_an_account_without_equity_enters_nothing(equity):
-    assert orders(a_signal("long"), equity=equity) == ()
+def test_an_account_without_equity_enters_nothing_and_says_so(equity):
+    refused = refusal(a_signal("long"), equity=equity)
+    assert (refused.rule, refused.order.quantity) == ("no_size", Decimal("0.001"))
+    assert refused.reason == "fixed sizing gives it nothing: nothing is left of the equity"
 
 
 @given(st.decimals("100", "10000000", places=3), st.decimals("0.01", "100000", places=2))
 def test_an_entry_is_the_largest_whole_number_of_lots_within_its_share(equity, close):
-    (order,) = orders(a_signal("long"), equity=equity, close=str(close))
+    drafts, refusals = drafts_and_refusals(a_signal("long"), equity=equity, close=str(close))
     share, lot = equity / 5, Decimal("0.001")
     if share >= close * lot:
+        ((order,), ()) = drafts, refusals
         assert order.quantity % lot == 0
         assert order.quantity * close <= share < (order.quantity + lot) * close
     else:
-        assert order.quantity < lot
+        ((), (refused,)) = drafts, refusals
+        assert 0 < refused.order.quantity < lot
 
 
-def sized(signal: Signal, volatility: float | None = None, **config: object) -> tuple[Order, ...]:
+def sized(
+    signal: Signal, volatility: float | None = None, **config: object
+) -> tuple[tuple[Order, ...], tuple[Rejection, ...]]:
     """What an account of 10000 orders at a close of 100, by the configured sizing."""
     sizer = Sizer(msgspec.convert(config, RiskConfig), {"BTCUSDT": an_instrument()})
     flat = Position(symbol="BTCUSDT")
@@ -113,19 +137,19 @@ def sized(signal: Signal, volatility: float | None = None, **config: object) -> 
 
 def test_a_volatility_target_takes_less_of_what_moves_more():
     # A year has 35064 bars of 15 minutes: 0.004 a bar is 0.749 a year, and 0.2 / 0.749 is 0.267.
-    (order,) = sized(a_signal(), 0.004, sizing="volatility", volatility_target=0.2)
+    (order,), () = sized(a_signal(), 0.004, sizing="volatility", volatility_target=0.2)
     assert order.quantity == Decimal("26.701")
-    (order,) = sized(a_signal("short"), 0.008, sizing="volatility", volatility_target=0.2)
+    (order,), () = sized(a_signal("short"), 0.008, sizing="volatility", volatility_target=0.2)
     assert (order.side, order.quantity) == ("sell", Decimal("13.350"))
 
 
 def test_kelly_takes_a_part_of_mean_over_variance_whichever_way_it_goes():
     # A quarter of 0.004 / 0.1² is 0.1.
     up = {"expected_return": 0.004, "return_std": 0.1}
-    (order,) = sized(a_signal(**up), sizing="kelly", kelly_fraction=0.25)
+    (order,), () = sized(a_signal(**up), sizing="kelly", kelly_fraction=0.25)
     assert order.quantity == Decimal("10.000")
     down = {"expected_return": -0.004, "return_std": 0.1}
-    (order,) = sized(a_signal("short", **down), sizing="kelly", kelly_fraction=0.25)
+    (order,), () = sized(a_signal("short", **down), sizing="kelly", kelly_fraction=0.25)
     assert (order.side, order.quantity) == ("sell", Decimal("10.000"))
 
 
@@ -137,7 +161,7 @@ def test_kelly_takes_a_part_of_mean_over_variance_whichever_way_it_goes():
     ],
 )
 def test_no_sizing_takes_more_than_one_position_may_come_to(sizing, signal, volatility):
-    (order,) = sized(a_signal(**signal), volatility, sizing=sizing, max_position_fraction="0.3")
+    (order,), () = sized(a_signal(**signal), volatility, sizing=sizing, max_position_fraction="0.3")
     assert order.quantity == Decimal("30.000")
 
 
@@ -150,9 +174,10 @@ def test_no_sizing_takes_more_than_one_position_may_come_to(sizing, signal, vola
         ("kelly", {"expected_return": 0.01, "return_std": 0.0}),
     ],
 )
-def test_an_entry_that_nothing_gives_a_size_is_left_to_the_review(sizing, signal):
-    (order,) = sized(a_signal(**signal), sizing=sizing)
-    assert (order.side, order.quantity, order.reduce_only) == ("buy", NO_SIZE, False)
+def test_an_entry_that_nothing_gives_a_size_is_refused(sizing, signal):
+    (), (refused,) = sized(a_signal(**signal), sizing=sizing)
+    assert (refused.rule, refused.order.side) == ("no_size", "buy")
+    assert refused.reason.startswith(f"{sizing} sizing gives it nothing: ")
 
 
 def test_an_entry_brings_the_exits_that_its_signal_asks_for():
