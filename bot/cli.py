@@ -4,28 +4,22 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
 
 from bot import __version__
+from bot.commands.arguments import amount, at_least, count, count_or_zero, duration, names, share, when
 from bot.errors import BotError, ConfigError, InputError
 from bot.store.tables import TABLES
 
 OK, FAILED, MISUSED = 0, 1, 2
-
-_DURATION_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-_SMALLEST_AMOUNT = Decimal("0.000001")
 
 _MODES = {
     "testnet": "paper trading on Bybit testnet market data, until stopped",
     "mainnet": "the same on mainnet market data; orders never leave the paper broker",
     "demo": "the same with no network: an embedded exchange streams a generated market",
 }
-
-_FUNDING = "settled rates to charge (CSV time_ms,rate): [SYMBOL=]FILE, repeatable"
 
 _EXAMPLES = """examples:
   run_bot.py --demo --max-bars 200        a first look, offline
@@ -147,8 +141,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     _add_modes(parser, _MODES)
     live = parser.add_argument_group("live sessions")
-    live.add_argument("--run-for", type=_duration, metavar="TIME", help="a clean stop after 90s, 15m, 8h, 7d")
-    live.add_argument("--max-bars", type=_count, metavar="N", help="a clean stop after N live bars a symbol")
+    live.add_argument("--run-for", type=duration, metavar="TIME", help="a clean stop after 90s, 15m, 8h, 7d")
+    live.add_argument("--max-bars", type=count, metavar="N", help="a clean stop after N live bars a symbol")
     live.add_argument(
         "--data",
         action="append",
@@ -174,16 +168,14 @@ def _parser() -> argparse.ArgumentParser:
         "backtest --data BTCUSDT_binance-perp_1h.csv.gz --warmup 2000 \\\n"
         "      --funding BTCUSDT_binance-perp_funding.csv.gz",
     )
-    backtest.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
-    backtest.add_argument("--funding", action="append", metavar="FILE", help=_FUNDING)
-    backtest.add_argument("--symbol", metavar="S", help="symbol of a single file")
+    _add_files(backtest)
     backtest.add_argument(
-        "--from", dest="since", type=_when, metavar="TIME", help="from 2024-01-31[T12:00] on"
+        "--from", dest="since", type=when, metavar="TIME", help="from 2024-01-31[T12:00] on"
     )
-    backtest.add_argument("--to", dest="until", type=_when, metavar="TIME", help="until before this time")
+    backtest.add_argument("--to", dest="until", type=when, metavar="TIME", help="until before this time")
     backtest.add_argument(
         "--warmup",
-        type=_count_or_zero,
+        type=count_or_zero,
         default=500,
         metavar="N",
         help="bars per symbol before the first decision",
@@ -216,9 +208,9 @@ def _parser() -> argparse.ArgumentParser:
         "symbols' trading rules are kept with them.",
     )
     fetch.add_argument(
-        "--since", type=_when, required=True, metavar="TIME", help="from 2024-01-31[T12:00] on (UTC)"
+        "--since", type=when, required=True, metavar="TIME", help="from 2024-01-31[T12:00] on (UTC)"
     )
-    fetch.add_argument("--until", type=_when, metavar="TIME", help="until before this time (default: now)")
+    fetch.add_argument("--until", type=when, metavar="TIME", help="until before this time (default: now)")
     train = command(
         "train",
         "an encoder and odds from bars, as a checkpoint folder",
@@ -229,20 +221,19 @@ def _parser() -> argparse.ArgumentParser:
         "odds. The last 15 % (odds: 10 %) of the time are kept for validation. Two runs of one seed give the "
         "same weights. On a GPU where there is one.",
     )
-    train.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
-    train.add_argument("--symbol", metavar="S", help="symbol of a single file")
-    train.add_argument("--from", dest="since", type=_when, metavar="TIME", help="only bars from TIME on")
-    train.add_argument("--to", dest="until", type=_when, metavar="TIME", help="only bars before TIME")
+    _add_files(train, traded=False)
+    train.add_argument("--from", dest="since", type=when, metavar="TIME", help="only bars from TIME on")
+    train.add_argument("--to", dest="until", type=when, metavar="TIME", help="only bars before TIME")
     train.add_argument(
         "--out", default="var/checkpoint", metavar="DIR", help="folder to write (default: var/checkpoint)"
     )
-    train.add_argument("--steps", type=_count, default=6000, metavar="N", help="at most (default: 6000)")
+    train.add_argument("--steps", type=count, default=6000, metavar="N", help="at most (default: 6000)")
     train.add_argument(
-        "--pairs", type=_at_least(2), default=768, metavar="N", help="of views, at each step (default: 768)"
+        "--pairs", type=at_least(2), default=768, metavar="N", help="of views, at each step (default: 768)"
     )
-    train.add_argument("--seed", type=_count_or_zero, default=1, metavar="N", help="default: 1")
+    train.add_argument("--seed", type=count_or_zero, default=1, metavar="N", help="default: 1")
     train.add_argument(
-        "--odds-steps", type=_count, default=400, metavar="N", help="of the odds, after it (default: 400)"
+        "--odds-steps", type=count, default=400, metavar="N", help="of the odds, after it (default: 400)"
     )
     train.add_argument(
         "--odds-only",
@@ -257,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--simulated",
-        type=_share,
+        type=share,
         default=0.5,
         metavar="SHARE",
         help="of the shapes, the others are cut from bars; 1 needs none (default: 0.5)",
@@ -269,18 +260,16 @@ def _parser() -> argparse.ArgumentParser:
         "Without --data and --market, on the backtest's stored bars. Writes a Markdown report with charts, and "
         "its figures as JSON. The last 60 % of the bars are forecast, with a memory that goes on learning.",
     )
-    evaluate.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
-    evaluate.add_argument("--funding", action="append", metavar="FILE", help=_FUNDING)
-    evaluate.add_argument("--symbol", metavar="S", help="symbol of a single file")
+    _add_files(evaluate)
     evaluate.add_argument(
         "--market", choices=("few", "hard", "none", "base"), help="generated markets, whose truth is known"
     )
     evaluate.add_argument("--seeds", metavar="A-B", help="with --market: which ones (default: 11-18)")
     evaluate.add_argument(
-        "--market-bars", type=_at_least(2_000), metavar="N", help="with --market: how long (default: 90000)"
+        "--market-bars", type=at_least(2_000), metavar="N", help="with --market: how long (default: 90000)"
     )
     evaluate.add_argument(
-        "--every", type=_count, metavar="N", help="score each N-th bar (default: some 12,000 in all)"
+        "--every", type=count, metavar="N", help="score each N-th bar (default: some 12,000 in all)"
     )
     evaluate.add_argument(
         "--quantile-trees", action="store_true", help="also LightGBM's quantiles: several minutes more"
@@ -290,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument(
         "--trials",
-        type=_count_or_zero,
+        type=count_or_zero,
         default=0,
         metavar="N",
         help="configurations tried on these bars elsewhere, on top of those counted in the database",
@@ -322,7 +311,7 @@ def _parser() -> argparse.ArgumentParser:
         "Neither gain nor loss: returns, drawdown and the limits on losses leave it out.",
     )
     transfer.add_argument(
-        "amount", type=_amount, metavar="AMOUNT", help="in quote currency; below 0 is a withdrawal"
+        "amount", type=amount, metavar="AMOUNT", help="in quote currency; below 0 is a withdrawal"
     )
     transfer.add_argument("--note", default="", metavar="TEXT", help="why; kept with the transfer")
     command("trades", "the trade log", "trades --json | jq .[0]")
@@ -335,7 +324,7 @@ def _parser() -> argparse.ArgumentParser:
         "report --mainnet --all",
     )
     which = report.add_mutually_exclusive_group()
-    which.add_argument("--session", type=_count, metavar="N", help="this session (default: the last)")
+    which.add_argument("--session", type=count, metavar="N", help="this session (default: the last)")
     which.add_argument("--all", action="store_true", help="the whole account, over all its sessions")
     report.add_argument(
         "--fills", choices=("band",), help="also score the session's recording under each preset of fills"
@@ -353,6 +342,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_files(parser: argparse.ArgumentParser, *, traded: bool = True) -> None:
+    """Options that name files of bars and, where they are traded on, of rates and rules."""
+    files = parser.add_argument_group("files")
+    files.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
+    files.add_argument("--symbol", metavar="S", help="symbol of a single file")
+    if traded:
+        rates = "settled rates to charge (CSV time_ms,rate): [SYMBOL=]FILE, repeatable"
+        files.add_argument("--funding", action="append", metavar="FILE", help=rates)
+        rules = "trading rules: a TOML or JSON FILE, or SYMBOL:tick_size=0.01,lot_size=0.001; repeatable"
+        files.add_argument("--instrument", action="append", metavar="FILE", help=rules)
+
+
 def _add_modes(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
     modes = parser.add_mutually_exclusive_group()
     for mode, text in texts.items():
@@ -365,79 +366,7 @@ def _common_options(default: Any) -> argparse.ArgumentParser:
     group = common.add_argument_group("common options")
     group.add_argument("--config", metavar="PATH", help="configuration file (default: config.toml)")
     group.add_argument("--db", metavar="PATH", help="database (default: var/MODE.db)")
-    group.add_argument("--symbols", type=_names, metavar="A,B", help="symbols, as BTCUSDT,ETHUSDT")
+    group.add_argument("--symbols", type=names, metavar="A,B", help="symbols, as BTCUSDT,ETHUSDT")
     group.add_argument("--interval", metavar="N", help="bar interval: 1 3 5 15 30 60 120 240 360 720 D W")
     group.add_argument("--json", action="store_true", help="machine-readable results on standard output")
     return common
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _amount(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount such as 2500 or -99.5") from None
-    if not amount.is_finite() or not amount or abs(amount) >= 10**12 or amount % _SMALLEST_AMOUNT:
-        raise argparse.ArgumentTypeError("an amount is not 0, below 1000000000000, and in whole millionths")
-    return amount
-
-
-def _count(text: str) -> int:
-    number = _count_or_zero(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _count_or_zero(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
-    return int(text)
-
-
-def _at_least(least: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        number = _count(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}")
-        return number
-
-    return parse
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0.0 <= share <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share between 0 and 1")
-    return share
-
-
-def _duration(text: str) -> float:
-    number, unit = text[:-1], text[-1:]
-    try:
-        seconds = float(number) * _DURATION_SECONDS[unit]
-    except (KeyError, ValueError):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 15m, 8h or 7d") from None
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError("a duration is longer than nothing")
-    return seconds
-
-
-def _when(text: str) -> int:
-    from datetime import UTC, datetime
-
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time such as 2024-01-31 or 2024-01-31T12:00"
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)

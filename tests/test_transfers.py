@@ -10,7 +10,6 @@ import msgspec
 import pytest
 
 from bot.cli import main
-from bot.market import Instrument
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, save_instruments
 from bot.trading.events import Equity, Position, Step, Transfer
@@ -18,7 +17,7 @@ from strategies import STRATEGIES
 from tests.books import audit, rows
 from tests.bot_process import QUICK, run, start, wait_for
 from tests.core import a_config, a_trader
-from tests.factories import START_MS, a_bar, an_order
+from tests.factories import START_MS, a_bar, an_instrument, an_order
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
 
@@ -55,7 +54,7 @@ def an_account(path: Path, leverage: str) -> None:
 
     async def write() -> None:
         async with Database.open(path, DEMO) as database:
-            await save_instruments(database, [Instrument(symbol="BTCUSDT"), Instrument(symbol="ETHUSDT")])
+            await save_instruments(database, [an_instrument("BTCUSDT"), an_instrument("ETHUSDT")])
             session = await begin_session(database, "demo", msgspec.json.encode(config).decode(), START_MS)
             writer = StepWriter(database, session)
             await writer.insert_history(

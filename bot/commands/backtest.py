@@ -25,8 +25,9 @@ from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, hindsight, print_summary
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import Bar, Funding, FundingRate, Instrument
+from bot.market import Bar, Funding, FundingRate
 from bot.market.funding import Settlements
+from bot.sources.instruments import Given, Settled, read_given, settle_all
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.queries import load_account, load_instruments, stream_equity
@@ -57,8 +58,11 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     )
     began = time.monotonic()
     async with Database.open(path, identity, durable=False) as database:
+        given = read_given(args.instrument)
+        settled = await _settled(database, config, given, files)
         await forget_runs(database, config.broker.starting_cash)
-        instruments = await _instruments(database, config)
+        instruments = {symbol: one.rules for symbol, one in settled.items()}
+        await save_instruments(database, instruments.values())
         account = await load_account(database)
         opening = opening_of(account)
         trader = build_trader(config, strategy, instruments, opening, quotes=False)
@@ -107,7 +111,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
                 )
     summary = tally.summary("backtest", str(path), session_id, "end of data", time.monotonic() - began)
     known = hindsight(learned_until_ms(config, strategy), tally.first_start_ms)
-    summary = replace(summary, hindsight=known)
+    summary = replace(summary, hindsight=known, rules=tuple(one.text for one in settled.values()))
     if args.json and band:
         print(as_json(summary, band))
         return 0
@@ -181,21 +185,22 @@ def _stored(database: Database, config: Config, args: argparse.Namespace) -> Asy
     )
 
 
-async def _instruments(database: Database, config: Config) -> dict[str, Instrument]:
-    """The rules in force; a symbol whose rules are not known gets the documented defaults."""
-    known = await load_instruments(database)
-    category = config.run.category
-    defaults = {
-        symbol: Instrument(
-            symbol=symbol,
-            category=category,
-            funding_interval_minutes=480 if category == "linear" else 0,
-        )
-        for symbol in config.run.symbols
-        if symbol not in known
-    }
-    await save_instruments(database, defaults.values())
-    return known | defaults
+async def _settled(
+    database: Database, config: Config, given: Mapping[str, Given], files: DataFiles | None
+) -> dict[str, Settled]:
+    """The rules that the run goes by, by symbol."""
+    run = config.run
+    if files is not None:
+        grids = files.grids()
+    else:
+        found = {
+            symbol: await bar_store.stored_grid(database, symbol, run.interval) for symbol in run.symbols
+        }
+        grids = {symbol: grid for symbol, grid in found.items() if grid is not None}
+        if not grids:
+            raise InputError(_no_bars(database.path))
+    stored = await load_instruments(database)
+    return settle_all(run.symbols, run.category, given=given, stored=stored, grids=grids)
 
 
 async def _sharpe(database: Database, session_id: int, start_ms: int, starting_cash: Decimal) -> float | None:
@@ -212,4 +217,8 @@ def _nothing(counted: _Counted, args: argparse.Namespace, path: Path) -> str:
         return f"{counted.bars} bars are no more than --warmup {args.warmup} a symbol; give more bars or less warm-up"
     if args.data:
         return "--data: no bar lies between --from and --to"
+    return _no_bars(path)
+
+
+def _no_bars(path: Path) -> str:
     return f"{path} holds no such bars; import some (run_bot.py import FILE) or name a file with --data"

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import Bar, FundingRate
+from bot.market import Bar, FundingRate, PriceGrid
 from bot.store.csv_bars import BarFile, check_bars
 from bot.store.csv_funding import read_funding
 
@@ -21,6 +21,10 @@ class DataFiles(Struct, frozen=True):
     def applied_to(self, config: Config) -> Config:
         """The configuration with the files' symbols and interval in place of its own."""
         return replace(config, run=replace(config.run, symbols=tuple(self.by_symbol), interval=self.interval))
+
+    def grids(self) -> dict[str, PriceGrid]:
+        """What the prices of each symbol's file lie on."""
+        return {symbol: file.grid for symbol, file in self.by_symbol.items()}
 
     def bars(self) -> dict[str, list[Bar]]:
         """All bars of all files at once."""

@@ -22,11 +22,13 @@ from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketSt
 from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
 from bot.evaluation.report import bars_page, estimate_text, market_page
 from bot.evaluation.walk_forward import Costs, examine
-from bot.market import Bar, Instrument, utc_text
+from bot.market import Bar, Instrument, price_grid, utc_text
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
+from bot.sources.instruments import read_given, settle_all
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
+from bot.store.queries import load_instruments
 from bot.store.trials import Judged, keeping_trials, note_trial, tried
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Opening
@@ -39,11 +41,15 @@ _QUICK_SCORED = 1_500
 
 
 class Evaluated(Struct, frozen=True, kw_only=True):
-    """``report.json``: the configuration in force, and what was found on bars or on generated markets."""
+    """``report.json``: the configuration in force, and what was found on bars or on generated markets.
+
+    ``rules`` tells of the trading rules of each symbol and where they are from, where they were not generated.
+    """
 
     config: dict[str, object]
     seconds: float
     report: BarsReport | MarketReport
+    rules: tuple[str, ...] = ()
 
 
 async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
@@ -52,22 +58,25 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     began = time.monotonic()
     out = Path(args.out)
     note: Callable[[], Awaitable[None]] | None = None
+    rules: tuple[str, ...] = ()
     if args.market is None:
         for option in ("seeds", "market_bars"):
             if getattr(args, option) is not None:
                 raise ConfigError(f"--{option.replace('_', '-')} belongs to --market few, hard, none or base")
         name = ""
-        on_bars, note = await _on_bars(args, config, strategies)
+        on_bars, rules, note = await _on_bars(args, config, strategies)
         report: BarsReport | MarketReport = on_bars
         page = bars_page(on_bars)
     else:
-        if args.data or args.funding:
-            raise ConfigError("--market generates its bars; leave out --data and --funding")
+        if args.data or args.funding or args.instrument:
+            raise ConfigError("--market generates its bars; leave out --data and --funding, and --instrument")
         name = f"market-{args.market}-"
         on_markets = _on_markets(args, config, strategies)
         report, page = on_markets, market_page(on_markets)
     seconds = round(time.monotonic() - began, 1)
-    evaluated = Evaluated(config=json.loads(msgspec.json.encode(config)), seconds=seconds, report=report)
+    evaluated = Evaluated(
+        config=json.loads(msgspec.json.encode(config)), seconds=seconds, report=report, rules=rules
+    )
     encoded = msgspec.json.encode(evaluated)
     markdown, charts = page
     _write(out, {f"{name}{REPORT}": markdown, f"{name}{FIGURES}": encoded.decode(), **charts})
@@ -78,14 +87,16 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         print(encoded.decode())
     else:
         print(_told(report))
+        for number, text in enumerate(rules):
+            print(f"{'rules:' if not number else '':<7}{text}")
         print(f"report: {out / (name + REPORT)}, figures: {out / (name + FIGURES)} ({seconds:,.0f} s)")
     return 0
 
 
 async def _on_bars(
     args: argparse.Namespace, config: Config, strategies: Mapping[str, str]
-) -> tuple[BarsReport, Callable[[], Awaitable[None]]]:
-    """The report, and what writes down that this configuration was tried."""
+) -> tuple[BarsReport, tuple[str, ...], Callable[[], Awaitable[None]]]:
+    """The report, by which rules the symbols were traded, and what writes down that this configuration was tried."""
     bars, config = await _bars(args, config)
     rates = funding_of(args.funding, config)
     risk, broker = config.risk, config.broker
@@ -102,6 +113,7 @@ async def _on_bars(
     # To begin to write tells at once, and not at the end of the work, where that is not allowed.
     async with keeping_trials(path, identity) as database, database.transaction():
         trials = len(await tried(database, judged) | {configuration})
+        stored = await load_instruments(database)
     protocol = replace(protocol, trials=trials + args.trials)
     if args.quick:
         longest = max(map(len, bars.values()))
@@ -114,13 +126,17 @@ async def _on_bars(
     if args.every is not None:
         protocol = replace(protocol, every=args.every)
     funded = {rate.symbol for rate in rates}
+    settled = settle_all(
+        tuple(bars),
+        config.run.category,
+        given=read_given(args.instrument),
+        stored=stored,
+        grids={symbol: grid for symbol, each in bars.items() if (grid := price_grid(each)) is not None},
+    )
+    # Without its rates, nothing is said of what is never charged.
     instruments = {
-        symbol: Instrument(
-            symbol=symbol,
-            category=config.run.category,
-            funding_interval_minutes=480 if symbol in funded else 0,
-        )
-        for symbol in bars
+        symbol: one.rules if symbol in funded else replace(one.rules, funding_interval_minutes=0)
+        for symbol, one in settled.items()
     }
     with Progress() as progress:
         report = examine(
@@ -151,7 +167,8 @@ async def _on_bars(
                 sharpe=None if bot.sharpe is None else bot.sharpe.value,
             )
 
-    return replace(report, warnings=_seen(config, bars, protocol)), note
+    rules = tuple(one.text for one in settled.values())
+    return replace(report, warnings=_seen(config, bars, protocol)), rules, note
 
 
 async def _bars(args: argparse.Namespace, config: Config) -> tuple[dict[str, list[Bar]], Config]:

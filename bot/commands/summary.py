@@ -21,7 +21,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     """A session's end in figures; amounts in quote currency, shares and returns as fractions.
 
     ``halted`` says since when and by which rule, where the last halt was not resumed; ``hindsight`` until
-    when the model's weights knew of what came, where that reaches into the bars decided on.
+    when the model's weights knew of what came, where that reaches into the bars decided on. ``rules`` tells
+    of each symbol's trading rules and where they are from, in runs that no exchange told them.
     """
 
     mode: str
@@ -45,6 +46,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     halted: str | None
     seconds: float
     hindsight: str | None = None
+    rules: tuple[str, ...] = ()
 
 
 class Tally:
@@ -167,6 +169,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         + f", deepest fall {summary.max_drawdown:.2%}",
         f"  open positions {_counts(summary.open_positions) or 'none'}",
     ]
+    lines += [f"  {'rules' if not number else '':<14} {text}" for number, text in enumerate(summary.rules)]
     if summary.events:
         lines.append(f"  events         {_counts(summary.events)}")
     if summary.halted is not None:

@@ -4,6 +4,7 @@ from bot.exact import plain
 from bot.market.bars import Bar, BarSource
 from bot.market.funding import Funding, FundingRate, MarkSource, settlement_ms
 from bot.market.instruments import Category, Instrument, RiskTier, RuleSource
+from bot.market.price_grid import PriceGrid, PriceGridCounter, price_grid
 from bot.market.quotes import Book, Level, Notice, Quote
 from bot.market.times import INTERVAL_MS, grid_start_ms, interval_from_name, minute_text, utc_text
 
@@ -19,6 +20,8 @@ __all__ = [
     "Level",
     "MarkSource",
     "Notice",
+    "PriceGrid",
+    "PriceGridCounter",
     "Quote",
     "RiskTier",
     "RuleSource",
@@ -26,6 +29,7 @@ __all__ = [
     "interval_from_name",
     "minute_text",
     "plain",
+    "price_grid",
     "settlement_ms",
     "utc_text",
 ]

@@ -39,9 +39,9 @@ class Instrument(Struct, frozen=True, kw_only=True):
 
     symbol: str
     category: Category = "linear"
-    tick_size: Decimal = Decimal("0.0001")
-    lot_size: Decimal = Decimal("0.001")
-    min_quantity: Decimal = Decimal("0.001")
+    tick_size: Decimal
+    lot_size: Decimal
+    min_quantity: Decimal
     min_notional: Decimal = Decimal("5")
     max_market_quantity: Decimal | None = None
     funding_interval_minutes: int = 480

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from bot.market import INTERVAL_MS, Bar, plain
+from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, plain
 from bot.store.database import Database
 
 BarRow = tuple[str, str, int, str, str, str, str, str, str | None, str]
@@ -105,6 +105,15 @@ async def load_bars(
             if row[2] >= firsts[row[0]]:
                 yield _bar(row)
         start = await _next_start(database, firsts, interval, (end, bounds[1]))
+
+
+async def stored_grid(database: Database, symbol: str, interval: str) -> PriceGrid | None:
+    """What the prices of all stored bars of a symbol lie on; None without any."""
+    prices = PriceGridCounter()
+    sql = "SELECT open, high, low, close FROM bars WHERE symbol = ? AND interval = ?"
+    async for row in database.stream(sql, (symbol, interval)):
+        prices.add([Decimal(price) for price in row])
+    return prices.grid()
 
 
 async def first_start(database: Database, symbol: str, interval: str) -> int | None:

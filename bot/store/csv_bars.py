@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from bot.errors import InputError
-from bot.market import INTERVAL_MS, Bar, interval_from_name
+from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, interval_from_name
 from bot.store.csv_files import LAST_MS, read_rows, require_sound
 
 HEADER = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
@@ -16,13 +16,15 @@ HEADER = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
 class BarFile(Struct, frozen=True, kw_only=True):
     """A file of bars that was found sound; iterating reads them, ascending, a few at a time.
 
-    ``count`` is how many there are. Raises InputError while reading where the file has changed since.
+    ``count`` is how many there are, ``grid`` what all their prices lie on. Raises InputError while
+    reading where the file has changed since.
     """
 
     path: Path
     symbol: str
     interval: str
     count: int
+    grid: PriceGrid
 
     def __iter__(self) -> Iterator[Bar]:
         problems: list[str] = []
@@ -44,9 +46,14 @@ def check_bars(path: Path | str, symbol: str | None = None, interval: str | None
     path = Path(path)
     symbol, interval = name_parts(path, symbol, interval)
     problems: list[str] = []
-    count = sum(1 for _ in _read(path, symbol, interval, problems))
+    count, prices = 0, PriceGridCounter()
+    for bar in _read(path, symbol, interval, problems):
+        count += 1
+        prices.add((bar.open, bar.high, bar.low, bar.close))
+    grid = prices.grid()
     require_sound(path, problems, count, "bars")
-    return BarFile(path=path, symbol=symbol, interval=interval, count=count)
+    assert grid is not None  # there are bars
+    return BarFile(path=path, symbol=symbol, interval=interval, count=count, grid=grid)
 
 
 def read_bars(path: Path | str, symbol: str | None = None, interval: str | None = None) -> list[Bar]:

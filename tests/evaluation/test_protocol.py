@@ -7,13 +7,13 @@ from bot.assembly import build_trader, load_strategy
 from bot.config import Config, RunConfig
 from bot.evaluation.panel import panel_of
 from bot.evaluation.protocol import Answers, KeptKeys, library_of, recalled, shuffles, walk
-from bot.market import Instrument
 from bot.model.features import FeatureWindow, PlainEncoder, key_of
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig, SimilarityModel
 from bot.trader import Opening
 from bot.trading.ledger import Ledger
 from strategies import STRATEGIES
+from tests.factories import an_instrument
 from tests.model.walks import walk as random_walk
 
 HORIZON = 24
@@ -57,7 +57,7 @@ def test_the_whole_bot_recalls_what_its_model_alone_does():
     trader = build_trader(
         config,
         load_strategy(config, STRATEGIES),
-        {"BTCUSDT": Instrument(symbol="BTCUSDT", category="linear")},
+        {"BTCUSDT": an_instrument("BTCUSDT")},
         opening,
         quotes=False,
     )

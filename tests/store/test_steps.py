@@ -25,6 +25,7 @@ from tests.factories import (
     a_signal,
     a_step,
     an_equity,
+    an_instrument,
     an_order,
 )
 
@@ -286,17 +287,17 @@ def test_sessions_ascend_and_end_with_their_reason(tmp_path: Path) -> None:
 
 
 def test_instruments_come_back_as_last_saved(tmp_path: Path) -> None:
-    old = Instrument(symbol="BTCUSDT", tick_size=Decimal("0.50"))
-    new = Instrument(symbol="BTCUSDT", tick_size=Decimal("0.10"), max_market_quantity=Decimal("119.000"))
+    old = an_instrument("BTCUSDT", tick_size="0.50")
+    new = an_instrument("BTCUSDT", tick_size="0.10", max_market_quantity="119.000", known_ms=7)
 
     async def main() -> dict[str, Instrument]:
         async with Database.open(tmp_path / "a.db", DEMO) as database:
             await save_instruments(database, [old])
-            await save_instruments(database, [new, Instrument(symbol="ETHUSDT", category="spot")])
+            await save_instruments(database, [new, an_instrument("ETHUSDT", category="spot")])
             return await queries.load_instruments(database)
 
     found = asyncio.run(main())
-    assert found == {"BTCUSDT": new, "ETHUSDT": Instrument(symbol="ETHUSDT", category="spot")}
+    assert found == {"BTCUSDT": new, "ETHUSDT": an_instrument("ETHUSDT", category="spot")}
     assert str(found["BTCUSDT"].tick_size) == "0.10"
 
 
@@ -306,7 +307,7 @@ def test_forgetting_runs_empties_the_books_and_keeps_bars_and_rules(tmp_path: Pa
     async def main() -> queries.AccountState:
         async with Database.open(tmp_path / "a.db", offline, durable=False) as database:
             steps = StepWriter(database, await begin_session(database, "backtest", "{}", 1))
-            await save_instruments(database, [Instrument(symbol="BTCUSDT")])
+            await save_instruments(database, [an_instrument("BTCUSDT")])
             await steps.append(a_full_step())
             await forget_runs(database, Decimal("500"))
             assert await begin_session(database, "backtest", "{}", 2) == 1
