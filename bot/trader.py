@@ -176,6 +176,9 @@ class Trader:
             exits_unknown = signal.measures_risk and volatility is None
             placed, refused = self._order(drafts, bar, position, account, exits_unknown=exits_unknown)
             changed, rejections = (*changed, *placed), (*rejections, *refused)
+        if len(changed) > 1:
+            # One that met the bar in vain may have been withdrawn since: it is told as it stands now.
+            changed = tuple({order.id: order for order in changed}.values())
         return self._checked(
             Step(
                 time_ms=now_ms,

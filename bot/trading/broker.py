@@ -11,6 +11,7 @@ from bot.trading.events import Fill, Order, Rejection, Side
 from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, Place, QuoteMarket
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
+from bot.trading.unfilled import withdrawn
 from bot.trading.walk import Walk
 
 
@@ -122,11 +123,7 @@ class PaperBroker:
             self._resting[symbol] = kept
         else:
             self._taken.pop(symbol, None)
-        return tuple(
-            replace(order, status="cancelled", reason=reason, updated_ms=time_ms)
-            for order in resting.values()
-            if order.id not in kept
-        )
+        return tuple(withdrawn(order, reason, time_ms) for order in resting.values() if order.id not in kept)
 
     def match_quote(self, quote: Quote, ledger: Ledger) -> Matched:
         """Liquidate by the mark price; fill what is due by this quote, unless books are waited for."""

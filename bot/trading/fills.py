@@ -167,6 +167,10 @@ class QuoteMarket:
         shown = (True, quote.ask), (False, quote.bid)
         self.taken = {place: taken[place] for place in shown if place in taken}
 
+    def best(self, *, buys: bool) -> Decimal:
+        """The best price that an order of this side could trade at."""
+        return self.ask if buys else self.bid
+
     def take(self, quantity: Decimal, *, buys: bool, limit: Decimal | None = None) -> list[Slice]:
         """What an order that takes is given now, at most the displayed size, within its limit."""
         quantity = self._use(quantity, buys=buys)
@@ -199,6 +203,10 @@ class BookMarket:
         self._sides = {True: book.asks, False: book.bids}
         shown = ((buys, level.price) for buys, side in self._sides.items() for level in side)
         self.taken = {place: taken[place] for place in shown if place in taken} if taken else {}
+
+    def best(self, *, buys: bool) -> Decimal:
+        """The best price that an order of this side could trade at."""
+        return self.ask if buys else self.bid
 
     def take(self, quantity: Decimal, *, buys: bool, limit: Decimal | None = None) -> list[Slice]:
         """Level by level what an order that takes is given; without a limit always all of it.
@@ -248,6 +256,10 @@ class BarMarket:
         self._model = model
         self._left = EXACT.multiply(bar.volume, model.volume_share)
 
+    def best(self, *, buys: bool) -> Decimal:
+        """The best price that came for an order of this side."""
+        return self.bar.low if buys else self.bar.high
+
     def take(
         self, quantity: Decimal, reference: Decimal, *, buys: bool, limit: Decimal | None = None
     ) -> list[Slice]:
@@ -266,6 +278,13 @@ class BarMarket:
         quantity = at_most(quantity, self._left, self._model.lot_size(self.bar.symbol))
         self._left = EXACT.subtract(self._left, quantity)
         return quantity
+
+    def inside(self, price: Decimal, *, buys: bool) -> Decimal:
+        """``price``, or where that lies on the far side of the bar's range, the range's edge."""
+        return min(price, self.bar.high) if buys else max(price, self.bar.low)
+
+
+Market = QuoteMarket | BookMarket | BarMarket
 
 
 def _within(price: Decimal, limit: Decimal | None, *, buys: bool) -> Decimal:

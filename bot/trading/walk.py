@@ -29,10 +29,11 @@ from msgspec.structs import replace
 from bot.exact import EXACT, ZERO
 from bot.market import Bar
 from bot.trading.events import RESTING, Fill, Order, Rejection
-from bot.trading.fills import BarMarket, BookMarket, FillModel, QuoteMarket, Slice
+from bot.trading.fills import BarMarket, BookMarket, FillModel, Market, QuoteMarket, Slice
 from bot.trading.ledger import Ledger, unrealized_pnl
 from bot.trading.ledger import book as booked
 from bot.trading.margin import Margin
+from bot.trading.unfilled import noted, still_resting, withdrawn
 
 _STOPS = ("stop_market", "trailing_stop")
 _NOTHING_TO_REDUCE = "reduce_only: nothing is left to reduce"
@@ -83,7 +84,7 @@ class Walk:
                 continue
             buys = order.side == "buy"
             # Where one could trade at once, and what the trigger is held against.
-            opposite = market.ask if buys else market.bid
+            opposite = market.best(buys=buys)
             arriving = order.active_ms is None
             if arriving:
                 order = self._activated(order, now_ms, opposite)
@@ -99,6 +100,7 @@ class Walk:
             elif self._takes(order, opposite):
                 left = self._start(order, now_ms)
                 self._fill(id, market.take(left, buys=buys) if left else (), now_ms, self._rule)
+        self._say_why_not(market, now_ms, now_ms)
 
     def along(self, market: BarMarket, latency_ms: int) -> None:
         """Walk a bar as the module says."""
@@ -120,6 +122,7 @@ class Walk:
             order = self.orders.get(id)
             if order is not None and self._active_in(order, bar.start_ms, inside_ms):
                 self._trail(order, market, inside_ms)
+        self._say_why_not(market, bar.start_ms + latency_ms, inside_ms)
 
     def is_liquidated(self, mark: Decimal) -> bool:
         """Whether the position is, at this mark price."""
@@ -184,12 +187,12 @@ class Walk:
                 extreme = bar.low if long else bar.high
                 if self.is_liquidated(extreme):
                     before = stop if stop is not None and (stop.side == "sell") == long else None
-                    if before is None or self.is_liquidated(_reached(before, bar)):
+                    if before is None or self.is_liquidated(_reached(before, market)):
                         self.liquidate(extreme, inside_ms)
                         continue
             if stop is None:
                 return
-            self._take(stop, market, _reached(stop, bar), inside_ms, "stop")
+            self._take(stop, market, _reached(stop, market), inside_ms, "stop")
 
     def _first_stop(self, bar: Bar, inside_ms: int) -> Order | None:
         """The stop that the price reaches first, where the side that hurts the position is walked first."""
@@ -207,15 +210,14 @@ class Walk:
         return min(found)[-1] if found else None
 
     def _reach_favourable(self, order: Order, market: BarMarket, inside_ms: int) -> None:
-        bar = market.bar
         buys = order.side == "buy"
-        extreme = bar.low if buys else bar.high
+        extreme = market.best(buys=buys)
         if order.type == "limit":
             limit = order.limit_price
             assert limit is not None
             reached = self._model.through(extreme, limit, buys=buys)
             if reached and (left := self._allowed(order, inside_ms)):
-                self._give(order, market.use(left), _inside(limit, bar, buys=buys), inside_ms)
+                self._give(order, market.use(left), market.inside(limit, buys=buys), inside_ms)
         elif order.type == "take_profit" and order.triggered_ms is None:
             target = order.stop_price
             assert target is not None
@@ -231,7 +233,7 @@ class Walk:
         best = (bar.high if order.side == "sell" else bar.low) if was_there else bar.close
         order = self._followed(order, best, inside_ms)
         if self._takes(order, bar.close):
-            self._take(order, market, _reached(order, bar), inside_ms, "stop")
+            self._take(order, market, _reached(order, market), inside_ms, "stop")
 
     def _take(self, order: Order, market: BarMarket, reference: Decimal, time_ms: int, rule: str) -> None:
         left = self._start(order, time_ms)
@@ -275,9 +277,7 @@ class Walk:
             return self._model.through(price, order.stop_price, buys=buys)
         return price >= order.stop_price if buys else price <= order.stop_price
 
-    def _arrive(
-        self, order: Order, market: QuoteMarket | BookMarket | BarMarket, limit: Decimal, time_ms: int
-    ) -> None:
+    def _arrive(self, order: Order, market: Market, limit: Decimal, time_ms: int) -> None:
         """A limit order comes to a market that it could trade with at once."""
         buys = order.side == "buy"
         if order.time_in_force == "post_only":
@@ -396,7 +396,7 @@ class Walk:
         filled = EXACT.add(order.filled_quantity, fill.quantity)
         whole = filled == order.quantity
         order = replace(
-            order,
+            noted(order, "") if whole else order,
             filled_quantity=filled,
             status="filled" if whole else "partially_filled",
             updated_ms=time_ms,
@@ -466,7 +466,11 @@ class Walk:
         self.rejections.append(Rejection(order=self._put(order), rule=rule, reason=reason))
 
     def _cancel(self, order: Order, time_ms: int, reason: str) -> None:
-        self._put(replace(order, status="cancelled", reason=reason, updated_ms=time_ms))
+        self._put(withdrawn(order, reason, time_ms))
+
+    def _say_why_not(self, market: Market, due_ms: int, time_ms: int) -> None:
+        for order in list(still_resting(self.orders.values(), market, self._model, due_ms)):
+            self._put(replace(order, updated_ms=time_ms))
 
     def _put(self, order: Order) -> Order:
         self.changed[order.id] = order
@@ -480,12 +484,7 @@ class Walk:
         return order
 
 
-def _reached(order: Order, bar: Bar) -> Decimal:
+def _reached(order: Order, market: BarMarket) -> Decimal:
     """Where within the bar a stop is reached: a level that was entered beyond its range, at its edge."""
     assert order.stop_price is not None
-    return _inside(order.stop_price, bar, buys=order.side == "sell")
-
-
-def _inside(price: Decimal, bar: Bar, *, buys: bool) -> Decimal:
-    """``price``, or where that lies on the far side of the bar's range, the range's edge."""
-    return min(price, bar.high) if buys else max(price, bar.low)
+    return market.inside(order.stop_price, buys=order.side == "sell")
