@@ -17,7 +17,7 @@ from bot.model.similarity import SimilarityModel
 from bot.store.checkpoints import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.queries import AccountState
 from bot.store.recording import strategy_source
-from bot.strategy import Costs, Strategy
+from bot.strategy import Costs, Strategy, declared_checks
 from bot.trader import Opening, Trader
 from bot.trading.broker import PaperBroker
 from bot.trading.ledger import Ledger
@@ -53,6 +53,7 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
         raise ConfigError(f"strategy.options: {path}: {error}") from error
     if not callable(getattr(strategy, "decide", None)) or not hasattr(strategy, "needs_memory"):
         raise ConfigError(f"strategy.name: {path} has no decide(situation) or no needs_memory")
+    declared_checks(strategy)
     return strategy  # type: ignore[no-any-return]
 
 

@@ -1,13 +1,18 @@
 """What a strategy is asked, and what it may answer."""
 
+from collections.abc import Mapping
 from typing import Annotated, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct
 
+from bot.errors import ConfigError
 from bot.market import Bar
 from bot.model.features import FeatureWindow
 from bot.model.similarity import Recollection
+from bot.trading.checks import Check
 from bot.trading.events import Equity, Position, Signal
+
+__all__ = ["Check", "Costs", "Signal", "Situation", "Strategy", "StrategyConfig", "declared_checks"]
 
 
 class StrategyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,8 +69,23 @@ class Strategy(Protocol):
 
     A class is built with its :class:`StrategyConfig`. ``needs_memory`` False spares the encoder
     and the memory for strategies that ask neither.
+
+    A class may declare ``checks``: the names of its entry's conditions in the order in which it asks them,
+    each with what to call those that passed (``{"trend": "with the trend"}``). Its Signals then bring
+    what each came to (:class:`Check`, as ``Signal.checks``), and reports count where decisions stopped.
     """
 
     needs_memory: bool
 
     def decide(self, situation: Situation) -> Signal: ...
+
+
+def declared_checks(strategy: Strategy) -> dict[str, str]:
+    """The strategy's own checks, name to label, in order; empty where it names none. Raises ConfigError."""
+    checks = getattr(strategy, "checks", {})
+    if not isinstance(checks, Mapping) or not all(
+        isinstance(text, str) and text for pair in checks.items() for text in pair
+    ):
+        name = type(strategy).__name__
+        raise ConfigError(f"strategy.name: {name}.checks is {checks!r}, not names with labels")
+    return dict(checks)

@@ -10,6 +10,7 @@ from bot.market import INTERVAL_MS, Bar, Book, Funding, Notice, Quote
 from bot.market.funding import Pace
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.strategy import Costs, Situation, Strategy
+from bot.trading.asked import why_halted, why_no_order
 from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import (
     Equity,
@@ -157,7 +158,9 @@ class Trader:
 
         drafts: tuple[Order, ...] = ()
         unsized: tuple[Rejection, ...] = ()
+        no_order = ""
         if self._risk.halt is not None and (halt is not None or position.quantity):
+            no_order = why_halted(signal, self._risk.halt)
             changed = (*changed, *self._sell_out(bar, signal_id, everything=halt is not None))
         else:
             if self._broker.waits(symbol) and (signal.action != "hold" or signal.close_position):
@@ -168,6 +171,8 @@ class Trader:
             drafts, unsized = self._sizer.orders_for(
                 signal, bar, position, account, signal_id=signal_id, volatility=volatility
             )
+            if not drafts and not unsized:
+                no_order = why_no_order(signal, position)
         if unsized:
             unsized = self._broker.refuse(unsized)
             changed = (*changed, *(refused.order for refused in unsized))
@@ -194,6 +199,7 @@ class Trader:
                 halts=() if halt is None else (halt,),
                 notices=_notices(fills, halt) if fills or halt is not None else (),
                 risk=self._risk.news(),
+                no_order=no_order,
             )
         )
 

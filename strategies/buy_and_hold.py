@@ -1,7 +1,10 @@
 """Buy once and hold: the yardstick for everything that trades."""
 
+from typing import ClassVar
+
 from bot.errors import ConfigError
 from bot.strategy import Situation, StrategyConfig
+from bot.trading.checks import Check
 from bot.trading.events import Signal
 
 
@@ -9,6 +12,7 @@ class BuyAndHoldStrategy:
     """Long while there is no position, nothing ever after. Takes no options."""
 
     needs_memory = False
+    checks: ClassVar[dict[str, str]] = {"flat": "not held yet"}
 
     def __init__(self, config: StrategyConfig) -> None:
         if config.options:
@@ -21,5 +25,16 @@ class BuyAndHoldStrategy:
         return _BUY
 
 
-_BUY = Signal(action="long", confidence=0.5, reason="signal: no position yet", detail={"gate": "signal"})
-_HOLD = Signal(action="hold", reason="held: bought, and never sold", detail={"gate": "held"})
+_BUY = Signal(
+    action="long",
+    confidence=0.5,
+    reason="signal: no position yet",
+    detail={"gate": "signal"},
+    checks=(Check("flat", True),),
+)
+_HOLD = Signal(
+    action="hold",
+    reason="held: bought, and never sold",
+    detail={"gate": "held"},
+    checks=(Check("flat", False),),
+)

@@ -1,6 +1,6 @@
 """Lean the way that similar moments ended, where enough distinct ones agree by more than chance."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -9,6 +9,7 @@ from bot.errors import ConfigError
 from bot.model.forecast import Forecast
 from bot.model.similarity import Recollection
 from bot.strategy import Situation, StrategyConfig
+from bot.trading.checks import Check, first_failed
 from bot.trading.events import Action, Signal
 
 
@@ -26,13 +27,20 @@ class SimilarityOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class HistoricalSimilarityStrategy:
     """Long, short or hold by what followed similar moments; out at the horizon.
 
-    Gates are asked in this order, and the first that does not open decides: ``memory``,
-    ``similarity``, ``evidence``, ``direction``, ``costs``, ``confidence``. Behind them all is the
+    ``checks`` are asked in their order, and the first that fails decides. Behind them all is the
     ``signal``, or ``opposite`` where it turns a position round. A position whose horizon is over and
     that this bar does not confirm is closed: ``horizon``. ``detail["gate"]`` names which it was.
     """
 
     needs_memory = True
+    checks: ClassVar[dict[str, str]] = {
+        "memory": "recalled",
+        "similarity": "similar enough",
+        "evidence": "beyond chance",
+        "direction": "one direction",
+        "costs": "pays its costs",
+        "confidence": "confident enough",
+    }
 
     def __init__(self, config: StrategyConfig) -> None:
         self._horizon_bars = config.horizon_bars
@@ -48,47 +56,51 @@ class HistoricalSimilarityStrategy:
         forecast = recollection.forecast if recollection is not None else None
         if recollection is None or forecast is None:
             why = recollection.missing if recollection is not None else "nothing was recalled"
-            return self._answer(situation, None, "hold", 0.0, "memory", why)
+            return self._answer(situation, None, "hold", 0.0, "memory", why, _NOTHING_RECALLED)
 
         rising = forecast.rising
         direction = 1 if rising else -1
         confidence = forecast.positive_ratio if rising else 1.0 - forecast.positive_ratio
         costs = situation.costs.round_trip(direction, self._horizon_bars)
-        lean = _lean(recollection, forecast, rising)
-        gate, why = self._gate(forecast, direction, confidence, costs, lean)
-        action: Action = "hold"
-        if gate == "signal":
-            action = "long" if rising else "short"
-            if direction * situation.position.quantity < 0:
-                gate = "opposite"
-        return self._answer(situation, recollection, action, confidence, gate, why)
-
-    def _gate(
-        self, forecast: Forecast, direction: int, confidence: float, costs: float, lean: str
-    ) -> tuple[str, str]:
-        """The first gate that stays closed, or ``signal``, and why in words."""
         options = self._options
-        expected = f"expected {forecast.expected_return:+.2%}"
-        if forecast.best_similarity < options.min_similarity:
-            return "similarity", (
-                f"the nearest moment is only {forecast.best_similarity:.2f} like this, "
-                f"{options.min_similarity:.2f} is asked for"
-            )
-        if forecast.chance > options.significance:
-            return "evidence", f"{lean}, as chance alone does {forecast.chance:.1%} of the time"
-        if direction * forecast.mean_return <= 0.0:
-            return "direction", f"{lean}, yet {forecast.mean_return:+.2%} on average"
-        if direction * forecast.expected_return <= costs:
-            return "costs", f"{lean}, {expected} does not pay {costs:.2%} costs"
-        if confidence < self._threshold:
-            return "confidence", (
-                f"{lean}, such votes come true in {confidence:.0%}, {self._threshold:.0%} is asked for"
-            )
-        why = f"{lean}, {expected} against {costs:.2%} costs, chance {forecast.chance:.2%}"
+        checks = (
+            _RECALLED,
+            Check.at_least("similarity", forecast.best_similarity, options.min_similarity),
+            Check.at_most("evidence", forecast.chance, options.significance),
+            Check.above("direction", direction * forecast.mean_return, 0.0),
+            Check.above("costs", direction * forecast.expected_return, costs),
+            Check.at_least("confidence", confidence, self._threshold),
+        )
+        failed = first_failed(checks)
+        lean = _lean(recollection, forecast, rising)
+        if failed is not None:
+            why = self._why_not(failed, forecast, lean, expected=forecast.expected_return, costs=costs)
+            return self._answer(situation, recollection, "hold", confidence, failed.name, why, checks)
+        against = direction * situation.position.quantity < 0
+        why = (
+            f"{lean}, expected {forecast.expected_return:+.2%} against {costs:.2%} costs, "
+            f"chance {forecast.chance:.2%}"
+        )
         outlook = forecast.outlook
         if outlook is not None:
             why += f"; the head alone says {outlook.head_ratio:.0%} up, gate {outlook.gate:.2f}"
-        return "signal", why
+        action: Action = "long" if rising else "short"
+        gate = "opposite" if against else "signal"
+        return self._answer(situation, recollection, action, confidence, gate, why, checks)
+
+    def _why_not(self, failed: Check, forecast: Forecast, lean: str, *, expected: float, costs: float) -> str:
+        """Why a check stays closed, in words."""
+        match failed.name:
+            case "similarity":
+                return f"the nearest moment is only {failed.value:.2f} like this, {failed.limit:.2f} is asked for"
+            case "evidence":
+                return f"{lean}, as chance alone does {failed.value:.1%} of the time"
+            case "direction":
+                return f"{lean}, yet {forecast.mean_return:+.2%} on average"
+            case "costs":
+                return f"{lean}, expected {expected:+.2%} does not pay {costs:.2%} costs"
+            case _:
+                return f"{lean}, such votes come true in {failed.value:.0%}, {failed.limit:.0%} is asked for"
 
     def _answer(
         self,
@@ -98,6 +110,7 @@ class HistoricalSimilarityStrategy:
         confidence: float,
         gate: str,
         why: str,
+        checks: tuple[Check, ...],
     ) -> Signal:
         side = situation.position.quantity
         over = bool(side) and situation.bars_held >= self._horizon_bars
@@ -108,7 +121,9 @@ class HistoricalSimilarityStrategy:
         detail: dict[str, Any] = {"gate": gate}
         forecast = recollection.forecast if recollection is not None else None
         if recollection is None or forecast is None:
-            return Signal(action=action, reason=f"{gate}: {why}", close_position=close, detail=detail)
+            return Signal(
+                action=action, reason=f"{gate}: {why}", close_position=close, detail=detail, checks=checks
+            )
         detail.update(
             moments=recollection.moments,
             neighbors=len(recollection.neighbors),
@@ -140,7 +155,12 @@ class HistoricalSimilarityStrategy:
             horizon_bars=self._horizon_bars,
             close_position=close,
             detail=detail,
+            checks=checks,
         )
+
+
+_RECALLED = Check("memory", True)
+_NOTHING_RECALLED = (Check("memory", False),)
 
 
 def _lean(recollection: Recollection, forecast: Forecast, rising: bool) -> str:

@@ -1,9 +1,12 @@
 """Follow the trend: long while the mean of the last closes is above that of a longer past, else short."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from bot.errors import ConfigError
 from bot.strategy import Situation, StrategyConfig
+from bot.trading.checks import Check
 from bot.trading.events import Signal
 
 
@@ -11,6 +14,7 @@ class MovingAverageCrossStrategy:
     """Options: ``fast`` and ``slow``, the two lengths in bars (20 and 100)."""
 
     needs_memory = False
+    checks: ClassVar[dict[str, str]] = {"bars": "enough bars", "cross": "means apart"}
 
     def __init__(self, config: StrategyConfig) -> None:
         options = {"fast": 20, "slow": 100, **config.options}
@@ -32,6 +36,7 @@ class MovingAverageCrossStrategy:
                 action="hold",
                 reason=f"bars: {len(closes)} of {self._slow} unbroken bars known",
                 detail={"gate": "bars"},
+                checks=(Check.at_least("bars", len(closes), self._slow),),
             )
         last = closes[-1]
         # Seen from the last close, so that equal closes give exactly nothing.
@@ -43,6 +48,7 @@ class MovingAverageCrossStrategy:
                 confidence=0.5,
                 reason=f"signal: the mean of {self._fast} closes is {share:.2f} % above that of {self._slow}",
                 detail=_SIGNAL,
+                checks=_APART,
             )
         if lead < 0.0:
             return Signal(
@@ -50,8 +56,11 @@ class MovingAverageCrossStrategy:
                 confidence=0.5,
                 reason=f"signal: the mean of {self._fast} closes is {share:.2f} % below that of {self._slow}",
                 detail=_SIGNAL,
+                checks=_APART,
             )
-        return Signal(action="hold", reason="signal: the two means are equal", detail=_SIGNAL)
+        return Signal(action="hold", reason="signal: the two means are equal", detail=_SIGNAL, checks=_EQUAL)
 
 
 _SIGNAL = {"gate": "signal"}
+_APART = (Check("bars", True), Check("cross", True))
+_EQUAL = (Check("bars", True), Check("cross", False))

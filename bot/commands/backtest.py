@@ -33,6 +33,7 @@ from bot.store.database import Database, Identity
 from bot.store.queries import load_account, load_instruments, stream_equity
 from bot.store.steps import StepWriter, begin_session, end_session, forget_runs, save_instruments
 from bot.store.trials import Judged, note_trial
+from bot.strategy import declared_checks
 from bot.trader import Trader
 from bot.trading.performance import DAY_MS, EquityCurve, sharpe
 
@@ -72,6 +73,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
             msgspec.json.encode(config).decode(),
             time.time_ns() // 1_000_000,
             checkpoint_sha256=checkpoint_sha256(config, strategy),
+            checks=declared_checks(strategy),
         )
         steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS)
         tally = Tally((), float(account.starting_cash))

@@ -4,26 +4,21 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from decimal import Decimal
-from math import log
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
+from bot.commands.explanation import halt_text, percent, print_explanation, print_orders
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
 from bot.exact import ZERO
 from bot.market import INTERVAL_MS, minute_text, plain, utc_text
-from bot.store import queries
+from bot.store import decisions, queries
 from bot.store.database import Database, Mode
-from bot.trading.events import Fill, Halt, Order
 
 OK = 0
-
-_BLOCKS = "▁▂▃▄▅▆▇█"
-_SPARK_WIDTH = 24
 
 # The demo's market runs on its own clock, so only these modes' bars have an age.
 _REAL_TIME_MODES = ("testnet", "mainnet")
@@ -72,28 +67,14 @@ async def status(db_path: Path | str, *, json: bool = False) -> int:
 
 
 async def explain(db_path: Path | str, signal_id: int | None = None, *, json: bool = False) -> int:
-    """Print why one decision (by default the last) was made, and what followed."""
+    """Print why one decision (by default the last) was made, and what came of it."""
     async with Database.open(db_path, readonly=True) as database:
-        found = await queries.load_explanation(database, signal_id)
+        found = await decisions.load_explanation(database, signal_id)
     if json:
         _print_json(found)
     else:
-        _print_explanation(found)
+        print_explanation(found)
     return OK
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """A line of blocks between the lowest value and the highest; long series are thinned."""
-    if not values:
-        return ""
-    if len(values) > _SPARK_WIDTH:
-        step = (len(values) - 1) / (_SPARK_WIDTH - 1)
-        values = [values[round(i * step)] for i in range(_SPARK_WIDTH)]
-    low, high = min(values), max(values)
-    if low == high:
-        return _BLOCKS[3] * len(values)
-    scale = (len(_BLOCKS) - 1) / (high - low)
-    return "".join(_BLOCKS[round((value - low) * scale)] for value in values)
 
 
 def database_path(args: argparse.Namespace, config: Config) -> Path:
@@ -133,7 +114,7 @@ def _trade_row(trade: queries.Trade) -> Sequence[str]:
         plain(trade.fee),
         plain(trade.realized_pnl),
         "-" if trade.confidence is None else f"{trade.confidence:.2f}",
-        _percent(trade.expected_return),
+        percent(trade.expected_return),
         trade.closest_moments or "-",
         trade.reason or "-",
     )
@@ -176,7 +157,7 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
         )
     if found.halt is not None:
         asked = "; a resume was asked for, and is taken as the bot runs" if found.resume_asked else ""
-        print_text(f"HALTED {_halt_text(found.halt)}{asked}")
+        print_text(f"HALTED {halt_text(found.halt)}{asked}")
     print_text(f"decisions: {_counts(found.actions)}; events: {_counts(found.events)}")
     held = [position for position in found.positions if position.quantity]
     if held:
@@ -197,7 +178,7 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
         print_text("no open position")
     if found.open_orders:
         print_title("resting orders")
-        _print_orders(found.open_orders)
+        print_orders(found.open_orders)
     if found.rejections:
         print_title("rejected orders")
         print_table(("rule", "number"), [(rule, str(count)) for rule, count in found.rejections.items()])
@@ -213,14 +194,6 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
             [_feed_row(feed, found, now_ms) for feed in found.feeds],
             spare=("by source",),
         )
-
-
-def _halt_text(halt: Halt) -> str:
-    text = f"since {utc_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason}; everything was sold"
-    if halt.resumed_ms is None:
-        return f"{text}, and nothing is entered until `run_bot.py resume`"
-    note = f" ({halt.note})" if halt.note else ""
-    return f"{text}; resumed {utc_text(halt.resumed_ms)} UTC{note}"
 
 
 def _session_text(found: queries.Status) -> str:
@@ -250,175 +223,6 @@ def _feed_row(feed: queries.FeedQuality, found: queries.Status, now_ms: int) -> 
         str(feed.late),
         utc_text(close_ms) + age,
     )
-
-
-def _print_explanation(found: queries.Explanation) -> None:
-    signal = found.signal
-    recollection = signal.detail.get("recollection", {})
-    close = "" if found.close is None else f", close {plain(found.close)}"
-    print_text(
-        f"decision {signal.id}: {signal.action.upper()} {signal.symbol} {signal.interval} "
-        f"at {utc_text(signal.decided_ms)} UTC{close}, regime {signal.regime or 'not known yet'}"
-    )
-    print_text(f"because: {signal.reason}")
-    if signal.late:
-        print_text("late: a newer bar had closed when this one arrived, so it could open nothing")
-    if found.halt is not None:
-        print_text(f"halted {_halt_text(found.halt)}")
-    _print_forecast(signal, recollection)
-    if found.neighbors:
-        print_title(f"the {len(found.neighbors)} nearest of {recollection.get('moments', '?')} moments")
-        print_table(
-            ("", "moment UTC", "symbol", "similarity", "weight", "regime", "return", "what came after"),
-            [
-                (
-                    str(moment.rank),
-                    minute_text(moment.bar_start_ms),
-                    moment.symbol,
-                    f"{moment.similarity:.3f}",
-                    f"{moment.weight:.3f}",
-                    moment.regime,
-                    _percent(moment.forward_return),
-                    _path(moment.closes) or "-",
-                )
-                for moment in found.neighbors
-            ],
-            spare=("weight", "regime"),
-        )
-    elif recollection.get("missing"):
-        print_text(f"no moments recalled: {recollection['missing']}")
-    own = {key: value for key, value in signal.detail.items() if key != "recollection"}
-    if own:
-        print_title("the strategy's figures")
-        print_table(("name", "value"), [(key, _figure(value)) for key, value in own.items()])
-    _print_consequences(found.orders, found.fills)
-
-
-def _print_forecast(signal: queries.StoredSignal, recollection: dict[str, Any]) -> None:
-    if signal.expected_return is not None:
-        spread = "" if signal.return_std is None else f" ± {signal.return_std * 100:.2f}%"
-        bars = "" if signal.horizon_bars is None else f" over {signal.horizon_bars} bars"
-        print_text(
-            f"expected return {_percent(signal.expected_return)}{spread}{bars} (log, before costs), "
-            f"confidence {signal.confidence:.2f}"
-        )
-    forecast = recollection.get("forecast")
-    if forecast is not None:
-        ratio = forecast["positive_ratio"] if signal.positive_ratio is None else signal.positive_ratio
-        print_text(
-            f"positive outcomes {ratio:.0%}, base rate {forecast['base_ratio']:.0%} "
-            f"(mean {_percent(forecast['base_return'])}); {forecast['effective']:.1f} effective episodes, "
-            f"{forecast['chance']:.0%} likely by chance alone"
-        )
-        belief = forecast.get("belief")
-        if belief is not None:
-            print_text(
-                f"the vote itself was {forecast['vote']:.0%}; how far it is believed (slope {belief['slope']:.2f}) is "
-                f"what {belief['votes']} earlier votes came to, of which {belief['alike']:.0%} were no more alike"
-            )
-        if forecast.get("outlook") is not None:
-            _print_outlook(forecast["outlook"], belief)
-    elif signal.positive_ratio is not None:
-        print_text(f"positive outcomes {signal.positive_ratio:.0%}")
-    votes = sorted(recollection.get("regime_votes", {}).items(), key=lambda vote: -vote[1])
-    if votes:
-        print_text("regime vote: " + ", ".join(f"{regime} {share:.0%}" for regime, share in votes))
-
-
-def _print_outlook(outlook: dict[str, Any], belief: dict[str, Any] | None) -> None:
-    """The head's own view, what was recalled, and what the gate made of both."""
-    print_text(f"in 9 of 10 cases {_range(outlook['quantiles'])}, median {_median(outlook['quantiles'])}")
-    believed = "" if belief is None else f", which counts {belief['head']:.2f} times beside the vote"
-    print_text(
-        f"the head alone: {_range(outlook['head'])}, median {_median(outlook['head'])}, "
-        f"{outlook['head_ratio']:.0%} up{believed}"
-    )
-    if outlook["recalled"] is None:
-        print_text("gate 0.00: no moment's odds are known yet")
-    else:
-        print_text(
-            f"gate {outlook['gate']:.2f} to moments in a like state (weighing as {outlook['effective']:,.0f}): "
-            f"{_range(outlook['recalled'])}, median {_median(outlook['recalled'])}; "
-            f"{outlook['null']:.0%} of the attention found none"
-        )
-
-
-def _range(quantiles: Sequence[float]) -> str:
-    return f"{_percent(quantiles[0])} to {_percent(quantiles[-1])}"
-
-
-def _median(quantiles: Sequence[float]) -> str:
-    return _percent(quantiles[len(quantiles) // 2])
-
-
-def _print_consequences(orders: Sequence[Order], fills: Sequence[Fill]) -> None:
-    if not orders:
-        print("\nno order followed")
-        return
-    print_title("orders that followed")
-    _print_orders(orders)
-    if fills:
-        print_title("fills that followed")
-        print_table(
-            ("fill", "order", "time UTC", "side", "quantity", "price", "reference", "rule", "fee", "pnl"),
-            [
-                (
-                    str(fill.id),
-                    str(fill.order_id),
-                    utc_text(fill.time_ms),
-                    fill.side,
-                    plain(fill.quantity),
-                    plain(fill.price),
-                    plain(fill.reference_price),
-                    fill.rule + (" (late)" if fill.late else ""),
-                    plain(fill.fee),
-                    plain(fill.realized_pnl),
-                )
-                for fill in fills
-            ],
-            spare=("rule", "order", "reference"),
-        )
-
-
-def _print_orders(orders: Sequence[Order]) -> None:
-    print_table(
-        ("order", "symbol", "side", "type", "quantity", "filled", "at", "status", "created UTC", "reason"),
-        [
-            (
-                str(order.id),
-                order.symbol,
-                order.side,
-                order.type,
-                plain(order.quantity),
-                plain(order.filled_quantity),
-                _level(order),
-                order.status,
-                utc_text(order.created_ms),
-                order.reason or "-",
-            )
-            for order in orders
-        ],
-    )
-
-
-def _level(order: Order) -> str:
-    """The price that an order waits for, - where it takes any."""
-    price = order.limit_price if order.stop_price is None else order.stop_price
-    return "-" if price is None else plain(price)
-
-
-def _path(closes: Sequence[Decimal]) -> str:
-    return sparkline([log(close) for close in closes])
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value * 100:+.2f}%"
-
-
-def _figure(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_figure(each)}" for name, each in value.items())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -39,7 +39,7 @@ from bot.store.queries import AccountState, load_account
 from bot.store.recording import Header, Observed, Recorder, made_with, record, strategy_path
 from bot.store.requests import Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
-from bot.strategy import Strategy
+from bot.strategy import Strategy, declared_checks
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Trader
 from bot.trading.events import Step
@@ -205,14 +205,14 @@ class _Session:
         started_ms, config_json = time.time_ns() // 1_000_000, msgspec.json.encode(config).decode()
         checkpoint = find_checkpoint(config) if strategy.needs_memory else None
         sha256 = None if checkpoint is None else checkpoint.sha256
-        self.id = await begin_session(database, self._mode, config_json, started_ms, checkpoint_sha256=sha256)
+        begun = database, self._mode, config_json, started_ms
+        self.id = await begin_session(*begun, checkpoint_sha256=sha256, checks=declared_checks(strategy))
         if checkpoint is not None:
             _log.info("model", checkpoint=checkpoint.card.summary(), search=search_engine(config))
         if self._mode == "testnet":
             _log.warning(
                 "testnet_prices",
-                note="testnet is a market of its own; its prices are not the market's",
-                for_real_prices="python run_bot.py --mainnet",
+                note="testnet's prices are not the market's; for those: python run_bot.py --mainnet",
             )
         if run.category == "spot" and config.broker.taker_fee < _SPOT_FEE:
             _log.warning(

@@ -21,7 +21,7 @@ from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
 from bot.store.recording import Observed, Recording, made_with
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
-from bot.strategy import Strategy
+from bot.strategy import Strategy, declared_checks
 from bot.trader import Trader
 from bot.trading.events import Step
 from bot.trading.risk import NOTHING_YET
@@ -107,6 +107,7 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
             checkpoint_sha256=header.checkpoint_sha256,
             recording=str(recording.path),
             session_id=header.session_id,
+            checks=declared_checks(strategy),
         )
         steps = StepWriter(database, header.session_id, batch_bars=_BATCH_BARS)
         opened = Step(

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +11,7 @@ from bot.errors import InputError
 from bot.exact import EXACT
 from bot.market import INTERVAL_MS, Category, Instrument
 from bot.store.database import Database, Holder, Mode, holder
+from bot.store.rows import structs as _structs
 from bot.trading.events import (
     RESTING,
     Action,
@@ -27,8 +28,6 @@ from bot.trading.fills import BrokerConfig
 from bot.trading.margin import Margin
 from bot.trading.reliability import Claim
 from bot.trading.risk import NOTHING_YET, RiskState
-
-T = TypeVar("T", bound=Struct)
 
 
 class Progress(Struct, frozen=True, kw_only=True):
@@ -158,54 +157,6 @@ class Status(Struct, frozen=True, kw_only=True):
     feeds: tuple[FeedQuality, ...]
 
 
-class StoredSignal(Struct, frozen=True, kw_only=True):
-    """One row of ``signals``; ``detail`` is what its ``detail_json`` holds."""
-
-    id: int
-    session_id: int
-    symbol: str
-    interval: str
-    bar_start_ms: int
-    action: Action
-    confidence: float
-    expected_return: float | None
-    return_std: float | None
-    positive_ratio: float | None
-    regime: str | None
-    horizon_bars: int | None
-    reason: str
-    late: bool
-    decided_ms: int
-    detail: dict[str, Any]
-
-
-class RecalledMoment(Struct, frozen=True, kw_only=True):
-    """A neighbor as stored, with its closes from the moment to its horizon (empty if not stored)."""
-
-    rank: int
-    symbol: str
-    bar_start_ms: int
-    similarity: float
-    weight: float
-    forward_return: float
-    regime: str
-    closes: tuple[Decimal, ...]
-
-
-class Explanation(Struct, frozen=True, kw_only=True):
-    """Why one decision was made and what came of it. ``close`` is None if the bar is not stored.
-
-    ``halt`` is the one that was in force at its close, or began there.
-    """
-
-    signal: StoredSignal
-    close: Decimal | None
-    neighbors: tuple[RecalledMoment, ...]
-    orders: tuple[Order, ...]
-    fills: tuple[Fill, ...]
-    halt: Halt | None
-
-
 class RunSettings(Struct, frozen=True, kw_only=True):
     """``[run]`` of a session's configuration, as far as reports need it."""
 
@@ -328,26 +279,6 @@ async def load_status(database: Database) -> Status:
                 )
             ),
             feeds=await _feeds(database),
-        )
-
-
-async def load_explanation(database: Database, signal_id: int | None = None) -> Explanation:
-    """One decision, or the last, with all that led to it and followed. InputError if there is none."""
-    async with database.transaction():
-        signal = await _signal(database, signal_id)
-        orders = await _structs(database, Order, "FROM orders WHERE signal_id = ? ORDER BY id", (signal.id,))
-        return Explanation(
-            signal=signal,
-            close=await _close(database, signal),
-            neighbors=await _neighbors(database, signal),
-            orders=orders,
-            fills=await _structs(
-                database,
-                Fill,
-                "FROM fills WHERE order_id IN (SELECT id FROM orders WHERE signal_id = ?) ORDER BY id",
-                (signal.id,),
-            ),
-            halt=await _halt_at(database, signal.decided_ms),
         )
 
 
@@ -485,18 +416,6 @@ async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:
     return Equity(time_ms=first_ms - step_ms, cash=cash, unrealized_pnl=Decimal(0), equity=cash)
 
 
-async def _structs(
-    database: Database, kind: type[T], source: str, parameters: Sequence[Any] = ()
-) -> tuple[T, ...]:
-    """Rows as values: the table's columns are named like the struct's fields."""
-    fields = msgspec.structs.fields(kind)
-    columns = ", ".join(field.encode_name for field in fields)
-    rows = await database.fetch(f"SELECT {columns} {source}", parameters)
-    names = [field.name for field in fields]
-    # Not strict: SQLite keeps truth as 0 and 1.
-    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), kind, strict=False) for row in rows)
-
-
 async def _open_orders(database: Database) -> tuple[Order, ...]:
     marks = ", ".join("?" * len(RESTING))
     return await _structs(database, Order, f"FROM orders WHERE status IN ({marks}) ORDER BY id", RESTING)
@@ -592,69 +511,3 @@ async def _feeds(database: Database) -> tuple[FeedQuality, ...]:
             )
         )
     return tuple(feeds)
-
-
-async def _signal(database: Database, signal_id: int | None) -> StoredSignal:
-    columns = (
-        "id, session_id, symbol, interval, bar_start_ms, action, confidence, expected_return, return_std, "
-        "positive_ratio, regime, horizon_bars, reason, late, decided_ms, detail_json"
-    )
-    if signal_id is None:
-        rows = await database.fetch(f"SELECT {columns} FROM signals ORDER BY id DESC LIMIT 1")
-    else:
-        rows = await database.fetch(f"SELECT {columns} FROM signals WHERE id = ?", (signal_id,))
-    if not rows:
-        last = await database.value("SELECT max(id) FROM signals")
-        if last is None:
-            raise InputError(f"{database.path} holds no decision yet; let the bot run until a bar closes")
-        raise InputError(f"{database.path} holds no decision {signal_id}; the last is {last}")
-    *values, detail_json = rows[0]
-    fields = dict(zip(columns.split(", ")[:-1], values, strict=True))
-    return msgspec.convert({**fields, "detail": msgspec.json.decode(detail_json)}, StoredSignal, strict=False)
-
-
-async def _halt_at(database: Database, time_ms: int) -> Halt | None:
-    found = await _structs(
-        database,
-        Halt,
-        "FROM halts WHERE time_ms <= ?1 AND coalesce(resumed_ms > ?1, 1) ORDER BY id DESC LIMIT 1",
-        (time_ms,),
-    )
-    return found[0] if found else None
-
-
-async def _close(database: Database, signal: StoredSignal) -> Decimal | None:
-    text = await database.value(
-        "SELECT close FROM bars WHERE symbol = ? AND interval = ? AND start_ms = ?",
-        (signal.symbol, signal.interval, signal.bar_start_ms),
-    )
-    return None if text is None else Decimal(text)
-
-
-async def _neighbors(database: Database, signal: StoredSignal) -> tuple[RecalledMoment, ...]:
-    rows = await database.fetch(
-        "SELECT rank, symbol, bar_start_ms, similarity, weight, forward_return, regime "
-        "FROM neighbors WHERE signal_id = ? ORDER BY rank",
-        (signal.id,),
-    )
-    span_ms = (signal.horizon_bars or 0) * INTERVAL_MS[signal.interval]
-    moments = []
-    for rank, symbol, start_ms, similarity, weight, forward_return, regime in rows:
-        closes = await database.fetch(
-            "SELECT close FROM bars WHERE symbol = ? AND interval = ? AND start_ms BETWEEN ? AND ? "
-            "ORDER BY start_ms",
-            (symbol, signal.interval, start_ms, start_ms + span_ms),
-        )
-        moments.append(
-            RecalledMoment(
-                rank=rank,
-                symbol=symbol,
-                bar_start_ms=start_ms,
-                similarity=similarity,
-                weight=weight,
-                forward_return=forward_return,
-                regime=regime,
-                closes=tuple(Decimal(close) for (close,) in closes),
-            )
-        )
-    return tuple(moments)

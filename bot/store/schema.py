@@ -251,6 +251,23 @@ _FOURTH_SCHEMA = (
         WHERE events.kind = 'mark_price' AND events.symbol = funding.symbol
             AND events.time_ms = funding.time_ms
     )""",
+    # What a decision asked for (long, short, close), which check stopped it, and why nothing was ordered.
+    "ALTER TABLE signals ADD COLUMN asked TEXT",
+    "ALTER TABLE signals ADD COLUMN failed_check TEXT",
+    "ALTER TABLE signals ADD COLUMN no_order TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE signals ADD COLUMN checks_json TEXT NOT NULL DEFAULT '[]'",
+    "ALTER TABLE sessions ADD COLUMN checks_json TEXT NOT NULL DEFAULT '{}'",
+    """UPDATE signals SET asked = CASE
+        WHEN action <> 'hold' THEN action
+        WHEN json_extract(detail_json, '$.close_position') THEN 'close' END""",
+    """UPDATE signals SET failed_check = json_extract(detail_json, '$.gate')
+    WHERE asked IS NULL AND late = 0 AND json_type(detail_json, '$.gate') = 'text'""",
+    # Those of the shipped strategy, which had no other before they were declared.
+    """UPDATE sessions SET checks_json = '{"memory":"recalled","similarity":"similar enough",'
+        || '"evidence":"beyond chance","direction":"one direction","costs":"pays its costs",'
+        || '"confidence":"confident enough"}'
+    WHERE coalesce(json_extract(config_json, '$.strategy.name'), 'historical_similarity')
+        = 'historical_similarity'""",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA)

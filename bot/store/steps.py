@@ -1,26 +1,29 @@
 """Steps, written whole or not at all; and the sessions and instruments that they belong to."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
 from typing import Any
 
 import msgspec
 
-from bot.errors import BrokenInvariant, InputError
+from bot.errors import BrokenInvariant
 from bot.market import Bar, Instrument, plain
 from bot.model.similarity import Recollection
 from bot.store.bars import BarRow, Inserted, bar_row, insert_bar_rows
 from bot.store.database import Database, Mode
-from bot.trading.events import Order, Position, Signal, Step
+from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, neighbor_rows, signal_row
+from bot.trading.events import Order, Position, Step
 from bot.trading.risk import RiskState
 
 _Row = tuple[Any, ...]
 
 _HISTORY_BATCH = 5_000
 
-_SIGNAL = "INSERT INTO signals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_NEIGHBOR = "INSERT INTO neighbors VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_SESSION = """
+INSERT INTO sessions (id, started_ms, mode, config_json, checkpoint_sha256, recording, checks_json)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 _ORDER = """
 INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
@@ -52,9 +55,6 @@ _RUN_TABLES = (
     *("funding", "transfers", "positions", "equity", "events", "halts", "risk_state"),
 )
 
-_EXITS = ("close_position", "stop_distance", "target_distance", "trail_distance", "time_stop_bars")
-_NO_EXITS = (False, None, None, None, None)
-
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
@@ -67,14 +67,18 @@ async def begin_session(
     checkpoint_sha256: str | None = None,
     recording: str | None = None,
     session_id: int | None = None,
+    checks: Mapping[str, str] = {},
 ) -> int:
-    """Write down that a session begins; its id, one more than the last one's where none is given."""
+    """Write down that a session begins; its id, one more than the last one's where none is given.
+
+    ``checks`` are those that its strategy declares, name to label, in order.
+    """
     async with database.transaction():
         if session_id is None:
             session_id = await database.value("SELECT coalesce(max(id), 0) + 1 FROM sessions")
             assert session_id is not None
-        row = (session_id, started_ms, None, mode, config_json, checkpoint_sha256, recording, None)
-        await database.write("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [row])
+        row = (session_id, started_ms, mode, config_json, checkpoint_sha256, recording)
+        await database.write(_SESSION, [(*row, _encode(checks).decode())])
     return session_id
 
 
@@ -150,8 +154,8 @@ class StepWriter:
         self._halts: list[_Row] = []
         self._risk: RiskState | None = None
         self._tables = (
-            (_SIGNAL, self._signals),
-            (_NEIGHBOR, self._neighbors),
+            (INSERT_SIGNAL, self._signals),
+            (INSERT_NEIGHBOR, self._neighbors),
             (_ORDER, self._orders),
             (_FILL, self._fills),
             (_FUNDING, self._funding),
@@ -213,9 +217,9 @@ class StepWriter:
             if bar is None or step.signal_id is None:
                 raise BrokenInvariant("a signal came without its bar or its number; nothing was written")
             recollection: Recollection | None = step.recollection
-            self._signals.append(_signal_row(step.signal_id, session_id, bar, signal, step))
+            self._signals.append(signal_row(step.signal_id, session_id, bar, signal, step))
             if recollection is not None:
-                self._neighbors.extend(_neighbor_rows(step.signal_id, recollection))
+                self._neighbors.extend(neighbor_rows(step.signal_id, recollection))
         if bar is not None:
             self._bars.append(bar_row(bar))
         for row in step.equity:
@@ -248,66 +252,6 @@ class StepWriter:
             order = rejection.order
             detail = f"order {order.id}: {rejection.rule}: {rejection.reason}"
             self._events.append((self._session_id, order.updated_ms, "rejection", order.symbol, detail))
-
-
-def _signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step: Step) -> _Row:
-    recollection: Recollection | None = step.recollection
-    return (
-        signal_id,
-        session_id,
-        bar.symbol,
-        bar.interval,
-        bar.start_ms,
-        signal.action,
-        signal.confidence,
-        signal.expected_return,
-        signal.return_std,
-        signal.positive_ratio,
-        None if recollection is None else recollection.regime,
-        signal.horizon_bars,
-        signal.reason,
-        bar.late,
-        step.time_ms,
-        _detail_json(signal, recollection),
-    )
-
-
-def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
-    """The strategy's own detail, its exits, and under ``recollection`` what the memory said."""
-    detail = signal.detail
-    exits = tuple(getattr(signal, name) for name in _EXITS)
-    if exits != _NO_EXITS:
-        given = zip(_EXITS, exits, _NO_EXITS, strict=True)
-        detail = detail | {name: value for name, value, absent in given if value != absent}
-    if recollection is not None:
-        told = {
-            "moments": recollection.moments,
-            "missing": recollection.missing,
-            "regime_votes": recollection.regime_votes,
-            "forecast": recollection.forecast,
-        }
-        detail = detail | {"recollection": told}
-    try:
-        return _encode(detail).decode()
-    except TypeError as error:
-        # Strategies are anybody's, and NumPy's numbers, say, are no JSON.
-        raise InputError(f"the strategy's Signal.detail holds what is no JSON: {error}") from error
-
-
-def _neighbor_rows(signal_id: int, recollection: Recollection) -> list[_Row]:
-    return [
-        (
-            signal_id,
-            rank,
-            neighbor.symbol,
-            neighbor.bar_start_ms,
-            neighbor.similarity,
-            neighbor.weight,
-            neighbor.forward_return,
-            neighbor.regime,
-        )
-        for rank, neighbor in enumerate(recollection.neighbors, start=1)
-    ]
 
 
 def _order_row(order: Order, session_id: int) -> _Row:

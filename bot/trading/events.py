@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 from msgspec import Struct
 
 from bot.market import Bar, MarkSource, Notice
+from bot.trading import checks as entry_checks
+from bot.trading.checks import Check
 
 Action = Literal["long", "short", "hold"]
 Side = Literal["buy", "sell"]
@@ -36,6 +38,9 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     names the gate that decided. Stop, target and trail are distances in units of the volatility of
     one bar: from the entry, and for the trail from the best price since; ``time_stop_bars`` limits
     the holding time. ``detail`` is kept as JSON.
+
+    ``checks`` are the conditions of an entry that the strategy held its situation against, in its
+    order: the first that failed is why it does not enter.
     """
 
     action: Action
@@ -51,6 +56,7 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     trail_distance: float | None = None
     time_stop_bars: int | None = None
     detail: dict[str, Any] = {}
+    checks: tuple[Check, ...] = ()
 
     @property
     def measures_risk(self) -> bool:
@@ -80,7 +86,7 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
             return f"time_stop_bars is {self.time_stop_bars!r}, not a number of bars"
         if self.horizon_bars is not None and not isinstance(self.horizon_bars, int):
             return f"horizon_bars is {self.horizon_bars!r}, not a whole number"
-        return None
+        return None if self.checks == () else entry_checks.contradiction(self.checks)
 
 
 class Order(Struct, frozen=True, kw_only=True, gc=False):
@@ -236,7 +242,8 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     ``equity`` has a row for each fill, funding payment, transfer and closed bar, in that order.
     ``recollection`` (a :class:`bot.model.similarity.Recollection`) is None without a memory.
     ``halts`` are those that began or ended. ``risk`` (a :class:`bot.trading.risk.RiskState`) is what
-    the risk review goes on from, where that has changed.
+    the risk review goes on from, where that has changed. ``no_order`` says why nothing was drafted for a
+    signal that asks for something, as ``name: words``.
     """
 
     time_ms: int
@@ -254,6 +261,7 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     notices: tuple[Notice, ...] = ()
     halts: tuple[Halt, ...] = ()
     risk: Any = None
+    no_order: str = ""
 
     @property
     def is_empty(self) -> bool:

@@ -79,6 +79,8 @@ class Sizer:
             return (), ()
         draft = self._draft(bar, change, reduce_only=not wanted, signal_id=signal_id)
         if not wanted:
+            if signal.action != "hold" and instrument.category != "spot":
+                draft = replace(draft, reason="closes_only: the size of the entry is less than a lot")
             return (draft,), ()
         opening = min(wanted.copy_abs(), draft.quantity)
         return (draft, *self._exits(signal, draft, opening, bar, volatility)), ()
@@ -118,6 +120,7 @@ class Sizer:
             reduce_only=True,
             parent_id=0,
             status="pending",
+            reason="",
         )
         exits = []
         kinds: tuple[tuple[OrderType, float | None], ...] = (
@@ -180,7 +183,10 @@ class Sizer:
         return min(Decimal(f"{share:.6f}"), config.max_position_fraction)
 
     def _draft(self, bar: Bar, change: Decimal, *, reduce_only: bool, signal_id: int) -> Order:
-        quantity = self._at_once(bar.symbol, change.copy_abs())
+        wanted = change.copy_abs()
+        quantity, reason = self._at_once(bar.symbol, wanted), ""
+        if quantity != wanted:
+            reason = f"shortened: to {quantity:f} of {wanted:f}, the most of one market order"
         return Order(
             id=0,
             signal_id=signal_id,
@@ -191,4 +197,5 @@ class Sizer:
             updated_ms=bar.close_ms,
             due_ms=bar.close_ms,
             reduce_only=reduce_only,
+            reason=reason,
         )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bot.commands import inspect
+from bot.commands import explanation, inspect
 from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.market import INTERVAL_MS
@@ -52,7 +52,7 @@ def a_round() -> Step:
         0,
         signal=signal,
         recollection=a_recollection(moment),
-        orders=(an_order(id=1, status="filled"), an_order(id=2)),
+        orders=(an_order(id=1, status="filled", filled_quantity=Decimal(1)), an_order(id=2, parent_id=1)),
         fills=(a_fill(1, price="100.5", fee="0.0276375"),),
         positions=(a_position(),),
         equity=(an_equity("9999.9723625", "-0.5"),),
@@ -145,10 +145,10 @@ def test_a_narrow_screen_is_spared_the_columns_that_matter_least(tmp_path: Path,
     for columns, expected in (
         (120, ["similarity", "weight", "regime"]),
         (80, ["similarity", "weight"]),
-        (70, ["similarity"]),
+        (72, ["similarity"]),
     ):
         lines = on_a_screen(monkeypatch, columns, inspect.explain(path))
-        (header,) = [line for line in lines if "moment UTC" in line]
+        (header,) = [line for line in lines if "moment from-to UTC" in line]
         assert [name for name in ("similarity", "weight", "regime") if name in header] == expected
         assert len(header) <= columns + len("\x1b[1m\x1b[0m")
 
@@ -157,21 +157,24 @@ def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Pa
     assert asyncio.run(inspect.explain(a_database(tmp_path, [a_round()]))) == 0
     told = capsys.readouterr().out
     for line in (
-        "decision 1: LONG BTCUSDT 15 at 2023-11-15 00:15:00 UTC, close 100, regime up calm",
+        "decision 1: LONG BTCUSDT 15, closed at 2023-11-15 00:15:00 UTC, close 100, regime up calm",
+        "what came of it: filled",
         "because: expected return beats the costs",
         "expected return +0.40% ± 1.10% over 3 bars (log, before costs), confidence 0.71",
         "positive outcomes 62%, base rate 51% (mean +0.10%); 7.2 effective episodes, 31% likely by chance alone",
         "the vote itself was 66%; how far it is believed (slope 0.40) is what 412 earlier votes came to, "
         "of which 83% were no more alike",
         "regime vote: up calm 75%, down turbulent 25%",
-        "the 1 nearest of 1000 moments",
+        "expected is what the calibrated probability of a rise is worth at the usual size of a move; "
+        "the moments' own mean, by weight, is +2.96%",
+        "the 1 nearest of 1000 moments, and the 3 bars after it",
         "orders that followed",
         "fills that followed",
     ):
         assert line in told.splitlines()
     (moment,) = [line for line in told.splitlines() if "2023-11-14 21:45" in line]
     assert moment.split() == [
-        *("1", "2023-11-14", "21:45", "BTCUSDT", "0.830", "1.000", "up", "calm", "+2.96%", "▁▃▆█")
+        *("1", "2023-11-14", "21:45-22:00", "BTCUSDT", "0.830", "1.000", "up", "calm", "+2.96%", "▁▃▆█")
     ]
     (figure,) = [line for line in told.splitlines() if line.startswith("cost")]
     assert figure.split() == ["cost", "0.00152"]
@@ -279,7 +282,7 @@ def test_without_a_mode_the_database_last_written_to_is_meant(tmp_path: Path, ca
 
 
 def test_a_sparkline_goes_from_its_lowest_value_to_its_highest() -> None:
-    assert inspect.sparkline([0.0, 1.0, 2.0, 7.0]) == "▁▂▃█"
-    assert inspect.sparkline([5.0, 5.0]) == "▄▄"
-    assert inspect.sparkline([]) == ""
-    assert inspect.sparkline(range(1000))[::23] == "▁█"
+    assert explanation.sparkline([0.0, 1.0, 2.0, 7.0]) == "▁▂▃█"
+    assert explanation.sparkline([5.0, 5.0]) == "▄▄"
+    assert explanation.sparkline([]) == ""
+    assert explanation.sparkline(range(1000))[::19] == "▁█"

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from bot.errors import InputError
 from bot.market import Instrument, Notice, RiskTier
-from bot.store import queries
+from bot.store import decisions, queries
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.trading.events import FundingPayment, Halt, Rejection, Step, Transfer
@@ -185,7 +185,7 @@ def test_the_trade_log_reads_in_the_sqlite3_shell(tmp_path: Path) -> None:
 
 def test_an_explanation_holds_the_moment_its_neighbors_paths_and_what_followed(tmp_path: Path) -> None:
     found = asked(
-        tmp_path / "a.db", [a_trading_step(), a_step(1)], lambda db: queries.load_explanation(db, 1)
+        tmp_path / "a.db", [a_trading_step(), a_step(1)], lambda db: decisions.load_explanation(db, 1)
     )
     assert found.close == Decimal("100")
     assert found.signal.detail["recollection"]["moments"] == 1000
@@ -197,7 +197,7 @@ def test_an_explanation_holds_the_moment_its_neighbors_paths_and_what_followed(t
 
 
 def test_without_an_id_the_last_decision_is_explained(tmp_path: Path) -> None:
-    found = asked(tmp_path / "a.db", [a_step(0), a_step(1)], queries.load_explanation)
+    found = asked(tmp_path / "a.db", [a_step(0), a_step(1)], decisions.load_explanation)
     assert found.signal.id == 2
     assert found.neighbors == ()
     assert found.orders == ()
@@ -205,9 +205,9 @@ def test_without_an_id_the_last_decision_is_explained(tmp_path: Path) -> None:
 
 def test_a_decision_that_is_not_there_is_refused_with_the_last_one(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no decision 9; the last is 1"):
-        asked(tmp_path / "a.db", [a_step(0)], lambda db: queries.load_explanation(db, 9))
+        asked(tmp_path / "a.db", [a_step(0)], lambda db: decisions.load_explanation(db, 9))
     with pytest.raises(InputError, match="no decision yet"):
-        asked(tmp_path / "b.db", [], queries.load_explanation)
+        asked(tmp_path / "b.db", [], decisions.load_explanation)
 
 
 def test_status_counts_what_the_last_session_did(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_a_decision_is_explained_with_the_halt_that_was_in_force(tmp_path: Path)
         asked(
             tmp_path / f"{number}.db",
             steps,
-            lambda database, number=number: queries.load_explanation(database, number),
+            lambda database, number=number: decisions.load_explanation(database, number),
         ).halt
         for number in (1, 2, 3, 4)
     ]

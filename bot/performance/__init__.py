@@ -1,0 +1,1 @@
+"""What trading came to, in figures for people."""

@@ -1,0 +1,240 @@
+"""Decisions as stored: why one was made and what came of it, and how far all of them came; reads only."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from bot.errors import InputError
+from bot.exact import EXACT, ZERO
+from bot.market import INTERVAL_MS
+from bot.performance.decisions import DecisionOutcome, outcome_of
+from bot.performance.funnel import FunnelCount, Funnels
+from bot.store.database import Database
+from bot.store.rows import structs
+from bot.trading.asked import Asked
+from bot.trading.checks import Check
+from bot.trading.events import Action, Fill, Halt, Order
+
+
+class StoredSignal(Struct, frozen=True, kw_only=True):
+    """One row of ``signals``; ``detail`` is what its ``detail_json`` holds."""
+
+    id: int
+    session_id: int
+    symbol: str
+    interval: str
+    bar_start_ms: int
+    action: Action
+    confidence: float
+    expected_return: float | None
+    return_std: float | None
+    positive_ratio: float | None
+    regime: str | None
+    horizon_bars: int | None
+    reason: str
+    late: bool
+    decided_ms: int
+    detail: dict[str, Any]
+    asked: Asked | None
+    no_order: str
+    checks: tuple[Check, ...]
+
+
+class RecalledMoment(Struct, frozen=True, kw_only=True):
+    """A neighbor as stored, with its closes from the moment to its horizon (empty if not stored)."""
+
+    rank: int
+    symbol: str
+    bar_start_ms: int
+    similarity: float
+    weight: float
+    forward_return: float
+    regime: str
+    closes: tuple[Decimal, ...]
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """Why one decision was made and what came of it. ``close`` is None if the bar is not stored.
+
+    ``halt`` is the one that was in force at its close, or began there. ``outcome`` is what came of what it
+    asked for, None where it asked for nothing. ``check_labels`` are what the strategy calls its checks.
+    """
+
+    signal: StoredSignal
+    close: Decimal | None
+    neighbors: tuple[RecalledMoment, ...]
+    orders: tuple[Order, ...]
+    fills: tuple[Fill, ...]
+    halt: Halt | None
+    outcome: DecisionOutcome | None
+    check_labels: dict[str, str]
+
+
+async def load_explanation(database: Database, signal_id: int | None = None) -> Explanation:
+    """One decision, or the last, with all that led to it and followed. InputError if there is none."""
+    async with database.transaction():
+        signal = await _signal(database, signal_id)
+        orders = await structs(database, Order, "FROM orders WHERE signal_id = ? ORDER BY id", (signal.id,))
+        return Explanation(
+            signal=signal,
+            close=await _close(database, signal),
+            neighbors=await _neighbors(database, signal),
+            orders=orders,
+            fills=await structs(
+                database,
+                Fill,
+                "FROM fills WHERE order_id IN (SELECT id FROM orders WHERE signal_id = ?) ORDER BY id",
+                (signal.id,),
+            ),
+            halt=await _halt_at(database, signal.decided_ms),
+            outcome=None if signal.asked is None else outcome_of(signal.asked, signal.no_order, orders),
+            check_labels=await read_check_labels(database, signal.session_id),
+        )
+
+
+async def read_check_labels(database: Database, session_id: int | None) -> dict[str, str]:
+    """What the strategy of one session, or the strategies of all, call their checks, in their order."""
+    labels: dict[str, str] = {}
+    for (text,) in await database.fetch(
+        "SELECT checks_json FROM sessions WHERE ?1 IS NULL OR id = ?1 ORDER BY id", (session_id,)
+    ):
+        labels |= msgspec.json.decode(text, type=dict[str, str])
+    return labels
+
+
+async def read_funnels(database: Database, session_id: int | None) -> Funnels:
+    """How far the decisions of one session, or of all, came. Inside the caller's transaction."""
+    count = FunnelCount(await read_check_labels(database, session_id))
+    # Of the row with the smallest id SQLite takes the other columns too.
+    for symbol, failed, late, asked, alike, first_id, reason in await database.fetch(
+        "SELECT symbol, failed_check, late, asked, count(*), min(id), reason FROM signals "
+        "WHERE ?1 IS NULL OR session_id = ?1 GROUP BY symbol, failed_check, late, asked",
+        (session_id,),
+    ):
+        count.add_decisions(
+            symbol, alike, failed=failed, late=bool(late), asked=asked, first=(first_id, reason)
+        )
+    async for signal_id, symbol, outcome in _stream_outcomes(database, session_id):
+        count.add_outcome(symbol, signal_id, outcome)
+    for symbol, trips in (await _round_trips(database, session_id)).items():
+        count.add_round_trips(symbol, trips)
+    return count.result()
+
+
+async def _stream_outcomes(
+    database: Database, session_id: int | None
+) -> AsyncIterator[tuple[int, str, DecisionOutcome]]:
+    """Number, symbol and outcome of each decision that asked for something, a few hundred in memory at a time."""
+    columns = ", ".join(f"orders.{field.encode_name}" for field in msgspec.structs.fields(Order))
+    names = [field.name for field in msgspec.structs.fields(Order)]
+    decision: tuple[int, str, Asked, str] | None = None
+    orders: list[Order] = []
+    async for *known, order_id, values in _paired(database, columns, session_id):
+        signal_id, symbol, asked, no_order = known
+        if decision is not None and decision[0] != signal_id:
+            yield decision[0], decision[1], outcome_of(decision[2], decision[3], orders)
+            orders = []
+        decision = signal_id, symbol, asked, no_order
+        if order_id is not None:
+            orders.append(msgspec.convert(dict(zip(names, values, strict=True)), Order, strict=False))
+    if decision is not None:
+        yield decision[0], decision[1], outcome_of(decision[2], decision[3], orders)
+
+
+async def _paired(database: Database, columns: str, session_id: int | None) -> AsyncIterator[tuple[Any, ...]]:
+    """Each decision that asked for something, beside each of its orders."""
+    async for signal_id, symbol, asked, no_order, *values in database.stream(
+        f"SELECT signals.id, signals.symbol, signals.asked, signals.no_order, {columns} FROM signals "
+        "LEFT JOIN orders ON orders.signal_id = signals.id "
+        "WHERE asked IS NOT NULL AND (?1 IS NULL OR signals.session_id = ?1) ORDER BY signals.id, orders.id",
+        (session_id,),
+    ):
+        yield signal_id, symbol, asked, no_order, values[0], values
+
+
+async def _round_trips(database: Database, session_id: int | None) -> dict[str, int]:
+    """How often a position was left again, by symbol: flat, or on its other side."""
+    held: dict[str, Decimal] = {}
+    trips: dict[str, int] = {}
+    async for symbol, side, quantity, of_session in database.stream(
+        "SELECT fills.symbol, fills.side, fills.quantity, ?1 IS NULL OR orders.session_id = ?1 FROM fills "
+        "JOIN orders ON orders.id = fills.order_id ORDER BY fills.id",
+        (session_id,),
+    ):
+        before = held.get(symbol, ZERO)
+        change = Decimal(quantity) if side == "buy" else EXACT.minus(Decimal(quantity))
+        after = held[symbol] = EXACT.add(before, change)
+        if before and of_session and (not after or (after > 0) != (before > 0)):
+            trips[symbol] = trips.get(symbol, 0) + 1
+    return trips
+
+
+async def _signal(database: Database, signal_id: int | None) -> StoredSignal:
+    columns = (
+        "id, session_id, symbol, interval, bar_start_ms, action, confidence, expected_return, return_std, "
+        "positive_ratio, regime, horizon_bars, reason, late, decided_ms, asked, no_order, checks_json, detail_json"
+    )
+    if signal_id is None:
+        rows = await database.fetch(f"SELECT {columns} FROM signals ORDER BY id DESC LIMIT 1")
+    else:
+        rows = await database.fetch(f"SELECT {columns} FROM signals WHERE id = ?", (signal_id,))
+    if not rows:
+        last = await database.value("SELECT max(id) FROM signals")
+        if last is None:
+            raise InputError(f"{database.path} holds no decision yet; let the bot run until a bar closes")
+        raise InputError(f"{database.path} holds no decision {signal_id}; the last is {last}")
+    *values, checks_json, detail_json = rows[0]
+    fields = dict(zip(columns.split(", ")[:-2], values, strict=True))
+    fields["checks"] = msgspec.json.decode(checks_json)
+    fields["detail"] = msgspec.json.decode(detail_json)
+    return msgspec.convert(fields, StoredSignal, strict=False)
+
+
+async def _halt_at(database: Database, time_ms: int) -> Halt | None:
+    found = await structs(
+        database,
+        Halt,
+        "FROM halts WHERE time_ms <= ?1 AND coalesce(resumed_ms > ?1, 1) ORDER BY id DESC LIMIT 1",
+        (time_ms,),
+    )
+    return found[0] if found else None
+
+
+async def _close(database: Database, signal: StoredSignal) -> Decimal | None:
+    text = await database.value(
+        "SELECT close FROM bars WHERE symbol = ? AND interval = ? AND start_ms = ?",
+        (signal.symbol, signal.interval, signal.bar_start_ms),
+    )
+    return None if text is None else Decimal(text)
+
+
+async def _neighbors(database: Database, signal: StoredSignal) -> tuple[RecalledMoment, ...]:
+    rows = await database.fetch(
+        "SELECT rank, symbol, bar_start_ms, similarity, weight, forward_return, regime "
+        "FROM neighbors WHERE signal_id = ? ORDER BY rank",
+        (signal.id,),
+    )
+    span_ms = (signal.horizon_bars or 0) * INTERVAL_MS[signal.interval]
+    moments = []
+    for rank, symbol, start_ms, similarity, weight, forward_return, regime in rows:
+        closes = await database.fetch(
+            "SELECT close FROM bars WHERE symbol = ? AND interval = ? AND start_ms BETWEEN ? AND ? "
+            "ORDER BY start_ms",
+            (symbol, signal.interval, start_ms, start_ms + span_ms),
+        )
+        moments.append(
+            RecalledMoment(
+                rank=rank,
+                symbol=symbol,
+                bar_start_ms=start_ms,
+                similarity=similarity,
+                weight=weight,
+                forward_return=forward_return,
+                regime=regime,
+                closes=tuple(Decimal(close) for (close,) in closes),
+            )
+        )
+    return tuple(moments)

@@ -1,0 +1,114 @@
+"""Decisions as rows: the signal, what the memory said, which checks it passed, and its neighbors."""
+
+from typing import Any
+
+import msgspec
+
+from bot.errors import InputError
+from bot.market import Bar
+from bot.model.similarity import Recollection
+from bot.trading.asked import asked_of
+from bot.trading.checks import Check, first_failed
+from bot.trading.events import Signal, Step
+
+_Row = tuple[Any, ...]
+
+INSERT_SIGNAL = f"INSERT INTO signals VALUES ({', '.join('?' * 20)})"
+INSERT_NEIGHBOR = "INSERT INTO neighbors VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+_EXITS = ("close_position", "stop_distance", "target_distance", "trail_distance", "time_stop_bars")
+_NO_EXITS = (False, None, None, None, None)
+
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+def signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step: Step) -> _Row:
+    """The row of ``signals`` of a decision."""
+    recollection: Recollection | None = step.recollection
+    return (
+        signal_id,
+        session_id,
+        bar.symbol,
+        bar.interval,
+        bar.start_ms,
+        signal.action,
+        signal.confidence,
+        signal.expected_return,
+        signal.return_std,
+        signal.positive_ratio,
+        None if recollection is None else recollection.regime,
+        signal.horizon_bars,
+        signal.reason,
+        bar.late,
+        step.time_ms,
+        _detail_json(signal, recollection),
+        asked_of(signal),
+        _failed_check(signal),
+        step.no_order,
+        _checks_json(signal),
+    )
+
+
+def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
+    """The strategy's own detail, its exits, and under ``recollection`` what the memory said."""
+    detail = signal.detail
+    exits = tuple(getattr(signal, name) for name in _EXITS)
+    if exits != _NO_EXITS:
+        given = zip(_EXITS, exits, _NO_EXITS, strict=True)
+        detail = detail | {name: value for name, value, absent in given if value != absent}
+    if recollection is not None:
+        told = {
+            "moments": recollection.moments,
+            "missing": recollection.missing,
+            "regime_votes": recollection.regime_votes,
+            "forecast": recollection.forecast,
+        }
+        detail = detail | {"recollection": told}
+    try:
+        return _encode(detail).decode()
+    except TypeError as error:
+        # Strategies are anybody's, and NumPy's numbers, say, are no JSON.
+        raise InputError(f"the strategy's Signal.detail holds what is no JSON: {error}") from error
+
+
+def _checks_json(signal: Signal) -> str:
+    """What the entry's checks came to; six digits tell as much as a person asks."""
+    if not signal.checks:
+        return "[]"
+    return _encode([_short(check) for check in signal.checks]).decode()
+
+
+def _short(check: Check) -> Check:
+    if check.value is None or check.limit is None:
+        return check
+    return Check(
+        check.name, check.passed, float(f"{check.value:.6g}"), float(f"{check.limit:.6g}"), check.relation
+    )
+
+
+def _failed_check(signal: Signal) -> str | None:
+    """The check that decided against an entry. Without checks of its own a hold's ``detail["gate"]`` names it."""
+    failed = first_failed(signal.checks)
+    if failed is not None:
+        return failed.name
+    if signal.checks or asked_of(signal) is not None:
+        return None
+    gate = signal.detail.get("gate")
+    return gate if isinstance(gate, str) and gate else None
+
+
+def neighbor_rows(signal_id: int, recollection: Recollection) -> list[_Row]:
+    """The rows of ``neighbors`` of a decision."""
+    return [
+        (
+            signal_id,
+            rank,
+            neighbor.symbol,
+            neighbor.bar_start_ms,
+            neighbor.similarity,
+            neighbor.weight,
+            neighbor.forward_return,
+            neighbor.regime,
+        )
+        for rank, neighbor in enumerate(recollection.neighbors, start=1)
+    ]

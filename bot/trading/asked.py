@@ -1,0 +1,34 @@
+"""What a decision asks for, and why nothing is ordered for it."""
+
+from typing import Literal
+
+from bot.market import minute_text
+from bot.trading.events import Halt, Position, Signal
+
+Asked = Literal["long", "short", "close"]
+
+
+def asked_of(signal: Signal) -> Asked | None:
+    """What the signal wants to change; None where it leaves things as they are."""
+    if signal.action != "hold":
+        return signal.action
+    return "close" if signal.close_position else None
+
+
+def why_no_order(signal: Signal, position: Position) -> str:
+    """Why a signal that nobody refused changes nothing, as ``name: words``; "" where it asks for nothing."""
+    asked, held = asked_of(signal), position.quantity
+    if asked is None:
+        return ""
+    if asked == "close":
+        return "already_flat: there is no position to close"
+    if held and (held > 0) == (asked == "long"):
+        return f"already_{asked}: {held.copy_abs():f} is held"
+    return "already_flat: spot is not sold short, and none of it is held"
+
+
+def why_halted(signal: Signal, halt: Halt) -> str:
+    """The same of one that came while everything is being sold."""
+    if asked_of(signal) is None:
+        return ""
+    return f"halted: since {minute_text(halt.time_ms)} UTC by {halt.rule}"
