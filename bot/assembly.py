@@ -160,6 +160,7 @@ def build_trader(
         interval=config.run.interval,
         quotes=quotes and config.broker.fill_model != "bar",
         next_signal_id=opening.next_signal_id,
+        funding=opening.funding,
     )
 
 
@@ -172,6 +173,7 @@ def opening_of(account: AccountState) -> Opening:
         next_order_id=account.next_order_id,
         next_fill_id=account.next_fill_id,
         risk=account.risk,
+        funding=account.known_funding,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct
 
+from bot.costs import Costs
 from bot.errors import ConfigError
 from bot.market import Bar
 from bot.model.features import FeatureWindow
@@ -22,27 +23,6 @@ class StrategyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     horizon_bars: Annotated[int, Meta(ge=1, le=10_000)] = 24
     confidence_threshold: Annotated[float, Meta(ge=0.5, lt=1)] = 0.6
     options: dict[str, str | int | float | bool] = {}
-
-
-class Costs(Struct, frozen=True, kw_only=True, gc=False):
-    """What trading one symbol costs, as fractions of the notional.
-
-    ``funding_rate`` is the last settled rate (positive: longs pay) and ``funding_bars`` the number
-    of bars between two settlements, 0 where there is no funding.
-    """
-
-    taker_fee: float
-    half_spread: float
-    slippage: float
-    funding_rate: float = 0.0
-    funding_bars: float = 0.0
-
-    def round_trip(self, direction: int, holding_bars: int) -> float:
-        """Cost of entering (1 long, -1 short), holding for so many bars, and leaving again."""
-        funding = 0.0
-        if self.funding_bars:
-            funding = direction * self.funding_rate * holding_bars / self.funding_bars
-        return 2.0 * (self.taker_fee + self.half_spread + self.slippage) + funding
 
 
 class Situation(Struct, frozen=True, kw_only=True, eq=False):

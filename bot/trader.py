@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
+from bot.costs import CostBook
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, Book, Funding, Notice, Quote
-from bot.market.funding import Pace
+from bot.market.funding import KnownFunding
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.strategy import Costs, Situation, Strategy
 from bot.trading.asked import why_halted, why_no_order
@@ -43,6 +43,7 @@ class Opening(Struct, frozen=True, kw_only=True):
     next_order_id: int
     next_fill_id: int
     risk: RiskState = NOTHING_YET
+    funding: tuple[KnownFunding, ...] = ()
 
 
 class Trader:
@@ -66,6 +67,7 @@ class Trader:
         interval: str,
         quotes: bool,
         next_signal_id: int = 1,
+        funding: Sequence[KnownFunding] = (),
     ) -> None:
         self._model = model
         self._strategy = strategy
@@ -74,11 +76,8 @@ class Trader:
         self._broker = broker
         self._margin = margin
         self._ledger = ledger
-        self._costs = dict(costs)
         self._step_ms = INTERVAL_MS[interval]
-        self._paces = {
-            symbol: Pace(round(one.funding_bars * self._step_ms)) for symbol, one in self._costs.items()
-        }
+        self._costs = CostBook(costs, self._step_ms, funding)
         self._quotes = quotes
         self._marked: set[str] = set()
         self._next_signal_id = next_signal_id
@@ -143,7 +142,7 @@ class Trader:
                     position=position,
                     bars_held=self._bars_held(position, now_ms),
                     account=account,
-                    costs=self._costs[symbol],
+                    costs=self._costs.of(symbol),
                 )
             )
             problem = signal.contradiction() if isinstance(signal, Signal) else f"{signal!r} is not a Signal"
@@ -222,23 +221,21 @@ class Trader:
 
     def on_funding(self, funding: Funding) -> Step:
         """Charge a settled rate on the position held just before its time."""
-        self._follow(funding)
+        known = self._costs.settle(funding)
         payment = self._ledger.settle(funding)
         if payment is None:
-            return Step(time_ms=funding.time_ms)
+            return Step(time_ms=funding.time_ms, known_funding=known)
         equity = (self._ledger.equity(payment.time_ms),)
         self._risk.observe_funding(payment)
         return self._checked(
-            Step(time_ms=payment.time_ms, funding=(payment,), equity=equity, risk=self._risk.news())
-        )
-
-    def _follow(self, funding: Funding) -> None:
-        """What holding costs from now on: the newest settled rate, at the interval that settlements keep."""
-        costs, pace = self._costs.get(funding.symbol), self._paces.get(funding.symbol)
-        if costs is not None and pace is not None and pace.settled(funding.time_ms):
-            self._costs[funding.symbol] = replace(
-                costs, funding_rate=float(funding.rate), funding_bars=pace.every_ms / self._step_ms
+            Step(
+                time_ms=payment.time_ms,
+                funding=(payment,),
+                equity=equity,
+                risk=self._risk.news(),
+                known_funding=known,
             )
+        )
 
     def on_transfer(self, transfer: Transfer) -> Step:
         """Money enters the account or leaves it: neither gain nor loss."""

@@ -51,6 +51,19 @@ class FundingRate(Struct, frozen=True, kw_only=True, gc=False):
     rate: Decimal
 
 
+class KnownFunding(Struct, frozen=True, kw_only=True, gc=False):
+    """What is known of a symbol's funding after its settlement at ``time_ms``: what a restart goes on from.
+
+    ``every_ms`` is the interval that settlements keep, ``longer_ms`` the longer one that came once.
+    """
+
+    symbol: str
+    time_ms: int
+    rate: Decimal
+    every_ms: int
+    longer_ms: int = 0
+
+
 class UnknownFunding(Struct, frozen=True, kw_only=True):
     """So many settlements of a symbol in a row whose rate is not known: all between the two times."""
 
@@ -67,10 +80,10 @@ class Pace:
     when it comes a second time. ``every_ms`` is 0 where there is no funding.
     """
 
-    def __init__(self, every_ms: int) -> None:
-        self.every_ms = every_ms
-        self.newest_ms: int | None = None
-        self._longer_ms = 0
+    def __init__(self, every_ms: int, known: KnownFunding | None = None) -> None:
+        self.every_ms = every_ms if known is None else known.every_ms
+        self.newest_ms = None if known is None else known.time_ms
+        self.longer_ms = 0 if known is None else known.longer_ms
 
     def settled(self, time_ms: int) -> bool:
         """Take note of a settlement; whether it is the newest. One that became known late says nothing of now."""
@@ -80,9 +93,9 @@ class Pace:
         self.newest_ms = time_ms
         if before is not None:
             interval_ms = time_ms - before
-            if interval_ms <= self.every_ms or interval_ms == self._longer_ms or not self.every_ms:
+            if interval_ms <= self.every_ms or interval_ms == self.longer_ms or not self.every_ms:
                 self.every_ms = interval_ms
-            self._longer_ms = interval_ms
+            self.longer_ms = interval_ms
         return True
 
 

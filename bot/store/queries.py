@@ -10,6 +10,7 @@ from msgspec import Struct
 from bot.errors import InputError
 from bot.exact import EXACT
 from bot.market import INTERVAL_MS, Category, Instrument
+from bot.market.funding import KnownFunding
 from bot.store.database import Database, Holder, Mode, holder
 from bot.store.rows import structs as _structs
 from bot.trading.events import (
@@ -63,6 +64,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
     next_fill_id: int
     next_transfer_id: int
     risk: RiskState = NOTHING_YET
+    known_funding: tuple[KnownFunding, ...] = ()
 
 
 class Trade(Struct, frozen=True, kw_only=True):
@@ -207,6 +209,7 @@ async def read_account(database: Database) -> AccountState:
         next_fill_id=await _next_id(database, "fills"),
         next_transfer_id=await _next_id(database, "transfers"),
         risk=await read_risk(database),
+        known_funding=await _structs(database, KnownFunding, "FROM known_funding ORDER BY symbol"),
     )
 
 

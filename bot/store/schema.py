@@ -251,6 +251,13 @@ _FOURTH_SCHEMA = (
         WHERE events.kind = 'mark_price' AND events.symbol = funding.symbol
             AND events.time_ms = funding.time_ms
     )""",
+    """CREATE TABLE known_funding (
+        symbol TEXT PRIMARY KEY,
+        time_ms INTEGER NOT NULL,
+        rate TEXT NOT NULL,
+        every_ms INTEGER NOT NULL,
+        longer_ms INTEGER NOT NULL
+    ) STRICT""",
     # What a decision asked for (long, short, close), which check stopped it, and why nothing was ordered.
     "ALTER TABLE signals ADD COLUMN asked TEXT",
     "ALTER TABLE signals ADD COLUMN failed_check TEXT",

@@ -46,6 +46,7 @@ _HALT = """
 INSERT INTO halts VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms, note = excluded.note
 """
+_KNOWN_FUNDING = "INSERT OR REPLACE INTO known_funding VALUES (?, ?, ?, ?, ?)"
 _RISK_STATE = "INSERT OR REPLACE INTO risk_state VALUES (1, ?)"
 _INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -53,6 +54,7 @@ _INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?
 _RUN_TABLES = (
     *("sessions", "signals", "neighbors", "orders", "fills"),
     *("funding", "transfers", "positions", "equity", "events", "halts", "risk_state"),
+    "known_funding",
 )
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -152,6 +154,7 @@ class StepWriter:
         self._equity: list[_Row] = []
         self._events: list[_Row] = []
         self._halts: list[_Row] = []
+        self._known_funding: list[_Row] = []
         self._risk: RiskState | None = None
         self._tables = (
             (INSERT_SIGNAL, self._signals),
@@ -164,6 +167,7 @@ class StepWriter:
             (_EQUITY, self._equity),
             (_EVENT, self._events),
             (_HALT, self._halts),
+            (_KNOWN_FUNDING, self._known_funding),
         )
 
     async def append(self, step: Step) -> None:
@@ -172,7 +176,7 @@ class StepWriter:
         Raises StoreError where the disk fails, BrokenInvariant where the Step repeats something that
         may exist once (a bar's signal, a fill, a funding payment).
         """
-        if step.is_empty:
+        if step.is_empty and step.known_funding is None:
             return
         self._gather(step)
         self._gathered += 1
@@ -234,6 +238,9 @@ class StepWriter:
             self._positions.extend(_position_row(position) for position in step.positions)
         if step.risk is not None:
             self._risk = step.risk
+        if (known := step.known_funding) is not None:
+            learned = known.symbol, known.time_ms, plain(known.rate), known.every_ms, known.longer_ms
+            self._known_funding.append(learned)
         if step.funding or step.transfers or step.notices or step.rejections or step.halts:
             self._gather_rarities(step)
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from msgspec import Struct
 
 from bot.market import Bar, MarkSource, Notice
+from bot.market.funding import KnownFunding
 from bot.trading import checks as entry_checks
 from bot.trading.checks import Check
 
@@ -243,7 +244,7 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     ``recollection`` (a :class:`bot.model.similarity.Recollection`) is None without a memory.
     ``halts`` are those that began or ended. ``risk`` (a :class:`bot.trading.risk.RiskState`) is what
     the risk review goes on from, where that has changed. ``no_order`` says why nothing was drafted for a
-    signal that asks for something, as ``name: words``.
+    signal that asks for something, as ``name: words``. ``known_funding`` is what a settlement taught.
     """
 
     time_ms: int
@@ -262,10 +263,11 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     halts: tuple[Halt, ...] = ()
     risk: Any = None
     no_order: str = ""
+    known_funding: KnownFunding | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
+        """Whether nothing has happened: at most ``known_funding`` is to be written."""
         return self.bar is None and not (
             self.orders
             or self.fills
