@@ -20,6 +20,7 @@ from bot.store.recording import strategy_source
 from bot.strategy import Costs, Strategy, declared_checks
 from bot.trader import Opening, Trader
 from bot.trading.broker import PaperBroker
+from bot.trading.held import Held, LookBack
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
 from bot.trading.risk import RiskReview
@@ -175,6 +176,32 @@ def opening_of(account: AccountState) -> Opening:
         risk=account.risk,
         funding=account.known_funding,
     )
+
+
+def look_backs(
+    opening: Opening,
+    instruments: Mapping[str, Instrument],
+    last_starts: Mapping[str, int | None],
+    interval: str,
+) -> dict[str, LookBack]:
+    """Where to take up the funding of each symbol in ``last_starts``, which holds its last bar's start.
+
+    That is after the last settlement that was charged, however long ago, and in any case behind that bar
+    where an order may yet have filled; of a symbol that never traded, only the newest rate is wanted.
+    """
+    ordered = {order.symbol for order in opening.open_orders}
+    found = {}
+    for symbol, start in last_starts.items():
+        closed_ms = 0 if start is None else start + INTERVAL_MS[interval]
+        settled = opening.ledger.settled.get(symbol)
+        held = None if settled is None else Held(settled)
+        since_ms = closed_ms if held is not None or symbol in ordered else None
+        every_ms = instruments[symbol].funding_interval_minutes * 60_000
+        if held is not None and every_ms:
+            uncharged_ms = held.uncharged_since(every_ms, closed_ms)
+            since_ms = closed_ms if uncharged_ms is None else min(uncharged_ms, closed_ms)
+        found[symbol] = LookBack(closed_ms, since_ms, held)
+    return found
 
 
 def restore_ledger(account: AccountState) -> Ledger:

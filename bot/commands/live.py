@@ -20,6 +20,7 @@ from bot.assembly import (
     find_checkpoint,
     learned_until_ms,
     load_strategy,
+    look_backs,
     opening_of,
     search_engine,
 )
@@ -41,15 +42,13 @@ from bot.store.requests import Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
 from bot.strategy import Strategy, declared_checks
 from bot.synthetic import PRESETS, SyntheticMarket
-from bot.trader import Trader
+from bot.trader import Opening, Trader
 from bot.trading.events import Step
 
 _DEMO_BAR_SECONDS = 0.05
 _DEMO_SEED = 7
 _DEMO_BARS_MISSED = 5
 """A demo on an existing database goes on so many bars after the last stored one."""
-_FUNDING_AGAIN_MS = 3 * 86_400_000
-"""How far before the last stored bar funding is asked for again: it may have become known late."""
 _AFTER_THE_END_SECONDS = 3.0
 """How long a finite market is waited for after its last bar, for what is still on its way."""
 
@@ -237,7 +236,14 @@ class _Session:
         try:
             async with self._recorded(header) as recorder:
                 await self._live(
-                    trader, recorder, account, instruments, tally, max_bars=max_bars, seconds=seconds
+                    trader,
+                    recorder,
+                    account,
+                    opening,
+                    instruments,
+                    tally,
+                    max_bars=max_bars,
+                    seconds=seconds,
                 )
             reason = self._stop.reason
         except asyncio.CancelledError:
@@ -263,6 +269,7 @@ class _Session:
         trader: Trader,
         recorder: Recorder | None,
         account: AccountState,
+        opening: Opening,
         instruments: dict[str, Instrument],
         tally: Tally,
         *,
@@ -291,7 +298,7 @@ class _Session:
             interval=run.interval,
             instruments=instruments,
             last_starts=last_starts,
-            funding_since=self._funding_since(account, last_starts),
+            look_backs=look_backs(opening, instruments, last_starts, run.interval),
             waits=trader.waits,
             depth=config.broker.fill_model == "book",
         )
@@ -341,19 +348,6 @@ class _Session:
             observed = await history.observe(observe, self._database, wanted, progress)
         _log.info("warmed_up", bars=observed, seconds=round(time.monotonic() - self.began, 1))
         return last_starts
-
-    def _funding_since(self, account: AccountState, last_starts: Mapping[str, int | None]) -> dict[str, int]:
-        """Where to take up funding: after the last paid, or a while before the last bar.
-
-        Even a flat account wants the last rate, which is part of what a trade costs.
-        """
-        step = INTERVAL_MS[self._config.run.interval]
-        since: dict[str, int] = {}
-        for symbol, start in last_starts.items():
-            closed = 0 if start is None else start + step
-            paid = max((one.time_ms for one in account.funding if one.symbol == symbol), default=0)
-            since[symbol] = max(0, paid, closed - max(_FUNDING_AGAIN_MS, 2 * step))
-        return since
 
     def _reached(self, step: Step, max_bars: int) -> bool:
         """Whether every symbol has had its bars, not counting those missed before the session went live."""

@@ -20,6 +20,7 @@ from typing import Any, get_args
 import msgspec
 from aiohttp import WSMsgType, web
 
+from bot.exchange.demo_connection import Connection, control_answer
 from bot.exchange.demo_faults import (
     BROKEN,
     NO_FAULTS,
@@ -31,6 +32,7 @@ from bot.exchange.demo_faults import (
     garbage_frame,
     spoil_rows,
 )
+from bot.exchange.demo_funding import FundingBook
 from bot.exchange.demo_market import Board, GeneratedSource, ListedSource, RunningBar, Source
 from bot.exchange.demo_rest import Desk, Refused
 from bot.market import INTERVAL_MS, Bar, Category, grid_start_ms, plain
@@ -42,47 +44,7 @@ _CONFIRM_AFTER_MS = 12
 """A confirmation is made so long after the bar's end."""
 _EDGE = 0.002
 """The first and the last push come this share of a bar after its open and before its close."""
-_QUEUE_FRAMES = 20_000
-"""A reader so far behind is cut off, as a real exchange does; the market does not wait for it."""
 _HTML = "<html>\r\n<head><title>{0}</title></head>\r\n<body><center><h1>{0}</h1></center></body>\r\n</html>"
-
-
-class _Connection:
-    """One websocket: its topics, and the frames on their way to it."""
-
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, number: int) -> None:
-        self.topics: set[str] = set()
-        self.id = f"demo-{number:06d}"
-        self.leaving = False
-        self._socket = socket
-        self._transport = transport
-        self._frames: asyncio.Queue[str | bytes | None] = asyncio.Queue(_QUEUE_FRAMES)
-
-    def send(self, frame: str | bytes) -> None:
-        try:
-            self._frames.put_nowait(frame)
-        except asyncio.QueueFull:
-            self.abort()
-
-    def close(self) -> None:
-        """Say good-bye with a close frame, after what is still queued."""
-        self.leaving = True
-        with suppress(asyncio.QueueFull):
-            self._frames.put_nowait(None)
-
-    def abort(self) -> None:
-        """Drop the connection without a close frame."""
-        self._transport.abort()
-
-    async def write(self) -> None:
-        """Send what is queued until the connection ends."""
-        with suppress(ConnectionError):
-            while (frame := await self._frames.get()) is not None:
-                if isinstance(frame, bytes):
-                    await self._socket.send_bytes(frame)
-                else:
-                    await self._socket.send_str(frame)
-            await self._socket.close(code=1001)
 
 
 class DemoExchange:
@@ -144,8 +106,10 @@ class DemoExchange:
         self._bar_seconds = bar_seconds
         self._pause_when_alone = pause_when_alone
         self._faults = faults
+        funding = FundingBook(faults)
         self._boards = {
-            symbol: Board(self._source, self._source.instrument(symbol, category)) for symbol in self.symbols
+            symbol: Board(self._source, self._source.instrument(symbol, category), funding)
+            for symbol in self.symbols
         }
         # A long bar is pushed about once a second, as on the real exchange, a short one a few times.
         pushes = min(max(4, int(bar_seconds)), 120)
@@ -154,9 +118,9 @@ class DemoExchange:
         self._held: list[tuple[int, int, str, bytes]] = []
         self._pushes = 0
         self._dials = 0
-        self._listeners: dict[str, set[_Connection]] = {}
+        self._listeners: dict[str, set[Connection]] = {}
         self._listened = asyncio.Event()
-        self._connections: set[_Connection] = set()
+        self._connections: set[Connection] = set()
         self._silences: list[tuple[float, str]] = []
         self._misconfirms: dict[str, deque[ConfirmFault]] = {symbol: deque() for symbol in self.symbols}
         self._rest_failures: deque[tuple[RestFault, str]] = deque()
@@ -450,7 +414,7 @@ class DemoExchange:
         socket = web.WebSocketResponse(compress=False, timeout=0.2)
         await socket.prepare(request)
         assert request.transport is not None
-        connection = _Connection(socket, request.transport, self._dials)
+        connection = Connection(socket, request.transport, self._dials)
         self._connections.add(connection)
         writer = asyncio.create_task(connection.write())
         try:
@@ -466,12 +430,12 @@ class DemoExchange:
                 await writer
         return socket
 
-    def _forget(self, connection: _Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
         for topic in list(connection.topics):
             self._unlisten(connection, topic)
 
-    def _unlisten(self, connection: _Connection, topic: str) -> None:
+    def _unlisten(self, connection: Connection, topic: str) -> None:
         connection.topics.discard(topic)
         listeners = self._listeners.get(topic, set())
         listeners.discard(connection)
@@ -480,36 +444,40 @@ class DemoExchange:
         if not any(topic.startswith("kline.") for topic in self._listeners):
             self._listened.clear()
 
-    def _control(self, connection: _Connection, text: str | bytes, category: str) -> None:
+    def _control(self, connection: Connection, text: str | bytes, category: str) -> None:
         """Answer one control frame."""
         try:
             frame = msgspec.json.decode(text)
         except msgspec.MsgspecError:
             frame = None
         if not isinstance(frame, dict):
-            connection.send(_answer(connection, "", "", "Failed to decode incoming data", success=False))
+            connection.send(
+                control_answer(connection, "", "", "Failed to decode incoming data", success=False)
+            )
             return
         op, request_id, topics = frame.get("op"), str(frame.get("req_id", "")), frame.get("args", [])
         if op == "ping":
-            connection.send(_answer(connection, "ping", request_id, "pong"))
+            connection.send(control_answer(connection, "ping", request_id, "pong"))
             return
         if op not in ("subscribe", "unsubscribe"):
-            connection.send(_answer(connection, str(op or ""), request_id, "error:invalid op", success=False))
+            connection.send(
+                control_answer(connection, str(op or ""), request_id, "error:invalid op", success=False)
+            )
             return
         known = isinstance(topics, list) and all(isinstance(topic, str) for topic in topics)
         problem = self._problem(connection, topics, category) if known else "error:invalid args"
         if op == "subscribe" and problem:
-            connection.send(_answer(connection, op, request_id, problem, success=False))
+            connection.send(control_answer(connection, op, request_id, problem, success=False))
             return
         agreed = "subscribe" if op == "subscribe" and category == "spot" else ""
-        connection.send(_answer(connection, op, request_id, agreed))
+        connection.send(control_answer(connection, op, request_id, agreed))
         for topic in topics:
             if op == "subscribe":
                 self._subscribe(connection, topic)
             else:
                 self._unlisten(connection, topic)
 
-    def _problem(self, connection: _Connection, topics: list[str], category: str) -> str | None:
+    def _problem(self, connection: Connection, topics: list[str], category: str) -> str | None:
         """Why a subscription is refused as a whole: the first bad topic, in Bybit's words."""
         if category == "spot" and len(topics) > 10:
             return "args size >10"
@@ -526,7 +494,7 @@ class DemoExchange:
                 return f"error:handler not found,topic:{topic}"
         return None
 
-    def _subscribe(self, connection: _Connection, topic: str) -> None:
+    def _subscribe(self, connection: Connection, topic: str) -> None:
         kind, _, symbol = topic.rpartition(".")
         connection.topics.add(topic)
         self._listeners.setdefault(topic, set()).add(connection)
@@ -606,11 +574,3 @@ _ERRORS = {
     "code10006": "Too many visits. Exceeded the API Rate Limit.",
     "code10016": "Server error.",
 }
-
-
-def _answer(connection: _Connection, op: str, request_id: str, message: str, *, success: bool = True) -> str:
-    """A control frame's answer."""
-    answer = {
-        "success": success, "ret_msg": message, "conn_id": connection.id, "req_id": request_id, "op": op,
-    }  # fmt: skip
-    return msgspec.json.encode(answer).decode()

@@ -43,6 +43,10 @@ class Faults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ``refused_connections`` and ``rest`` are probabilities for each request; ``rest_kinds`` are drawn
     from evenly. ``refused_subscriptions`` is the number of requests for each topic that are refused
     at first, -1 for all. ``slow_seconds`` is what a slow answer takes.
+    ``mark_missing`` and ``index_missing`` are probabilities for each minute whose price is never shown.
+    Funding rates are published up to ``funding_late_ms`` after their time (of the exchange's clock), with
+    stamps up to ``funding_noise_ms`` past it; ``funding_hours`` are changes of the interval, 8 hours at
+    first: (the time of the settlement after which it holds, hours).
     """
 
     seed: int = 0
@@ -65,6 +69,11 @@ class Faults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "slow", "dropped", "missing_bar", "broken_row",
     )  # fmt: skip
     slow_seconds: Annotated[float, Meta(ge=0)] = 0.5
+    mark_missing: Share = 0.0
+    index_missing: Share = 0.0
+    funding_late_ms: Annotated[int, Meta(ge=0)] = 0
+    funding_noise_ms: Annotated[int, Meta(ge=0, le=20_000)] = 0
+    funding_hours: tuple[tuple[int, Literal[1, 2, 4, 8]], ...] = ()
 
     def confirmation(self, symbol: str, start_ms: int) -> ConfirmFault | None:
         """What happens to this bar's confirmation."""

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
+from bot.exchange.demo_funding import FundingBook
 from bot.market import INTERVAL_MS, Bar, Category, Instrument, plain
 from bot.synthetic import SyntheticMarket
 
-FUNDING_MS = 8 * 3_600_000
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _QUOTE_COINS = ("USDT", "USDC", "USD", "BTC", "ETH", "EUR")
@@ -141,8 +141,9 @@ class _Past(Struct, frozen=True, gc=False):
 class Board:
     """What the exchange shows of one symbol at one time: running bar, quote, mark, 24-hour figures."""
 
-    def __init__(self, source: Source, instrument: Instrument) -> None:
+    def __init__(self, source: Source, instrument: Instrument, funding: FundingBook) -> None:
         self.instrument = instrument
+        self.funding = funding
         self.bar: Bar | None = None
         """The bar that is running, or the last one that was published."""
         self.shown: dict[str, str] = {}
@@ -242,11 +243,6 @@ class Board:
         asks = {ask: ask_size} | {ask + place * step: size for place, size in enumerate(sizes, 1)}
         return {"b": bids, "a": asks}
 
-    def funding_rate(self, time_ms: int) -> Decimal:
-        """The rate that is settled at a funding time, between -0.01 % and 0.03 %."""
-        drawn = zlib.crc32(f"{self.instrument.symbol}/{time_ms}".encode())
-        return Decimal(drawn % 401 - 100).scaleb(-6)
-
     def ticker(self, time_ms: int) -> dict[str, str]:
         """Every field of the ticker at a time; empty before the first bar."""
         bar = self.bar
@@ -269,7 +265,7 @@ class Board:
             return fields | {"usdIndexPrice": plain(now.close)}
         mark = self.mark(bar, time_ms)
         interest = self.instrument.lot_size * 1_000_000
-        next_funding_ms = time_ms - time_ms % FUNDING_MS + FUNDING_MS
+        next_funding_ms = self.funding.next_ms(time_ms)
         # What is announced moves until it is settled.
         ahead = Decimal((next_funding_ms - time_ms) // _HOUR_MS).scaleb(-6)
         return fields | {
@@ -280,8 +276,8 @@ class Board:
             "openInterest": plain(interest),
             "openInterestValue": plain(interest * mark),
             "nextFundingTime": str(next_funding_ms),
-            "fundingRate": plain(self.funding_rate(next_funding_ms) + ahead),
-            "fundingIntervalHour": "8",
+            "fundingRate": plain(self.funding.rate(self.instrument.symbol, next_funding_ms) + ahead),
+            "fundingIntervalHour": str(self.funding.interval_ms(time_ms) // _HOUR_MS),
             "fundingCap": "0.005",
             "bid1Price": plain(bid),
             "bid1Size": plain(bid_size),

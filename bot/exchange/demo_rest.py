@@ -3,9 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
-from bot.exchange.demo_market import FUNDING_MS, Board, Source, instrument_fields, risk_tiers
+from bot.exchange.demo_market import Board, Source, instrument_fields, risk_tiers
 from bot.market import INTERVAL_MS, Category, grid_start_ms, plain
 
 Endpoint = Callable[[Mapping[str, str]], dict[str, Any]]
@@ -42,7 +43,8 @@ class Desk:
         self.endpoints: dict[str, Endpoint] = {
             "time": self._time,
             "kline": self._kline,
-            "mark-price-kline": self._mark_kline,
+            "mark-price-kline": lambda query: self._price_kline(query, "mark"),
+            "index-price-kline": lambda query: self._price_kline(query, "index"),
             "instruments-info": self._instruments,
             "tickers": self._tickers,
             "funding/history": self._funding,
@@ -80,8 +82,8 @@ class Desk:
             rows.append([str(bar.start_ms), *(plain(figure) for figure in figures)])
         return {"category": self._category, "symbol": symbol, "list": rows}
 
-    def _mark_kline(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """Mark price bars, newest first, of any interval up to the source's own."""
+    def _price_kline(self, query: Mapping[str, str], source: Literal["mark", "index"]) -> dict[str, Any]:
+        """Bars of the mark price, or of the index a tick above it; newest first, at most as long as the source's."""
         board = self._board(query)
         step = INTERVAL_MS.get(query.get("interval", ""), 0)
         if self._category == "spot" or not 0 < step <= self._interval_ms:
@@ -108,7 +110,10 @@ class Desk:
             third = self._interval_ms // 3
             turns = (bar.start_ms + third, bar.start_ms + 2 * third)
             times = (at_ms, until_ms, *(turn for turn in turns if at_ms < turn < until_ms))
-            marks = [board.mark(bar, time_ms) for time_ms in times]
+            if board.funding.lacks_price(source, symbol, at_ms):
+                continue
+            above = board.instrument.tick_size if source == "index" else Decimal(0)
+            marks = [board.mark(bar, time_ms) + above for time_ms in times]
             figures = (marks[0], max(marks), min(marks), marks[1])
             rows.append([str(at_ms), *(plain(figure) for figure in figures)])
         return {"category": self._category, "symbol": symbol, "list": rows}
@@ -153,18 +158,13 @@ class Desk:
         if start is not None and end is None:
             raise Refused("params error: endTime can not be empty when startTime is given")
         limit, symbol = _limit(query, 200, 200), board.instrument.symbol
-        newest_ms = min(self._clock() if end is None else end, self._clock())
-        newest_ms -= newest_ms % FUNDING_MS
         first = self._source.oldest(symbol, 0, self._clock(), 1)
-        oldest_ms = max(first[0].start_ms if first else newest_ms + 1, start or 0)
+        oldest_ms = max(first[0].start_ms if first else self._clock() + 1, start or 0)
+        newest_ms = self._clock() if end is None else end
+        settled = board.funding.settled(symbol, oldest_ms, newest_ms, self._clock())
         listed = [
-            {
-                "symbol": symbol,
-                "fundingRate": plain(board.funding_rate(at_ms)),
-                "fundingRateTimestamp": str(at_ms),
-            }
-            for at_ms in range(newest_ms, newest_ms - limit * FUNDING_MS, -FUNDING_MS)
-            if at_ms >= oldest_ms
+            {"symbol": symbol, "fundingRate": plain(rate), "fundingRateTimestamp": str(stamp)}
+            for stamp, rate in islice(settled, limit)
         ]
         return {"category": self._category, "list": listed}
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import ccxt.async_support as ccxt
 import structlog
@@ -14,13 +14,14 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from bot.errors import ConfigError, FeedError
 from bot.exchange import wire
-from bot.market import INTERVAL_MS, Bar, BarSource, Category, Instrument, RiskTier
+from bot.market import INTERVAL_MS, Bar, BarSource, Category, Instrument, RiskTier, grid_start_ms
 
 _log = structlog.get_logger()
 
 PAGE_BARS = 1000
 """Bybit's largest page of klines."""
 _PAGE_FUNDING = 200
+_FUNDING_WINDOW_MS = 7 * 86_400_000
 _ATTEMPTS = 4
 _BAN_SECONDS = 600.0
 """Bybit asks an address that it refused with HTTP 403 to send nothing for ten minutes."""
@@ -210,46 +211,63 @@ class BybitRest:
             raise FeedError(f"klines of {symbol}: {error!r}") from error
         return min((start for start in starts if start >= from_ms), default=None)
 
-    async def funding(self, symbol: str, since_ms: int, until_ms: int) -> list[tuple[int, Decimal]]:
-        """Settled funding as (time_ms, rate) with times in (since_ms, until_ms], ascending."""
-        settled: dict[int, Decimal] = {}
-        end_ms = until_ms
-        while True:
-            answer = await self._get(
-                "FundingHistory",
-                {
-                    "category": self._category, "symbol": symbol,
-                    "startTime": since_ms + 1, "endTime": end_ms, "limit": _PAGE_FUNDING,
-                },
-            )  # fmt: skip
-            try:
-                page = {
-                    int(row["fundingRateTimestamp"]): Decimal(row["fundingRate"]) for row in _list(answer)
-                }
-            except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-                raise FeedError(f"funding of {symbol}: {error!r}") from error
-            fresh = {at: rate for at, rate in page.items() if since_ms < at <= end_ms and at not in settled}
-            settled |= fresh
-            if not fresh or len(page) < _PAGE_FUNDING:
-                return sorted(settled.items())
-            end_ms = min(fresh) - 1
+    async def funding(self, symbol: str, since_ms: int | None, until_ms: int) -> list[tuple[int, Decimal]]:
+        """Settled rates as (stamp, rate) with stamps in (since_ms, until_ms], ascending; the newest page without since.
 
-    async def mark_price(self, symbol: str, time_ms: int) -> Decimal | None:
-        """The mark price at a full minute: the open of that minute's mark price bar, None if not shown."""
+        An empty answer says nothing. The range is asked for by the week, which no interval fills a page with.
+        """
+        if since_ms is None:
+            return sorted((await self._funding_page(symbol, {})).items())
+        settled: dict[int, Decimal] = {}
+        for first_ms in range(since_ms + 1, until_ms + 1, _FUNDING_WINDOW_MS):
+            last_ms = min(first_ms + _FUNDING_WINDOW_MS - 1, until_ms)
+            while True:
+                page = await self._funding_page(symbol, {"startTime": first_ms, "endTime": last_ms})
+                fresh = {at: rate for at, rate in page.items() if first_ms <= at <= last_ms}
+                settled |= fresh
+                if not fresh or len(page) < _PAGE_FUNDING:
+                    break
+                last_ms = min(fresh) - 1
+        return sorted(settled.items())
+
+    async def _funding_page(self, symbol: str, span: dict[str, int]) -> dict[int, Decimal]:
+        query = {"category": self._category, "symbol": symbol, "limit": _PAGE_FUNDING, **span}
+        rows = _list(await self._get("FundingHistory", query))
         try:
-            answer = await self._get(
-                "MarkPriceKline",
-                {
-                    "category": self._category, "symbol": symbol, "interval": "1",
-                    "start": time_ms, "end": time_ms, "limit": 1,
-                },
-            )  # fmt: skip
+            page = {int(row["fundingRateTimestamp"]): Decimal(row["fundingRate"]) for row in rows}
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise FeedError(f"funding of {symbol}: {error!r}") from error
+        if not all(rate.is_finite() and rate.copy_abs() < 1 for rate in page.values()):
+            raise FeedError(f"funding of {symbol}: a rate is no fraction between -1 and 1")
+        return page
+
+    async def minute_price(
+        self, symbol: str, source: Literal["mark", "index"], time_ms: int
+    ) -> Decimal | None:
+        """The mark or index price at a full minute: the open of that minute's bar, None if not shown."""
+        endpoint = "MarkPriceKline" if source == "mark" else "IndexPriceKline"
+        span = {"start": time_ms, "end": time_ms, "limit": 1}
+        return await self._kline_figure(endpoint, symbol, "1", span, time_ms, 1)
+
+    async def close_before(self, symbol: str, interval: str, time_ms: int) -> Decimal | None:
+        """The close of the last bar that ended at ``time_ms`` or before; None if none is shown."""
+        last_ms = grid_start_ms(time_ms, interval) - INTERVAL_MS[interval]
+        return await self._kline_figure("Kline", symbol, interval, {"end": last_ms, "limit": 1}, last_ms, 4)
+
+    async def _kline_figure(
+        self, endpoint: str, symbol: str, interval: str, span: dict[str, int], last_ms: int, place: int
+    ) -> Decimal | None:
+        """A figure of the newest bar up to ``last_ms``, or where the span has a start of the bar there."""
+        query = {"category": self._category, "symbol": symbol, "interval": interval, **span}
+        try:
+            rows = {int(row[0]): Decimal(row[place]) for row in _list(await self._get(endpoint, query))}
         except RequestRefused:
             return None
-        try:
-            return next((Decimal(row[1]) for row in _list(answer) if int(row[0]) == time_ms), None)
-        except (TypeError, ValueError, IndexError, ArithmeticError) as error:
-            raise FeedError(f"mark price of {symbol}: {error!r}") from error
+        except (TypeError, ValueError, IndexError, KeyError, ArithmeticError) as error:
+            raise FeedError(f"{endpoint} of {symbol}: {error!r}") from error
+        shown = [at for at in rows if span.get("start", at) <= at <= last_ms]
+        price = rows[max(shown)] if shown else None
+        return price if price is not None and price.is_finite() and price > 0 else None
 
     async def _get(self, endpoint: str, parameters: dict[str, Any]) -> dict[str, Any]:
         retrying = AsyncRetrying(

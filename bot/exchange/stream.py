@@ -4,13 +4,15 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any
 
 from bot.errors import FeedError
 from bot.exchange import wire
 from bot.exchange.config import ExchangeConfig
+from bot.exchange.funding import FundingWatch
+from bot.exchange.funding_schedule import FundingSchedule
 from bot.exchange.rest import PAGE_BARS, BybitRest
 from bot.exchange.sequence import BarSequence, CloseOrder
 from bot.exchange.socket import Socket
@@ -26,6 +28,7 @@ from bot.market import (
     grid_start_ms,
     minute_text,
 )
+from bot.trading.held import LookBack
 
 Event = Bar | Quote | Book | Funding | Notice
 
@@ -43,8 +46,6 @@ _PAUSE_SECONDS = (0.1, 30.0)
 _HOLE_ATTEMPTS = 6
 """Looks at a hole that the exchange's own list shows as a hole before it counts as never published."""
 _REPAIRS_BEFORE_REBUILD = 3
-_FUNDING_LOOKS = 20
-"""Bars over which a funding time that passed is asked for before it counts as none."""
 _OUTBOX_EVENTS = 5_000
 
 
@@ -83,10 +84,9 @@ class MarketStream:
 
     ``last_starts`` holds the newest bar that the core already knows for each symbol; everything
     closed since comes first, over REST, and where a newer bar has closed it is marked late.
-    ``funding_since`` gives for each symbol the time after which settled funding is wanted (none on
-    spot). ``waits(symbol)`` says whether an order waits for a quote; without one, quotes are
-    conflated to one a second of the exchange's time. With ``depth``, books come too while an order
-    waits, at most five a second. ``async with`` it, then iterate.
+    ``look_backs`` say where each symbol's funding is taken up. ``waits(symbol)`` says whether an order
+    waits for a quote; without one, quotes are conflated to one a second of the exchange's time. With
+    ``depth``, books come too while an order waits, at most five a second. ``async with`` it, then iterate.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class MarketStream:
         interval: str,
         instruments: dict[str, Instrument],
         last_starts: dict[str, int | None],
-        funding_since: dict[str, int],
+        look_backs: Mapping[str, LookBack],
         waits: Callable[[str], bool],
         depth: bool = False,
     ) -> None:
@@ -116,7 +116,15 @@ class MarketStream:
             symbol: _Symbol(symbol, interval, last, now) for symbol, last in sorted(last_starts.items())
         }
         self._order = CloseOrder((state.sequence for state in self._symbols.values()), _PATIENCE_SECONDS)
-        self._funding = _FundingWatch(rest, instruments, funding_since, self._emit)
+        every = {symbol: rules.funding_interval_minutes * 60_000 for symbol, rules in instruments.items()}
+        self._funding = FundingWatch(
+            rest,
+            interval,
+            FundingSchedule(every, look_backs),
+            emit=self._emit,
+            spawn=self._spawn,
+            clock_ms=lambda: self._clock_ms,
+        )
         self._seconds_per_bar = self._step / 1000
         self._paced = False
         known = [start + self._step for start in last_starts.values() if start is not None]
@@ -134,6 +142,7 @@ class MarketStream:
     async def __aenter__(self) -> "MarketStream":
         self._spawn(self._stay_connected())
         self._spawn(self._watch())
+        self._spawn(self._funding.run())
         return self
 
     async def __aexit__(
@@ -281,6 +290,7 @@ class MarketStream:
             self._on_depth(state, message)
         elif state is not None and kind in ("tickers", "orderbook"):
             quote = state.ticker.ticker(message) if kind == "tickers" else state.ticker.book(message)
+            self._funding.announce(state.sequence.symbol, state.ticker.next_funding_ms, message.ts)
             if quote is not None:
                 self._on_quote(state, quote)
 
@@ -362,9 +372,7 @@ class MarketStream:
             self._emit(bar)
             if bar.close_ms > self._clock_ms:
                 self._clock_ms = bar.close_ms
-            due = self._funding.due(bar, self._symbols[bar.symbol].ticker.next_funding_ms)
-            if due is not None:
-                self._spawn(due)
+            self._funding.bar(bar)
         # A hole that is still open is looked at by the watch.
         if any(state.sequence.missing() for state in self._symbols.values()):
             self._look.set()
@@ -469,70 +477,6 @@ class MarketStream:
             sequence.disbelieve(newest)
             state.looks = 0
         return _growing(short, state.looks, longest=4.0 if state.looks < _HOLE_ATTEMPTS else 30.0)
-
-
-class _FundingWatch:
-    """Fetches settled funding once its time has passed, in order, and hands it on."""
-
-    def __init__(
-        self,
-        rest: BybitRest,
-        instruments: dict[str, Instrument],
-        since: dict[str, int],
-        emit: Callable[[Event], None],
-    ) -> None:
-        self._rest = rest
-        self._every = {
-            symbol: rules.funding_interval_minutes * 60_000 for symbol, rules in instruments.items()
-        }
-        self._since = dict(since)
-        self._emit = emit
-        self._expected: dict[str, int] = {}
-        self._looks: dict[str, int] = {}
-        self._busy: set[str] = set()
-        self._at_funding: dict[str, Bar] = {}
-
-    def due(self, bar: Bar, announced_ms: int | None) -> Coroutine[Any, Any, None] | None:
-        """The work of settling, where a funding time has passed that is not settled yet.
-
-        Funding falls on multiples of the instrument's interval, and where the exchange changes that,
-        on the time that its ticker announced.
-        """
-        every = self._every.get(bar.symbol, 0)
-        if not every:
-            return None
-        due = bar.close_ms - bar.close_ms % every
-        if announced_ms is not None and announced_ms <= bar.close_ms:
-            due = max(due, announced_ms)
-        if due == bar.close_ms:
-            self._at_funding[bar.symbol] = bar
-        if due > self._expected.get(bar.symbol, 0):
-            self._expected[bar.symbol], self._looks[bar.symbol] = due, 0
-        settled = due <= self._since.get(bar.symbol, 0)
-        if settled or bar.symbol in self._busy or self._looks[bar.symbol] >= _FUNDING_LOOKS:
-            return None
-        self._busy.add(bar.symbol)
-        self._looks[bar.symbol] += 1
-        return self._settle(bar.symbol, bar.close_ms)
-
-    async def _settle(self, symbol: str, until_ms: int) -> None:
-        try:
-            for time_ms, rate in await self._rest.funding(symbol, self._since.get(symbol, 0), until_ms):
-                mark = await self._rest.mark_price(symbol, time_ms)
-                if mark is None:
-                    bar = self._at_funding.get(symbol)
-                    if bar is None or bar.close_ms != time_ms or self._looks[symbol] < _FUNDING_LOOKS // 2:
-                        raise FeedError(f"the mark price at {minute_text(time_ms)} is not there yet")
-                    mark = bar.close
-                    detail = f"no mark price at {minute_text(time_ms)}: the bar's close stands for it"
-                    self._emit(Notice(kind="mark_price", time_ms=time_ms, symbol=symbol, detail=detail))
-                self._since[symbol] = time_ms
-                self._emit(Funding(symbol=symbol, time_ms=time_ms, rate=rate, mark_price=mark))
-        except FeedError as error:
-            detail = f"funding: {error}"
-            self._emit(Notice(kind="rest_failed", time_ms=until_ms, symbol=symbol, detail=detail))
-        finally:
-            self._busy.discard(symbol)
 
 
 def _growing(first: float, times: int, *, longest: float) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
-from statistics import median_low
+from statistics import median_high
 from typing import Literal
 
 from msgspec import Struct
@@ -65,12 +65,19 @@ class KnownFunding(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class UnknownFunding(Struct, frozen=True, kw_only=True):
-    """So many settlements of a symbol in a row whose rate is not known: all between the two times."""
+    """Settlements of a symbol in a row whose rate is not known, all between the two times.
+
+    ``times_ms`` are those at which they would have been at the interval around them.
+    """
 
     symbol: str
     from_ms: int
     to_ms: int
-    settlements: int
+    times_ms: tuple[int, ...]
+
+    @property
+    def settlements(self) -> int:
+        return len(self.times_ms)
 
 
 class Pace:
@@ -174,14 +181,13 @@ def unknown_funding(
         before = intervals[max(0, index - _NEIGHBOURS) : index] if place else []
         after = intervals[index + 1 if place else 0 :][:_NEIGHBOURS]
         every_ms = _prevailing(before, after)
-        settlements = (end_ms - begin_ms - 1) // every_ms
-        if settlements > 0:
+        missing = range(begin_ms + every_ms, end_ms, every_ms)
+        if not place:
+            missing = range(end_ms - every_ms, begin_ms, -every_ms)[::-1]
+        if missing:
             found.append(
                 UnknownFunding(
-                    symbol=symbol,
-                    from_ms=begin_ms,
-                    to_ms=min(end_ms, last_ms),
-                    settlements=settlements,
+                    symbol=symbol, from_ms=begin_ms, to_ms=min(end_ms, last_ms), times_ms=tuple(missing)
                 )
             )
     return found
@@ -189,5 +195,5 @@ def unknown_funding(
 
 def _prevailing(before: Sequence[int], after: Sequence[int]) -> int:
     """How long an interval may be between those before it and those after."""
-    middles = [median_low(intervals) for intervals in (before, after) if intervals]
+    middles = [median_high(intervals) for intervals in (before, after) if intervals]
     return max(middles, default=_LONGEST_MS)

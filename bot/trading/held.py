@@ -1,13 +1,14 @@
 """What was held when, as far as a settlement may ask for it, and which settlements were charged on it."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
 from msgspec import Struct
 
 from bot.exact import EXACT, ZERO
-from bot.market.funding import settlement_ms
+from bot.market.funding import settlement_ms, unknown_funding
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
@@ -99,16 +100,23 @@ class Held:
         """The time after which a settlement may not have been charged; None where nothing was held since.
 
         That is the last charged one, or where the position was first held after it, however long ago; or
-        before it the first time on the grid of ``every_ms`` that was held over and not charged. A position
-        that is still held is held until ``until_ms``.
+        before it the first that is missing between those charged while the position was held, at the pace
+        that they have around it (at ``every_ms`` where there are no two). A position that is still held is
+        held until ``until_ms``.
         """
-        newest = max(self._charged, default=self._settled_ms)
+        charged = sorted(self._charged)
+        newest = charged[-1] if charged else self._settled_ms
         for begin_ms, end_ms in self._stretches():
-            grid_ms = begin_ms - begin_ms % every_ms + every_ms
-            last_ms = until_ms if end_ms is None else min(end_ms, until_ms)
-            for time_ms in range(grid_ms, min(last_ms, newest) + 1, every_ms):
-                if not self.is_charged(time_ms):
-                    return time_ms - 1
+            last_ms = min(until_ms if end_ms is None else end_ms, newest)
+            times = charged[bisect_right(charged, begin_ms) : bisect_right(charged, last_ms)]
+            if len(times) > 1:
+                holes = unknown_funding("", times, begin_ms, last_ms)
+                missing = [time_ms for hole in holes for time_ms in hole.times_ms]
+            else:
+                grid = range(begin_ms - begin_ms % every_ms + every_ms, last_ms + 1, every_ms)
+                missing = [time_ms for time_ms in grid if not self.is_charged(time_ms)]
+            if missing:
+                return missing[0] - 1
             if end_ms is None or end_ms > newest:
                 return max(begin_ms, newest)
         return None
@@ -133,3 +141,23 @@ class Held:
             kept = list(last_of.values())
             self._minutes[first:end] = [self._minutes[place] for place in kept]
             self._quantities[first:end] = [self._quantities[place] for place in kept]
+
+
+@dataclass(frozen=True, slots=True)
+class LookBack:
+    """Where a symbol's funding is taken up.
+
+    ``since_ms`` is None for a symbol that never traded: of it only the newest rate is wanted. Of what was
+    settled until ``until_ms``, where the account's past ends, only what ``held`` still owes is wanted.
+    """
+
+    until_ms: int = 0
+    since_ms: int | None = None
+    held: Held | None = None
+
+    def wants(self, time_ms: int) -> bool:
+        """Whether a settlement at this time may move money."""
+        if time_ms > self.until_ms:
+            return True
+        held = self.held
+        return held is not None and not held.is_charged(time_ms) and bool(held.before(time_ms))

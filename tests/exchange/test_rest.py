@@ -135,7 +135,7 @@ def test_funding_comes_ascending_and_only_after_its_beginning():
     since = until - until % hours - 5 * hours
     settled = ask(lambda rest, _: rest.funding("BTCUSDT", since, until))
     assert [at for at, _ in settled] == [since + n * hours for n in range(1, 6)]
-    assert ask(lambda rest, _: rest.mark_price("BTCUSDT", since)) > 0
+    assert ask(lambda rest, _: rest.minute_price("BTCUSDT", "mark", since)) > 0
 
 
 def test_a_linear_instrument_comes_with_its_risk_tiers():
@@ -151,7 +151,7 @@ def test_a_server_without_risk_tiers_or_mark_prices_still_serves():
     async def question(rest: BybitRest, exchange: DemoExchange) -> tuple[Any, Any]:
         for endpoint in ("risk-limit", "mark-price-kline"):
             del exchange._endpoints[endpoint]
-        return await rest.instruments(("BTCUSDT",)), await rest.mark_price("BTCUSDT", LIVE_FROM)
+        return await rest.instruments(("BTCUSDT",)), await rest.minute_price("BTCUSDT", "mark", LIVE_FROM)
 
     instruments, mark = ask(question)
     assert instruments["BTCUSDT"].lot_size == Decimal("0.001")

@@ -14,6 +14,7 @@ from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import INTERVAL_MS, Bar, Book, Category, Funding, Notice, Quote
 from bot.synthetic import PRESETS, SyntheticMarket
+from bot.trading.held import LookBack
 
 INTERVAL = "1"
 STEP = INTERVAL_MS[INTERVAL]
@@ -94,7 +95,7 @@ async def listen(
             interval=INTERVAL,
             instruments={symbol: market.instrument(symbol, category) for symbol in symbols},
             last_starts=dict.fromkeys(symbols, live_from - (missed + 1) * STEP),
-            funding_since=dict.fromkeys(symbols, live_from - missed * STEP),
+            look_backs=dict.fromkeys(symbols, LookBack(0, live_from - missed * STEP)),
             waits=waits,
             depth=depth,
         )
@@ -299,7 +300,7 @@ def test_leaving_never_hangs():
         ):
             stream = MarketStream(
                 ExchangeConfig(), exchange.ws_url, rest, category="linear", interval=INTERVAL,
-                instruments={}, last_starts={"BTCUSDT": live_from - STEP}, funding_since={},
+                instruments={}, last_starts={"BTCUSDT": live_from - STEP}, look_backs={},
                 waits=lambda symbol: False,
             )  # fmt: skip
             async with stream:
@@ -344,3 +345,48 @@ def test_a_book_is_whole_again_after_a_cut():
     heard = asyncio.run(listen(depth=True, waits=lambda symbol: True, meanwhile=cut))
     assert {len(book.bids) for book in heard.books} == {50}
     assert heard.notices["connected"] == 2
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        Faults(seed=5, mark_missing=0.5, index_missing=0.5),
+        Faults(seed=5, mark_missing=1.0, index_missing=1.0, funding_noise_ms=7),
+        Faults(seed=5, funding_late_ms=3 * HOUR // 2, funding_noise_ms=9_000),
+        Faults(seed=5, rest=0.3, mark_missing=0.3, slow_seconds=0.05),
+    ],
+)
+def test_funding_comes_once_in_order_whatever_the_exchange_lacks(faults):
+    heard = stream_bars(
+        symbols=TWO, bars=300, bar_seconds=0.02, missed=590, faults=faults, patience=6.0, silence_seconds=5.0
+    )
+    for symbol in TWO:
+        mine = [funding for funding in heard.funding if funding.symbol == symbol]
+        times = [funding.time_ms for funding in mine]
+        first, last = heard.bars[symbol][0].start_ms, heard.bars[symbol][-1].close_ms
+        due = [at for at in range(first - first % (8 * HOUR), last + 1, 8 * HOUR) if at > first]
+        # The last may not be published yet.
+        assert times == due[: len(times)]
+        assert len(due) - len(times) <= (1 if faults.funding_late_ms else 0)
+        closes = {bar.close_ms: bar.close for bar in heard.bars[symbol]}
+        for funding in mine:
+            if funding.mark_source == "close":
+                assert funding.mark_price == closes[funding.time_ms]
+    approximated = [funding for funding in heard.funding if funding.mark_source != "mark"]
+    assert heard.notices["mark_price"] == len(approximated)
+    if faults.mark_missing == 1.0:
+        assert {funding.mark_source for funding in heard.funding} == {"close"}
+
+
+def test_a_change_of_the_interval_is_followed_on_the_stream():
+    live_from = SyntheticMarket(PRESETS["demo"], 3, INTERVAL).start_ms(600)
+    change = live_from - live_from % (8 * HOUR) + 8 * HOUR
+    heard = stream_bars(bars=900, bar_seconds=0.008, faults=Faults(funding_hours=((change, 1),)))
+    times = [funding.time_ms for funding in heard.funding if funding.time_ms >= change]
+    assert len(times) > 4
+    assert [later - sooner for sooner, later in pairwise(times)] == [HOUR] * (len(times) - 1)
+    assert heard.notices["funding_interval"] == 1
+    assert not heard.notices["funding_late"] + heard.notices["funding_missing"]

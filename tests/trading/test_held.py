@@ -74,8 +74,11 @@ def test_a_year_of_a_change_a_minute_is_kept_in_the_room_of_its_hours_and_one_we
         ([(1, "2"), (8, "-2"), (26, "1")], [8], 26 * HOUR),
         # One between two that were charged is missing.
         ([(1, "2")], [8, 24], 16 * HOUR - 1),
-        # An interval of four hours after one of eight, of which the first was charged.
-        ([(1, "2"), (27, "-2")], [8, 16, 20], 20 * HOUR),
+        # Every four hours after every eight, and one of those that is missing.
+        ([(7, "2")], [8, 16, 24, 32, 36, 40, 44], 44 * HOUR),
+        ([(7, "2")], [8, 16, 24, 32, 36, 40, 44, 52, 56, 60], 48 * HOUR - 1),
+        # Where one may be missing or the interval have changed, it is asked for.
+        ([(7, "2"), (27, "-2")], [8, 16, 20], 12 * HOUR - 1),
         ([(1, "2"), (22, "-2")], [8, 16], 16 * HOUR),
     ],
 )
@@ -84,5 +87,5 @@ def test_funding_is_taken_up_after_the_last_that_is_known_to_be_charged(fills, c
     for hours in charged:
         held.charge(START_MS + hours * HOUR)
     expected = None if since is None else START_MS + since
-    assert held.uncharged_since(8 * HOUR, START_MS + 30 * HOUR) == expected
-    assert Held(held.snapshot()).uncharged_since(8 * HOUR, START_MS + 30 * HOUR) == expected
+    assert held.uncharged_since(8 * HOUR, START_MS + 60 * HOUR) == expected
+    assert Held(held.snapshot()).uncharged_since(8 * HOUR, START_MS + 60 * HOUR) == expected
