@@ -22,7 +22,7 @@ from bot.assembly import (
 from bot.commands.band import PRESETS, as_json, print_band, scored
 from bot.commands.data_files import DataFiles, check_data, funding_of
 from bot.commands.progress import Progress
-from bot.commands.summary import Summary, Tally, hindsight, print_summary
+from bot.commands.summary import Summary, Tally, hindsight, print_summary, with_decisions
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, Funding, FundingRate
@@ -114,6 +114,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     summary = tally.summary("backtest", str(path), session_id, "end of data", time.monotonic() - began)
     known = hindsight(learned_until_ms(config, strategy), tally.first_start_ms)
     summary = replace(summary, hindsight=known, rules=tuple(one.text for one in settled.values()))
+    summary = await with_decisions(summary)
     if args.json and band:
         print(as_json(summary, band))
         return 0

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import msgspec
 
 from bot.commands.explanation import halt_text, percent, print_explanation, print_orders
+from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
@@ -143,6 +144,7 @@ def _print_trades_on_screen(log_rows: Sequence[queries.Trade]) -> None:
 
 def _print_status(found: queries.Status, now_ms: int) -> None:
     print_text(f"{found.database}: {found.mode} {found.category}, {_session_text(found)}")
+    print_headlines(found.decisions)
     if found.equity is None:
         print_text(f"equity {plain(found.starting_cash)}: nothing has happened to it yet")
     else:
@@ -187,6 +189,7 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
                 f"{utc_text(one.time_ms)} {one.symbol} {one.side} {plain(one.quantity)} (decision "
                 f"{one.signal_id}): {one.rule}: {one.reason}"
             )
+    print_funnel(found.decisions)
     if found.feeds:
         print_title("bars")
         print_table(

@@ -26,7 +26,7 @@ from bot.assembly import (
 )
 from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
-from bot.commands.summary import Tally, hindsight, print_summary
+from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
 from bot.config import Config, Mode
 from bot.errors import ConfigError
 from bot.exchange.config import HOSTS
@@ -103,7 +103,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
             # A demo on a file is a backtest at the speed of a stream; a generated market was never learned from.
             known = hindsight(learned_until_ms(config, strategy), tally.first_start_ms)
             summary = replace(summary, hindsight=known)
-        print_summary(summary, as_json=args.json)
+        print_summary(await with_decisions(summary), as_json=args.json)
     return 0
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from bot import app, logs
 from bot.assembly import build_trader, checkpoint_sha256, load_strategy
 from bot.commands.progress import Progress
-from bot.commands.summary import Summary, Tally, print_summary
+from bot.commands.summary import Summary, Tally, print_summary, with_decisions
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, utc_text
@@ -125,7 +125,9 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
                 tally.count(step)
         await steps.flush()
         await end_session(database, header.session_id, time.time_ns() // 1_000_000, reason)
-    return tally.summary("replay", str(path), header.session_id, reason, time.monotonic() - began)
+    return await with_decisions(
+        tally.summary("replay", str(path), header.session_id, reason, time.monotonic() - began)
+    )
 
 
 async def _steps(

@@ -8,14 +8,17 @@ import msgspec
 from msgspec import Struct
 
 from bot.commands import band as band_of_fills
+from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.inspect import database_path, found_recording
 from bot.commands.progress import Progress
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Category, minute_text
+from bot.performance.funnel import DecisionReport
 from bot.store import queries
 from bot.store.database import Database, Mode
+from bot.store.funnel import read_decision_report
 from bot.store.queries import AccountState, Stretch
 from bot.store.recording import Recording
 from bot.store.trials import Judged, tried
@@ -80,6 +83,7 @@ class Report(Struct, frozen=True, kw_only=True):
     buy_and_hold: BuyAndHold
     confidence: Reliability
     confidence_acted_on: Reliability
+    decisions: DecisionReport
 
 
 async def run(args: argparse.Namespace, config: Config) -> int:
@@ -167,6 +171,7 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
         ),
         confidence=await _reliability(claims(acted_on=False)),
         confidence_acted_on=await _reliability(claims(acted_on=True)),
+        decisions=await read_decision_report(database, only),
     )
 
 
@@ -221,6 +226,7 @@ def _print_report(found: Report) -> None:
         f"{found.bars} closed bars of {', '.join(found.symbols)} {found.interval}, "
         f"{minute_text(found.start_ms)} to {minute_text(found.end_ms)} UTC"
     )
+    print_headlines(found.decisions)
     own, other = found.performance, found.buy_and_hold
     print_title("performance")
     print_table(
@@ -245,6 +251,7 @@ def _print_report(found: Report) -> None:
         "buy and hold: all symbols equally at their first close, the same taker fee, no funding, not sold"
     )
     _print_trades(own)
+    print_funnel(found.decisions)
     _print_confidence("confidence of every leaning, holds too", found.confidence)
     _print_confidence("confidence of longs and shorts", found.confidence_acted_on)
 

@@ -7,9 +7,14 @@ from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
+from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.tables import print_text
 from bot.market import utc_text
+from bot.performance.funnel import DecisionReport
+from bot.store.database import Database
+from bot.store.funnel import load_decision_report
 from bot.trading.events import Fill, FundingPayment, Position, Step
 from bot.trading.performance import RoundTrips
 
@@ -22,7 +27,8 @@ class Summary(Struct, frozen=True, kw_only=True):
 
     ``halted`` says since when and by which rule, where the last halt was not resumed; ``hindsight`` until
     when the model's weights knew of what came, where that reaches into the bars decided on. ``rules`` tells
-    of each symbol's trading rules and where they are from, in runs that no exchange told them.
+    of each symbol's trading rules and where they are from, in runs that no exchange told them. ``decisions``
+    is how far they came, None of a run that is written nowhere.
     """
 
     mode: str
@@ -47,6 +53,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     seconds: float
     hindsight: str | None = None
     rules: tuple[str, ...] = ()
+    decisions: DecisionReport | None = None
 
 
 class Tally:
@@ -134,6 +141,12 @@ class Tally:
         )
 
 
+async def with_decisions(summary: Summary) -> Summary:
+    """The summary, with what became of the decisions that its database holds."""
+    async with Database.open(summary.database, readonly=True) as database:
+        return replace(summary, decisions=await load_decision_report(database, summary.session_id))
+
+
 def hindsight(learned_ms: int | None, first_start_ms: int | None) -> str | None:
     """What to know before decisions from ``first_start_ms`` on are taken for a test; None where there is nothing.
 
@@ -157,9 +170,9 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     python = os.path.relpath(sys.executable)
     if python.startswith(".."):
         python = "python"
+    print_text(f"\nSession {summary.session_id} ({summary.mode}) ended: {summary.exit_reason}")
+    print_headlines(summary.decisions)
     lines = [
-        "",
-        f"Session {summary.session_id} ({summary.mode}) ended: {summary.exit_reason}",
         f"  bars decided   {summary.bars} ({summary.late} late), {_counts(summary.actions)}",
         f"  trades         {summary.fills} fills, {summary.round_trips} round trips"
         + (f", {summary.hit_rate:.0%} of them won" if summary.hit_rate is not None else ""),
@@ -172,12 +185,13 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     lines += [f"  {'rules' if not number else '':<14} {text}" for number, text in enumerate(summary.rules)]
     if summary.events:
         lines.append(f"  events         {_counts(summary.events)}")
-    if summary.halted is not None:
-        lines.append(f"  HALTED         {summary.halted}; nothing was entered since")
     if summary.hindsight is not None:
         lines.append(f"  NO TEST        {summary.hindsight}")
     for line in lines:
         print_text(line, indent=_FIGURES_AT)
+    if summary.decisions is not None:
+        print_funnel(summary.decisions)
+        print()
     # Not to be broken: they are there to be pasted.
     commands = [
         f"  written to     {summary.database}",

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from bot.market import utc_text
 from bot.performance.decisions import KINDS, DecisionOutcome, OutcomeKind
 from bot.trading.asked import Asked
+from bot.trading.events import Halt
 
 ALL = ""
 """Stands for all symbols together."""
@@ -18,6 +20,12 @@ class Stop(Struct, frozen=True, kw_only=True):
     count: int
     first_id: int
     first_reason: str
+
+    @property
+    def words(self) -> str:
+        """``249 no_volume, first decision 1: nothing was traded ..``: the cause is not said twice."""
+        reason = self.first_reason.removeprefix(f"{self.cause}: ")
+        return f"{self.count:,} {self.cause}, first decision {self.first_id}: {reason}"
 
 
 class FunnelStep(Struct, frozen=True, kw_only=True):
@@ -55,6 +63,25 @@ class Funnels(Struct, frozen=True, kw_only=True):
 
     total: Funnel
     by_symbol: dict[str, Funnel]
+
+
+class HaltedRun(Struct, frozen=True, kw_only=True):
+    """A halt among the decisions of a run: it came at the close of number ``closes_before`` of ``closes``.
+
+    ``refused`` counts the longs and shorts that it kept from being entered.
+    """
+
+    halt: Halt
+    closes_before: int
+    closes: int
+    refused: int
+
+
+class DecisionReport(Struct, frozen=True, kw_only=True):
+    """What became of a run's decisions."""
+
+    funnels: Funnels
+    halts: tuple[HaltedRun, ...]
 
 
 class FunnelCount:
@@ -160,6 +187,25 @@ class FunnelCount:
         yield "filled", "filled", "filled"
 
 
+def headlines(report: DecisionReport) -> list[str]:
+    """What a run says before its figures: halts, and why nothing was ever filled; none where there is nothing."""
+    lines = []
+    for one in report.halts:
+        halt = one.halt
+        line = (
+            f"HALTED at bar {one.closes_before:,} of {one.closes:,}, closed at {utc_text(halt.time_ms)} UTC, "
+            f"by {halt.rule}: {halt.reason}"
+        )
+        if not one.closes_before:
+            line = f"HALTED before the first bar, since {utc_text(halt.time_ms)} UTC, by {halt.rule}: {halt.reason}"
+        line += f"; {one.refused:,} longs and shorts after it were refused"
+        if halt.resumed_ms is not None:
+            line += f"; resumed {utc_text(halt.resumed_ms)} UTC"
+        lines.append(line)
+    nothing = why_no_trade(report.funnels.total)
+    return lines if nothing is None else [*lines, f"NO TRADE: {nothing}"]
+
+
 def why_no_trade(funnel: Funnel) -> str | None:
     """What a run without a fill says first; None where something was filled, or nothing was decided."""
     decisions, signals = funnel.count("decisions"), funnel.count("signals")
@@ -167,9 +213,9 @@ def why_no_trade(funnel: Funnel) -> str | None:
         return None
     if signals:
         stops = [stop for step in funnel.steps if step.name in _AFTER_SIGNALS for stop in step.stops]
-        return f"{signals} signals and no fill: {_most(stops)}"
+        return f"{signals:,} signals and no fill; {_most(stops)}"
     stops = [stop for step in funnel.steps if step.name not in _AFTER_SIGNALS for stop in step.stops]
-    return f"no signal in {decisions} decisions: {_most(stops)}"
+    return f"no signal in {decisions:,} decisions; {_most(stops)}"
 
 
 def outcome_words(funnel: Funnel) -> str:
@@ -189,4 +235,4 @@ def _most(stops: list[Stop]) -> str:
     if not stops:
         return "nothing was decided"
     stop = max(stops, key=lambda stop: stop.count)
-    return f"{stop.count} stopped at {stop.cause}, first decision {stop.first_id}: {stop.first_reason}"
+    return stop.words

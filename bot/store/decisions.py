@@ -1,6 +1,5 @@
-"""Decisions as stored: why one was made and what came of it, and how far all of them came; reads only."""
+"""A decision as stored: why it was made, and what came of it; reads only."""
 
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -8,11 +7,10 @@ import msgspec
 from msgspec import Struct
 
 from bot.errors import InputError
-from bot.exact import EXACT, ZERO
 from bot.market import INTERVAL_MS
 from bot.performance.decisions import DecisionOutcome, outcome_of
-from bot.performance.funnel import FunnelCount, Funnels
 from bot.store.database import Database
+from bot.store.funnel import read_check_labels
 from bot.store.rows import structs
 from bot.trading.asked import Asked
 from bot.trading.checks import Check
@@ -93,83 +91,6 @@ async def load_explanation(database: Database, signal_id: int | None = None) -> 
             outcome=None if signal.asked is None else outcome_of(signal.asked, signal.no_order, orders),
             check_labels=await read_check_labels(database, signal.session_id),
         )
-
-
-async def read_check_labels(database: Database, session_id: int | None) -> dict[str, str]:
-    """What the strategy of one session, or the strategies of all, call their checks, in their order."""
-    labels: dict[str, str] = {}
-    for (text,) in await database.fetch(
-        "SELECT checks_json FROM sessions WHERE ?1 IS NULL OR id = ?1 ORDER BY id", (session_id,)
-    ):
-        labels |= msgspec.json.decode(text, type=dict[str, str])
-    return labels
-
-
-async def read_funnels(database: Database, session_id: int | None) -> Funnels:
-    """How far the decisions of one session, or of all, came. Inside the caller's transaction."""
-    count = FunnelCount(await read_check_labels(database, session_id))
-    # Of the row with the smallest id SQLite takes the other columns too.
-    for symbol, failed, late, asked, alike, first_id, reason in await database.fetch(
-        "SELECT symbol, failed_check, late, asked, count(*), min(id), reason FROM signals "
-        "WHERE ?1 IS NULL OR session_id = ?1 GROUP BY symbol, failed_check, late, asked",
-        (session_id,),
-    ):
-        count.add_decisions(
-            symbol, alike, failed=failed, late=bool(late), asked=asked, first=(first_id, reason)
-        )
-    async for signal_id, symbol, outcome in _stream_outcomes(database, session_id):
-        count.add_outcome(symbol, signal_id, outcome)
-    for symbol, trips in (await _round_trips(database, session_id)).items():
-        count.add_round_trips(symbol, trips)
-    return count.result()
-
-
-async def _stream_outcomes(
-    database: Database, session_id: int | None
-) -> AsyncIterator[tuple[int, str, DecisionOutcome]]:
-    """Number, symbol and outcome of each decision that asked for something, a few hundred in memory at a time."""
-    columns = ", ".join(f"orders.{field.encode_name}" for field in msgspec.structs.fields(Order))
-    names = [field.name for field in msgspec.structs.fields(Order)]
-    decision: tuple[int, str, Asked, str] | None = None
-    orders: list[Order] = []
-    async for *known, order_id, values in _paired(database, columns, session_id):
-        signal_id, symbol, asked, no_order = known
-        if decision is not None and decision[0] != signal_id:
-            yield decision[0], decision[1], outcome_of(decision[2], decision[3], orders)
-            orders = []
-        decision = signal_id, symbol, asked, no_order
-        if order_id is not None:
-            orders.append(msgspec.convert(dict(zip(names, values, strict=True)), Order, strict=False))
-    if decision is not None:
-        yield decision[0], decision[1], outcome_of(decision[2], decision[3], orders)
-
-
-async def _paired(database: Database, columns: str, session_id: int | None) -> AsyncIterator[tuple[Any, ...]]:
-    """Each decision that asked for something, beside each of its orders."""
-    async for signal_id, symbol, asked, no_order, *values in database.stream(
-        f"SELECT signals.id, signals.symbol, signals.asked, signals.no_order, {columns} FROM signals "
-        "LEFT JOIN orders ON orders.signal_id = signals.id "
-        "WHERE asked IS NOT NULL AND (?1 IS NULL OR signals.session_id = ?1) ORDER BY signals.id, orders.id",
-        (session_id,),
-    ):
-        yield signal_id, symbol, asked, no_order, values[0], values
-
-
-async def _round_trips(database: Database, session_id: int | None) -> dict[str, int]:
-    """How often a position was left again, by symbol: flat, or on its other side."""
-    held: dict[str, Decimal] = {}
-    trips: dict[str, int] = {}
-    async for symbol, side, quantity, of_session in database.stream(
-        "SELECT fills.symbol, fills.side, fills.quantity, ?1 IS NULL OR orders.session_id = ?1 FROM fills "
-        "JOIN orders ON orders.id = fills.order_id ORDER BY fills.id",
-        (session_id,),
-    ):
-        before = held.get(symbol, ZERO)
-        change = Decimal(quantity) if side == "buy" else EXACT.minus(Decimal(quantity))
-        after = held[symbol] = EXACT.add(before, change)
-        if before and of_session and (not after or (after > 0) != (before > 0)):
-            trips[symbol] = trips.get(symbol, 0) + 1
-    return trips
 
 
 async def _signal(database: Database, signal_id: int | None) -> StoredSignal:

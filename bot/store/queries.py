@@ -1,8 +1,7 @@
 """What people ask of a database, and what a restart needs from it; reads only."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -11,7 +10,9 @@ from bot.errors import InputError
 from bot.exact import EXACT
 from bot.market import INTERVAL_MS, Category, Instrument
 from bot.market.funding import KnownFunding
+from bot.performance.funnel import DecisionReport
 from bot.store.database import Database, Holder, Mode, holder
+from bot.store.funnel import read_decision_report
 from bot.store.rows import structs as _structs
 from bot.trading.events import (
     RESTING,
@@ -137,7 +138,7 @@ class Status(Struct, frozen=True, kw_only=True):
     ``transferred`` is what was deposited since the start, less what was withdrawn.
 
     ``halt`` is the one in force, ``resume_asked`` whether a person has asked for its end since.
-    ``rejections`` counts rejected orders by rule, ``last_rejections`` are the newest, newest first.
+    ``rejections`` counts rejected orders by rule, ``last_rejections`` are the newest, of each rule one first.
     """
 
     database: str
@@ -157,6 +158,7 @@ class Status(Struct, frozen=True, kw_only=True):
     halt: Halt | None
     resume_asked: bool
     feeds: tuple[FeedQuality, ...]
+    decisions: DecisionReport
 
 
 class RunSettings(Struct, frozen=True, kw_only=True):
@@ -272,9 +274,7 @@ async def load_status(database: Database) -> Status:
                     session_id,
                 )
             ),
-            last_rejections=await _rejections(
-                database, "session_id = ? ORDER BY id DESC LIMIT 3", session_id
-            ),
+            last_rejections=await _last_rejections(database, session_id[0]),
             halt=risk.halt,
             resume_asked=bool(
                 await database.value(
@@ -282,6 +282,7 @@ async def load_status(database: Database) -> Status:
                 )
             ),
             feeds=await _feeds(database),
+            decisions=await read_decision_report(database, session_id[0]),
         )
 
 
@@ -424,17 +425,19 @@ async def _open_orders(database: Database) -> tuple[Order, ...]:
     return await _structs(database, Order, f"FROM orders WHERE status IN ({marks}) ORDER BY id", RESTING)
 
 
-async def _rejections(
-    database: Database, where: str, parameters: Sequence[Any]
-) -> tuple[StoredRejection, ...]:
-    """Rejected orders; the rule stands before the colon of their reason."""
+async def _last_rejections(database: Database, session_id: int) -> tuple[StoredRejection, ...]:
+    """The newest three: of each rule one first, so that none is hidden behind another's thousands.
+
+    The rule stands before the colon of their reason.
+    """
     return await _structs(
         database,
         StoredRejection,
-        "FROM (SELECT id AS order_id, signal_id, updated_ms AS time_ms, symbol, side, quantity, "
+        "FROM (SELECT *, row_number() OVER (PARTITION BY rule ORDER BY order_id DESC) AS place FROM ("
+        "SELECT id AS order_id, signal_id, updated_ms AS time_ms, symbol, side, quantity, "
         "substr(reason, 1, instr(reason, ':') - 1) AS rule, substr(reason, instr(reason, ':') + 2) AS reason "
-        f"FROM orders WHERE status = 'rejected' AND {where})",
-        parameters,
+        "FROM orders WHERE status = 'rejected' AND session_id = ?)) ORDER BY place, order_id DESC LIMIT 3",
+        (session_id,),
     )
 
 

@@ -420,10 +420,8 @@ class RiskReview:
         halt = self.halt
         if halt is None:
             return None
-        return (
-            f"halted since {minute_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason}; "
-            "run_bot.py resume goes on"
-        )
+        # Said of each entry until a person resumes: why it came is said once, where it began.
+        return f"halted since {minute_text(halt.time_ms)} UTC by {halt.rule}; run_bot.py resume goes on"
 
     def _cooldown(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
         until_ms = self._cooling_ms.get(order.symbol)

@@ -466,7 +466,8 @@ def test_only_a_halt_stops_entries_after_the_account_has_fallen_too_far(key, lim
     assert broken_rule(review, an_order()) == "halted"
     _, (rejection,) = judge(review, an_order())
     assert key in rejection.reason
-    assert "equity 9500.00 is 5.00% (the limit is 5.00%) below the 10000.00" in rejection.reason
+    assert review.halt is not None
+    assert "equity 9500.00 is 5.00% (the limit is 5.00%) below the 10000.00" in review.halt.reason
     assert "run_bot.py resume" in rejection.reason
     assert broken_rule(review, an_order(side="sell", reduce_only=True), held="1") is None
 
