@@ -41,21 +41,31 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
         known = ", ".join(sorted(strategies))
         raise ConfigError(f"strategy.name: {name!r} is none of {known}, nor a package.module:Class")
     try:
-        kind = getattr(importlib.import_module(module_name), class_name)
+        kind = getattr(importlib.import_module(module_name), class_name, None)
     except ModuleNotFoundError as error:
         raise ConfigError(f"strategy.name: no module {error.name!r} for {path!r}") from error
-    except (ImportError, SyntaxError) as error:
-        raise ConfigError(f"strategy.name: {module_name} cannot be imported: {error}") from error
-    except AttributeError as error:
-        raise ConfigError(f"strategy.name: {module_name} has no class {class_name!r}") from error
+    except Exception as error:  # Whatever a stranger's file does while it is read.
+        raise ConfigError(f"strategy.name: {module_name} cannot be imported: {_told(error)}") from error
+    if kind is None:
+        raise ConfigError(f"strategy.name: {module_name} has no class {class_name!r}")
     try:
         strategy = kind(config.strategy)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"strategy.options: {path}: {error}") from error
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"strategy.options: {path}: {_told(error)}") from error
     if not callable(getattr(strategy, "decide", None)) or not hasattr(strategy, "needs_memory"):
         raise ConfigError(f"strategy.name: {path} has no decide(situation) or no needs_memory")
     declared_checks(strategy)
     return strategy  # type: ignore[no-any-return]
+
+
+def _told(error: Exception) -> str:
+    return (
+        str(error)
+        if isinstance(error, TypeError | ValueError | ImportError)
+        else f"{type(error).__name__}: {error}"
+    )
 
 
 def find_checkpoint(config: Config) -> Checkpoint | None:
@@ -162,6 +172,7 @@ def build_trader(
         quotes=quotes and config.broker.fill_model != "bar",
         next_signal_id=opening.next_signal_id,
         funding=opening.funding,
+        on_error=config.strategy.on_error,
     )
 
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 from typing import Any
@@ -44,12 +45,11 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
         # A pipe that was closed shows here at the latest, not while Python ends.
         sys.stdout.flush()
         return code
-    except (ConfigError, InputError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISUSED
     except BotError as error:
+        if args.traceback:
+            traceback.print_exception(error)
         print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        return MISUSED if isinstance(error, ConfigError | InputError) else FAILED
     except KeyboardInterrupt:
         return OK
     except BrokenPipeError:
@@ -125,6 +125,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "run.symbols": args.symbols,
         "run.interval": args.interval,
         "run.database": args.db,
+        "strategy.name": args.strategy,
     }
 
 
@@ -368,5 +369,9 @@ def _common_options(default: Any) -> argparse.ArgumentParser:
     group.add_argument("--db", metavar="PATH", help="database (default: var/MODE.db)")
     group.add_argument("--symbols", type=names, metavar="A,B", help="symbols, as BTCUSDT,ETHUSDT")
     group.add_argument("--interval", metavar="N", help="bar interval: 1 3 5 15 30 60 120 240 360 720 D W")
+    group.add_argument(
+        "--strategy", metavar="NAME", help="a shipped strategy, or your own package.module:Class"
+    )
+    group.add_argument("--traceback", action="store_true", help="where an error came from, line by line")
     group.add_argument("--json", action="store_true", help="machine-readable results on standard output")
     return common

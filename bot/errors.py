@@ -13,6 +13,14 @@ class InputError(BotError):
     """A user's mistake in an input file or database. Exit code 2."""
 
 
+class StrategyError(InputError):
+    """A strategy raised, or answered with what is no Signal. Exit code 2."""
+
+
+class SignalError(ValueError):
+    """What is no Signal: the text names the field. Raised in whoever makes one, so it is no BotError."""
+
+
 class FeedError(BotError):
     """Weather: the exchange or the network failed in a way that is worth a retry."""
 

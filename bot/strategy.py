@@ -1,32 +1,38 @@
 """What a strategy is asked, and what it may answer."""
 
 from collections.abc import Mapping
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct
 
 from bot.costs import Costs
 from bot.errors import ConfigError
 from bot.market import Bar
-from bot.model.features import FeatureWindow
+from bot.model.recent import RecentBars
 from bot.model.similarity import Recollection
 from bot.trading.checks import Check
 from bot.trading.events import Equity, Position, Signal
 
 __all__ = ["Check", "Costs", "Signal", "Situation", "Strategy", "StrategyConfig", "declared_checks"]
 
+OnError = Literal["hold", "stop"]
+
 
 class StrategyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[strategy]`` of the configuration. ``options`` is for a strategy's own settings."""
+    """``[strategy]`` of the configuration. ``options`` is for a strategy's own settings.
+
+    ``on_error`` says what a live session does where it raises: hold on that bar, or stop. A backtest stops.
+    """
 
     name: str = "historical_similarity"
     horizon_bars: Annotated[int, Meta(ge=1, le=10_000)] = 24
     confidence_threshold: Annotated[float, Meta(ge=0.5, lt=1)] = 0.6
     options: dict[str, str | int | float | bool] = {}
+    on_error: OnError = "hold"
 
 
 class Situation(Struct, frozen=True, kw_only=True, eq=False):
-    """Everything a strategy may know at the close of ``bar``.
+    """Everything a strategy may know at the close of ``bar``; none of it can be written to.
 
     ``recent`` holds the closed bars up to and including this one as float64 arrays.
     ``recollection`` is None for a strategy that does not ask for memory. ``position`` is this
@@ -35,7 +41,7 @@ class Situation(Struct, frozen=True, kw_only=True, eq=False):
     """
 
     bar: Bar
-    recent: FeatureWindow
+    recent: RecentBars
     recollection: Recollection | None
     position: Position
     bars_held: int

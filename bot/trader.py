@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from bot.costs import CostBook
-from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, Book, Funding, Notice, Quote
 from bot.market.funding import KnownFunding
-from bot.model.similarity import Recollection, SimilarityModel
-from bot.strategy import Costs, Situation, Strategy
+from bot.model.recent import RecentBars
+from bot.model.similarity import SimilarityModel
+from bot.strategy import Costs, OnError, Situation, Strategy
+from bot.strategy_guard import StrategyGuard, hold
 from bot.trading.asked import why_halted, why_no_order
 from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import (
@@ -29,6 +30,8 @@ from bot.trading.ledger import Ledger, LedgerState
 from bot.trading.margin import Margin
 from bot.trading.risk import NOTHING_YET, RiskContext, RiskReview, RiskState
 from bot.trading.sizing import Sizer
+
+_LATE = "late: a newer bar had closed before this one came, so it opens nothing"
 
 
 class Opening(Struct, frozen=True, kw_only=True):
@@ -68,9 +71,10 @@ class Trader:
         quotes: bool,
         next_signal_id: int = 1,
         funding: Sequence[KnownFunding] = (),
+        on_error: OnError = "stop",
     ) -> None:
         self._model = model
-        self._strategy = strategy
+        self._strategy = StrategyGuard(strategy, on_error)
         self._sizer = sizer
         self._risk = risk
         self._broker = broker
@@ -131,13 +135,14 @@ class Trader:
         self._risk.observe(bar)
         account = self._ledger.equity(now_ms)
         equity.append(account)
+        notices: tuple[Notice, ...] = ()
         if bar.late:
-            signal = _late(bar, recollection)
+            signal = hold(_LATE, {"gate": "late"}, recollection)
         else:
-            signal = self._strategy.decide(
+            signal, notices = self._strategy.decide(
                 Situation(
                     bar=bar,
-                    recent=self._model.window(symbol),
+                    recent=RecentBars(self._model.window(symbol)),
                     recollection=recollection,
                     position=position,
                     bars_held=self._bars_held(position, now_ms),
@@ -145,9 +150,6 @@ class Trader:
                     costs=self._costs.of(symbol),
                 )
             )
-            problem = signal.contradiction() if isinstance(signal, Signal) else f"{signal!r} is not a Signal"
-            if problem is not None:
-                raise InputError(f"{type(self._strategy).__name__}.decide: {problem}")
         signal_id = self._next_signal_id
         self._next_signal_id += 1
         if signal.horizon_bars is not None:
@@ -196,7 +198,7 @@ class Trader:
                 positions=(position,) if fills else (),
                 equity=tuple(equity),
                 halts=() if halt is None else (halt,),
-                notices=_notices(fills, halt) if fills or halt is not None else (),
+                notices=(*notices, *_notices(fills, halt)),
                 risk=self._risk.news(),
                 no_order=no_order,
             )
@@ -379,19 +381,3 @@ def _notices(fills: tuple[Fill, ...], halt: Halt | None = None) -> tuple[Notice,
         detail = f"{halt.rule}: {halt.reason}; everything is sold until run_bot.py resume"
         notices.append(Notice(kind="halt", time_ms=halt.time_ms, detail=detail))
     return tuple(notices)
-
-
-def _late(bar: Bar, recollection: Recollection | None) -> Signal:
-    reason = "late: a newer bar had closed before this one came, so it opens nothing"
-    detail = {"gate": "late"}
-    if recollection is None or recollection.forecast is None:
-        return Signal(action="hold", reason=reason, detail=detail)
-    forecast = recollection.forecast
-    return Signal(
-        action="hold",
-        reason=reason,
-        expected_return=forecast.expected_return,
-        return_std=forecast.return_std,
-        positive_ratio=forecast.positive_ratio,
-        detail=detail,
-    )

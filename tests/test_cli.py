@@ -124,21 +124,27 @@ def test_a_missing_configuration_file_is_named(tmp_path):
         ("broken:Any", ["broken cannot be imported", "line 1"]),
         ("mine:Nonsense", ["Nonsense.decide: 5 is not a Signal"]),
         ("mine:Buyer", ["Buyer.decide: action is 'buy', none of long, short, hold"]),
-        ("mine:Numpy", ["Signal.detail", "no JSON"]),
+        ("mine:NoText", ["NoText.decide: detail holds what is no JSON"]),
+        (
+            "mine:Divides",
+            ["Divides.decide: ZeroDivisionError", "mine.py, line 13", "BTCUSDT bar of 2024-01-"],
+        ),
+        ("mine:Leaves", ["Leaves.decide: SystemExit: 3"]),
     ],
 )
 def test_a_strategy_that_is_none_is_one_line(tmp_path, name, told):
     (tmp_path / "broken.py").write_text("def oh dear\n")
     (tmp_path / "mine.py").write_text(
-        "import numpy as np\n"
         "from bot.trading.events import Signal\n"
         "class NoDecide:\n    needs_memory = False\n    def __init__(self, config): pass\n"
         "class NoSettings:\n    needs_memory = False\n    def decide(self, situation): pass\n"
         "    def __init__(self): pass\n"
         "class Nonsense(NoDecide):\n    def decide(self, situation): return 5\n"
         "class Buyer(NoDecide):\n    def decide(self, situation): return Signal(action='buy', reason='x')\n"
-        "class Numpy(NoDecide):\n    def decide(self, situation):\n"
-        "        return Signal(action='hold', reason='x', detail={'x': np.float32(1)})\n"
+        "class NoText(NoDecide):\n    def decide(self, situation):\n"
+        "        return Signal(action='hold', reason='x', detail={'x': object()})\n"
+        "class Divides(NoDecide):\n    def decide(self, situation): return 1 / 0\n"
+        "class Leaves(NoDecide):\n    def decide(self, situation): raise SystemExit(3)\n"
     )
     (tmp_path / "BTCUSDT_my_15m.csv").write_text(HEADER + GOOD_ROW)
     ended = run(

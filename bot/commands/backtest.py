@@ -48,6 +48,8 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     logs.configure(config.log)
     if args.fills in PRESETS:
         config = replace(config, broker=replace(config.broker, fills=args.fills))
+    # Nobody waits for the next bar: the strategy is mended first.
+    config = replace(config, strategy=replace(config.strategy, on_error="stop"))
     strategy = load_strategy(config, strategies)
     files = check_data(args.data, args.symbol, args.interval) if args.data else None
     if files is not None:

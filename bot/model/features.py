@@ -107,22 +107,27 @@ def unit_rows(rows: Floats) -> NDArray[np.float32]:
 
 
 class _Column:
-    """One float64 series whose last values are always one contiguous slice."""
+    """One float64 series whose last values are always one contiguous slice.
 
-    __slots__ = ("values", "view")
+    ``view`` can never be written to; ``room`` is the same memory for whoever fills it.
+    """
+
+    __slots__ = ("room", "values", "view")
 
     def __init__(self, length: int) -> None:
-        # Writing one number into an array is faster than into NumPy; both see the same memory.
+        # Writing one number into an array is faster than into NumPy; all see the same memory.
         self.values = array("d", bytes(8 * length))
-        self.view: Floats = np.frombuffer(self.values, dtype=np.float64)
+        self.room: Floats = np.frombuffer(self.values, dtype=np.float64)
+        # Over a read-only buffer nobody can set the flag back.
+        self.view: Floats = np.frombuffer(memoryview(self.values).toreadonly(), dtype=np.float64)
 
 
 class FeatureWindow:
     """The last unbroken bars of one symbol, at most ``capacity``, as float64 arrays, oldest first.
 
     A bar that does not directly follow its predecessor starts the window anew. What the accessors
-    return are views: they hold until the next ``push`` and are not to be written to. They hold fewer
-    than ``n`` values where fewer are known. Returns and volatilities are worked out when first asked
+    return are read-only views, which hold until the next ``push``. They hold fewer than ``n`` values
+    where fewer are known. Returns and volatilities are worked out when first asked
     for, so that a strategy that needs closes only pays for closes only.
     """
 
@@ -213,7 +218,7 @@ class FeatureWindow:
     def _move_to_front(self) -> int:
         shift = self._end - self.capacity
         for column in self._columns:
-            column.view[: self.capacity] = column.view[shift : self._end]
+            column.room[: self.capacity] = column.room[shift : self._end]
         self._end = self.capacity
         self._derived = max(0, self._derived - shift)
         self._returns = min(self._returns, self._derived)
@@ -229,7 +234,7 @@ class FeatureWindow:
         if first < end:
             from bot.model import kernels
 
-            returns, squares, volatility = self._return.view, self._square.view, self._volatility.view
+            returns, squares, volatility = self._return.room, self._square.room, self._volatility.room
             returns[first:end] = list(starmap(log_return, pairwise(self._close.values[first - 1 : end])))
             squares[first:end] = returns[first:end] * returns[first:end]
             self._returns += end - first
@@ -241,7 +246,7 @@ class FeatureWindow:
                 behind, found = squares[known + 1 - VOLATILITY_BARS : end], volatility[known:end]
                 kernels.fading_sizes(behind, _WEIGHTS, _LEAST_VOLATILITY, found)
             ratios = returns[scaled:end] / volatility[scaled - 1 : end - 1]
-            self._scaled.view[scaled:end] = np.minimum(np.maximum(ratios, -_CLIP), _CLIP)
+            self._scaled.room[scaled:end] = np.minimum(np.maximum(ratios, -_CLIP), _CLIP)
             self._volatilities = end - known + (self._volatilities if known == first else 0)
             self._scaled_returns = end - scaled + (self._scaled_returns if scaled == first else 0)
         self._derived = end

@@ -1,7 +1,8 @@
 """The door of the model: observe a bar, return what it recalls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from msgspec import Struct
@@ -52,7 +53,7 @@ class Recollection(Struct, frozen=True, kw_only=True, gc=False):
 
     regime: str | None
     neighbors: tuple[Neighbor, ...] = ()
-    regime_votes: dict[str, float] = {}
+    regime_votes: Mapping[str, float] = MappingProxyType({})
     forecast: Forecast | None = None
     missing: str = ""
     moments: int = 0
@@ -283,7 +284,7 @@ class SimilarityModel:
         return Recollection(
             regime=moment.regime,
             neighbors=neighbors,
-            regime_votes=votes,
+            regime_votes=MappingProxyType(votes),
             forecast=forecast,
             moments=base.moments,
         )

@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 
-from bot.errors import InputError
 from bot.market import Bar
 from bot.model.similarity import Recollection
 from bot.trading.asked import asked_of
@@ -60,15 +59,11 @@ def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
         told = {
             "moments": recollection.moments,
             "missing": recollection.missing,
-            "regime_votes": recollection.regime_votes,
+            "regime_votes": dict(recollection.regime_votes),
             "forecast": recollection.forecast,
         }
         detail = detail | {"recollection": told}
-    try:
-        return _encode(detail).decode()
-    except TypeError as error:
-        # Strategies are anybody's, and NumPy's numbers, say, are no JSON.
-        raise InputError(f"the strategy's Signal.detail holds what is no JSON: {error}") from error
+    return _encode(detail).decode()
 
 
 def _checks_json(signal: Signal) -> str:

@@ -1,15 +1,14 @@
 """What the bot decides and what comes of it: signals, orders, fills, equity, and the Step that holds them."""
 
-import math
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from bot.market import Bar, MarkSource, Notice
 from bot.market.funding import KnownFunding
-from bot.trading import checks as entry_checks
 from bot.trading.checks import Check
+from bot.trading.signal_fields import settle
 
 Action = Literal["long", "short", "hold"]
 Side = Literal["buy", "sell"]
@@ -22,13 +21,6 @@ OrderStatus = Literal["pending", "open", "partially_filled", "filled", "rejected
 RESTING: tuple[OrderStatus, ...] = ("pending", "open", "partially_filled")
 """The states from which an order may still fill: what a restart takes up again."""
 
-_MAX_DISTANCE = 1000
-"""No stop or target lies further away, in volatilities: it could as well be left out."""
-
-_ACTIONS: tuple[Action, ...] = get_args(Action)
-# Asked of every signal: a union would be built anew each time.
-_NUMBER = (int, float)
-
 
 class Signal(Struct, frozen=True, kw_only=True, gc=False):
     """What a strategy wants. Dimensionless: no quantity, no price.
@@ -38,10 +30,13 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     ``horizon_bars``, gross, None where nothing is known. ``reason`` is a sentence for a person and
     names the gate that decided. Stop, target and trail are distances in units of the volatility of
     one bar: from the entry, and for the trail from the best price since; ``time_stop_bars`` limits
-    the holding time. ``detail`` is kept as JSON.
+    the holding time. ``detail`` is copied, and kept as JSON.
 
     ``checks`` are the conditions of an entry that the strategy held its situation against, in its
     order: the first that failed is why it does not enter.
+
+    It checks itself as it is made: NumPy's numbers become Python's, and what is no signal raises
+    :class:`~bot.errors.SignalError`, which names the field.
     """
 
     action: Action
@@ -64,30 +59,8 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
         """Whether it asks for a stop, a target or a trail, which are measured in volatility."""
         return not (self.stop_distance is self.target_distance is self.trail_distance is None)
 
-    def contradiction(self) -> str | None:
-        """Why this cannot be a signal, in a few words, or None when it can: strategies are anybody's."""
-        if self.action not in _ACTIONS:
-            return f"action is {self.action!r}, none of {', '.join(_ACTIONS)}"
-        if not isinstance(self.reason, str) or not self.reason:
-            return f"reason is {self.reason!r}, not a sentence"
-        if not isinstance(self.confidence, _NUMBER) or not 0.0 <= self.confidence <= 1.0:
-            return f"confidence is {self.confidence!r}, not a number from 0 to 1"
-        foresees = not (self.expected_return is self.return_std is self.positive_ratio is None)
-        for name in ("expected_return", "return_std", "positive_ratio") if foresees else ():
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, _NUMBER) and math.isfinite(value)):
-                return f"{name} is {value!r}, not a finite number"
-        for name in ("stop_distance", "target_distance", "trail_distance") if self.measures_risk else ():
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, _NUMBER) and 0.0 < value <= _MAX_DISTANCE):
-                return f"{name} is {value!r}, not a number above 0 and at most {_MAX_DISTANCE}"
-        if self.time_stop_bars is not None and not (
-            isinstance(self.time_stop_bars, int) and self.time_stop_bars >= 1
-        ):
-            return f"time_stop_bars is {self.time_stop_bars!r}, not a number of bars"
-        if self.horizon_bars is not None and not isinstance(self.horizon_bars, int):
-            return f"horizon_bars is {self.horizon_bars!r}, not a whole number"
-        return None if self.checks == () else entry_checks.contradiction(self.checks)
+    def __post_init__(self) -> None:
+        settle(self)
 
 
 class Order(Struct, frozen=True, kw_only=True, gc=False):

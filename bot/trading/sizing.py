@@ -175,7 +175,7 @@ class Sizer:
         if config.sizing == "volatility":
             if volatility:
                 share = config.volatility_target / (volatility * sqrt(_YEAR_MS / INTERVAL_MS[interval]))
-        elif signal.expected_return is not None and signal.return_std:
+        elif signal.expected_return is not None and signal.return_std and signal.return_std**2:
             # Log returns over the horizon: the fraction that grows fastest is close to mean over variance.
             edge = signal.expected_return if signal.action == "long" else -signal.expected_return
             share = config.kelly_fraction * max(edge, 0.0) / signal.return_std**2

@@ -2,6 +2,7 @@ import pytest
 
 from bot.errors import ConfigError
 from bot.model.features import FeatureWindow
+from bot.model.recent import RecentBars
 from bot.strategy import Costs, Situation, StrategyConfig
 from strategies.buy_and_hold import BuyAndHoldStrategy
 from strategies.moving_average_cross import MovingAverageCrossStrategy
@@ -17,7 +18,7 @@ def decide(strategy, closes, position="0"):
     return strategy.decide(
         Situation(
             bar=bar,
-            recent=window,
+            recent=RecentBars(window),
             recollection=None,
             position=a_position(position, "0"),
             bars_held=0,

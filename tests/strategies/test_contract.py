@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from bot.model.memory import MemoryConfig
+from bot.model.recent import RecentBars
 from bot.model.similarity import SimilarityModel
 from bot.strategy import Costs, Situation, Strategy, StrategyConfig
 from bot.synthetic import PRESETS, SyntheticMarket
@@ -32,7 +33,7 @@ def situations():
             for quantity, held in (("0", 0), ("0.5", 3), ("-0.5", 24)):
                 yield Situation(
                     bar=bar,
-                    recent=model.window(bar.symbol),
+                    recent=RecentBars(model.window(bar.symbol)),
                     recollection=recollection,
                     position=a_position(quantity, "0"),
                     bars_held=held,
@@ -81,7 +82,7 @@ def decisions(preset, seed, *, warm, bars, horizon=24):
         if recollection is not None:
             situation = Situation(
                 bar=bar,
-                recent=model.window(bar.symbol),
+                recent=RecentBars(model.window(bar.symbol)),
                 recollection=recollection,
                 position=a_position("0", "0"),
                 bars_held=0,

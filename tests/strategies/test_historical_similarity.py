@@ -6,6 +6,7 @@ from bot.model.calibration import Belief
 from bot.model.features import FeatureWindow
 from bot.model.forecast import forecast_from
 from bot.model.memory import BaseRate
+from bot.model.recent import RecentBars
 from bot.model.similarity import Recollection
 from bot.strategy import Costs, Situation, StrategyConfig
 from strategies.historical_similarity import HistoricalSimilarityStrategy
@@ -32,7 +33,7 @@ def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5
 def decide(recollection, *, position=FLAT, bars_held=0, costs=COSTS, **config):
     situation = Situation(
         bar=a_bar(),
-        recent=FeatureWindow(),
+        recent=RecentBars(FeatureWindow()),
         recollection=recollection,
         position=position,
         bars_held=bars_held,

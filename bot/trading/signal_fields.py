@@ -1,0 +1,124 @@
+"""What a Signal's fields may hold: strategies are anybody's, so it is looked at as each one is made."""
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from msgspec import to_builtins
+from msgspec.json import Encoder
+from msgspec.structs import force_setattr
+
+from bot.errors import SignalError
+from bot.trading import checks as entry_checks
+
+_MAX_DISTANCE = 1000
+"""No stop or target lies further away, in volatilities: it could as well be left out."""
+
+_MAX_RETURN = 1000.0
+"""Log return beyond which nothing is priced; squares of it are still numbers."""
+
+_MAX_BARS = 1_000_000
+
+_ACTIONS = ("long", "short", "hold")
+_DISTANCES = ("stop_distance", "target_distance", "trail_distance")
+_FIGURES: tuple[tuple[str, float, float], ...] = (
+    ("confidence", 0.0, 1.0),
+    ("expected_return", -_MAX_RETURN, _MAX_RETURN),
+    ("return_std", 0.0, _MAX_RETURN),
+    ("positive_ratio", 0.0, 1.0),
+    *((name, 0.0, _MAX_DISTANCE) for name in _DISTANCES),
+)
+_SHOWN = 60
+_encode = Encoder().encode
+
+
+def settle(signal: Any) -> None:
+    """Make plain values of NumPy's in a new Signal and copy its detail. SignalError names the field that is none."""
+    for name, value in (("action", signal.action), ("reason", signal.reason)):
+        if type(value) is not str or not value.isascii():
+            force_setattr(signal, name, _text(name, value))
+    if signal.action not in _ACTIONS:
+        raise SignalError(f"action is {_shown(signal.action)}, none of {', '.join(_ACTIONS)}")
+    if not signal.reason:
+        raise SignalError("reason is empty, not a sentence")
+    for name, low, high in _FIGURES:
+        value = getattr(signal, name)
+        if value is None and name != "confidence":
+            continue
+        if type(value) is not float:
+            value = _figure(value)
+            force_setattr(signal, name, value)
+        # Written so that a NaN fails it.
+        if not (type(value) in (int, float) and low <= value <= high):
+            bounds = f"a number from {low:g} to {high:g}"
+            raise SignalError(f"{name} is {_shown(value)}, not {bounds}")
+    for name in _DISTANCES:
+        if getattr(signal, name) == 0:
+            raise SignalError(f"{name} is 0, not a number above 0 and at most {_MAX_DISTANCE}")
+    for name in ("horizon_bars", "time_stop_bars"):
+        value = getattr(signal, name)
+        if value is None:
+            continue
+        if type(value) is not int:
+            value = _figure(value)
+            force_setattr(signal, name, value)
+        if type(value) is not int or not 1 <= value <= _MAX_BARS:
+            raise SignalError(f"{name} is {_shown(value)}, not a number of bars from 1 to {_MAX_BARS}")
+    if type(signal.close_position) is not bool:
+        force_setattr(signal, "close_position", _figure(signal.close_position))
+        if type(signal.close_position) is not bool:
+            raise SignalError(f"close_position is {_shown(signal.close_position)}, not True or False")
+    if type(signal.detail) is not dict or signal.detail:
+        force_setattr(signal, "detail", _detail(signal.detail))
+    if signal.checks != () and (problem := entry_checks.contradiction(signal.checks)) is not None:
+        raise SignalError(problem)
+
+
+def _text(name: str, value: object) -> str:
+    """A plain text that can be stored."""
+    if not isinstance(value, str):
+        raise SignalError(f"{name} is {_shown(value)}, not a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise SignalError(f"{name} holds what is no text: {error}") from None
+    return str(value)
+
+
+def _figure(value: Any) -> Any:
+    """NumPy's numbers and truth values as Python's; everything else as it is."""
+    if getattr(value, "ndim", None) == 0 and callable(getattr(value, "item", None)):
+        value = value.item()
+    # Single numbers of other kinds, as NumPy's long double or a fraction.
+    return value if isinstance(value, int) or not isinstance(value, Real) else float(value)
+
+
+def _detail(value: object) -> dict[str, Any]:
+    """A copy, of plain values alone, that is known to be writable as JSON."""
+    if not isinstance(value, Mapping):
+        raise SignalError(f"detail is {_shown(value)}, not a dict")
+    try:
+        copied: dict[str, Any] = to_builtins(value, enc_hook=_as_json)
+        _encode(copied)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise SignalError(f"detail holds what is no JSON: {error}") from None
+    return copied
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, str | int | float):
+        return value.item() if hasattr(value, "item") else type(value).__mro__[1](value)
+    if callable(getattr(value, "tolist", None)):
+        return value.tolist()
+    raise TypeError(f"a {type(value).__name__}")
+
+
+def _shown(value: object) -> str:
+    try:
+        told = repr(value)
+    except Exception:
+        # Whole numbers of thousands of digits, and whatever else does not say what it is.
+        return f"a {type(value).__name__}"
+    return told if len(told) <= _SHOWN else f"{told[:_SHOWN]}…"
