@@ -1,16 +1,19 @@
 """config.toml, the environment and the command line as one frozen tree."""
 
+import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
-from bot.errors import ConfigError
+from bot import files
+from bot.errors import ConfigError, InputError
 from bot.exchange.config import ExchangeConfig
 from bot.market import INTERVAL_MS, Category
 from bot.model.memory import MemoryConfig
@@ -22,16 +25,26 @@ from bot.trading.risk import RiskConfig
 Mode = Literal["testnet", "mainnet", "demo", "backtest", "replay"]
 
 _PREFIX = "BOT__"
+_LONGEST_FILE = files.MEGABYTE
+_MOST_DOTS = 500
+_SHOWN = 80
+
+Megabytes = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[run]``: what is watched, and where it is written."""
+    """``[run]``: what is watched, and where it is written.
+
+    ``max_csv_mb`` and ``max_recording_mb`` bound what a file may unpack to, in millions of bytes.
+    """
 
     symbols: Annotated[tuple[str, ...], Meta(min_length=1)] = ("BTCUSDT", "ETHUSDT")
     interval: str = "15"
     category: Category = "linear"
     database: str = "var/{mode}.db"
     recordings: str = "var/recordings"
+    max_csv_mb: Megabytes = 2_000
+    max_recording_mb: Megabytes = 4_000
 
 
 class LogConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,7 +106,10 @@ def from_json(text: str, overrides: Mapping[str, Any], source: str) -> Config:
 
     Raises ConfigError naming the key; what ``text`` has wrong is told of ``source``.
     """
-    tree = msgspec.json.decode(text)
+    try:
+        tree = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{source} is none: {error}") from error
     for dotted, value in overrides.items():
         _put(tree, dotted, value)
     return _converted(tree, dict.fromkeys(overrides, "override"), source)
@@ -110,15 +126,22 @@ def _read(path: str | Path | None) -> tuple[dict[str, Any], str]:
         path = Path("config.toml")
         if not path.exists():
             return {}, "the defaults"
+    if not os.path.lexists(path):
+        raise ConfigError(f"{path}: no such configuration file")
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file, parse_float=Decimal), str(path)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        text = files.content(path, "the configuration", _LONGEST_FILE).decode("utf-8-sig")
+        # A key of many parts takes the square of their number to read.
+        if max((line.count(".") for line in text.splitlines()), default=0) > _MOST_DOTS:
+            raise RecursionError
+        return tomllib.loads(text, parse_float=Decimal), str(path)
+    except InputError as error:
+        raise ConfigError(str(error)) from error
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: nested deeper than any configuration") from None
+    except (
+        ValueError
+    ) as error:  # TOML's own errors, what is no text, and whole numbers of thousands of digits.
+        raise ConfigError(f"{path}: not valid TOML: {_one_line(error)}") from error
 
 
 def _converted(tree: dict[str, Any], origins: dict[str, str], source: str) -> Config:
@@ -126,6 +149,8 @@ def _converted(tree: dict[str, Any], origins: dict[str, str], source: str) -> Co
         config = msgspec.convert(tree, Config, strict=False)
     except msgspec.ValidationError as error:
         raise _explained(error, tree, origins, source) from error
+    except RecursionError:
+        raise ConfigError(f"{source}: nested deeper than any configuration") from None
     _check(config, origins, source)
     return config
 
@@ -158,13 +183,36 @@ def _explained(
     section, _, name = key.partition(".")
     branch = tree.get(section)
     value = branch.get(name.partition("[")[0]) if name and isinstance(branch, dict) else branch
-    shown = value if isinstance(value, str | int | Decimal | float | bool) else type(value).__name__
-    return ConfigError(f"{origins.get(key, source)}: {key} = {shown}: {what[:1].lower()}{what[1:]}")
+    shown = _one_line(value) if isinstance(value, str | int | Decimal | float) else type(value).__name__
+    return ConfigError(
+        f"{origins.get(key, source)}: {key} = {shown}: {_one_line(what[:1].lower() + what[1:])}"
+    )
+
+
+def _one_line(value: object) -> str:
+    """A stranger's value, short and on one line."""
+    try:
+        text = str(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _known_keys(section: str) -> tuple[str, ...]:
     part = getattr(Config(), section) if section else Config()
     return tuple(part.__struct_fields__)
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, float | str]]:
+    """Numbers and texts of the tree, each with its key: what msgspec's bounds let pass."""
+    if isinstance(value, Struct):
+        value = {name: getattr(value, name) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, int | float | str):
+        yield key, value
 
 
 def _check(config: Config, origins: dict[str, str], source: str) -> None:
@@ -181,7 +229,31 @@ def _check(config: Config, origins: dict[str, str], source: str) -> None:
             raise wrong("run.symbols", f"{symbol!r} is no symbol of Bybit's; they look like BTCUSDT")
     if len(set(run.symbols)) != len(run.symbols):
         raise wrong("run.symbols", "a symbol stands there twice")
+    for key, value in _leaves(config, ""):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise wrong(key, f"{value} is no finite number")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise wrong(key, f"{_one_line(value)} is larger than any number here")
+        if isinstance(value, str) and not value.isprintable():
+            raise wrong(key, f"{_one_line(value)!r} holds what cannot be printed")
     for key, scheme in (("rest_url", "http"), ("ws_url", "ws")):
-        url = getattr(config.exchange, key)
-        if url and not url.startswith((f"{scheme}://", f"{scheme}s://")):
-            raise wrong(f"exchange.{key}", f"{url!r} must begin with {scheme}s:// or {scheme}://")
+        if (url := getattr(config.exchange, key)) and (problem := _wrong_url(url, scheme)):
+            raise wrong(f"exchange.{key}", problem)
+
+
+def _wrong_url(url: str, scheme: str) -> str | None:
+    """Why this is no host's URL; a password in it is repeated nowhere."""
+    try:
+        parts = urlsplit(url)
+        port, host = parts.port, parts.hostname
+    except ValueError as error:
+        return f"this is no URL: {error}"
+    if "@" in url:
+        return "credentials do not belong here: they would be stored with every session; Bybit's market data needs none"
+    if parts.scheme not in (scheme, f"{scheme}s"):
+        return f"{url!r} must begin with {scheme}s:// or {scheme}://"
+    if not host or port == 0 or any(letter.isspace() for letter in url):
+        return f"{url!r} names no host"
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        return f"{url!r}: the host part only; /v5/... is appended"
+    return None

@@ -26,7 +26,7 @@ class StrategyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: str = "historical_similarity"
     horizon_bars: Annotated[int, Meta(ge=1, le=10_000)] = 24
-    confidence_threshold: Annotated[float, Meta(ge=0.5, lt=1)] = 0.6
+    confidence_threshold: Annotated[float, Meta(ge=0.5, le=0.999999)] = 0.6
     options: dict[str, str | int | float | bool] = {}
     on_error: OnError = "hold"
 

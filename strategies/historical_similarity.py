@@ -20,7 +20,7 @@ class SimilarityOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     that the nearest moment must reach.
     """
 
-    significance: Annotated[float, Meta(gt=0, le=1)] = 0.01
+    significance: Annotated[float, Meta(ge=1e-12, le=1)] = 0.01
     min_similarity: Annotated[float, Meta(ge=-1, le=1)] = 0.3
 
 

@@ -127,7 +127,7 @@ def test_a_missing_configuration_file_is_named(tmp_path):
         ("mine:NoText", ["NoText.decide: detail holds what is no JSON"]),
         (
             "mine:Divides",
-            ["Divides.decide: ZeroDivisionError", "mine.py, line 13", "BTCUSDT bar of 2024-01-"],
+            ["Divides.decide: ZeroDivisionError", "mine.py, line 17", "BTCUSDT bar of 2024-01-"],
         ),
         ("mine:Leaves", ["Leaves.decide: SystemExit: 3"]),
     ],

@@ -1,3 +1,4 @@
+import os
 from decimal import Decimal
 
 import pytest
@@ -116,3 +117,67 @@ def test_what_is_wrong_elsewhere_is_told_with_where_it_came_from(file):
 def test_a_file_that_was_named_must_be_there(file):
     assert refused("mine.toml") == "mine.toml: no such configuration file"
     assert loaded(file("[memory]\nsize = 9\n", "mine.toml")).memory.size == 9
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "a = " + "[" * 100_000, "a" + ".a" * 100_000 + " = 1", "a = " + "{a=" * 5_000]
+)
+def test_a_file_nested_deeper_than_any_configuration_is_one_line(file, text):
+    file(text)
+    assert refused().startswith("config.toml: ")
+
+
+@pytest.mark.parametrize("digits", ["9" * 5_000, "0x" + "f" * 5_000, "0b" + "1" * 20_000, "-" + "9" * 4_299])
+def test_a_whole_number_of_thousands_of_digits_is_one_short_line(file, digits):
+    for key in (
+        "[memory]\nsize",
+        "[risk]\nmax_quote_age_bars",
+        "[broker]\ntaker_fee",
+        "[strategy.options]\nfast",
+    ):
+        file(f"{key} = {digits}\n")
+        assert len(refused()) < 400
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_byte_order_mark_and_carriage_returns_are_no_mistake(tmp_path, file, mark, end):
+    text = f"{mark}# mine{end}[memory]{end}size = 500{end}"
+    (tmp_path / "config.toml").write_bytes(text.encode())
+    assert loaded().memory.size == 500
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev", "pipe", "big.toml", "a\0b", "loop", "x" * 5_000])
+def test_what_is_no_file_of_a_configurations_size_is_one_line(tmp_path, file, name):
+    os.mkfifo(tmp_path / "pipe")
+    os.symlink("loop", tmp_path / "loop")
+    (tmp_path / "big.toml").write_text("# much\n" * 1_000_000)
+    (tmp_path / "config.toml").write_text("")
+    assert refused(name)
+    assert loaded("/dev/null") == Config()
+
+
+@pytest.mark.parametrize("key", ["rest_url", "ws_url"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "me:secret@host", "secret@host", ":secret@host", "host/path?key=secret", "host/v5", "host#secret", "",
+        "host:0", "host:99999", "host:x", "ho st", "[::1", "host\n", "@",
+    ],
+)  # fmt: skip
+def test_a_url_is_a_host_alone_and_a_password_in_it_is_not_repeated(file, key, host):
+    scheme = "https" if key == "rest_url" else "wss"
+    told = refused(None, {f"exchange.{key}": f"{scheme}://{host}"})
+    assert f"exchange.{key}" in told
+    if "@" in host:
+        assert "secret" not in told
+    assert loaded(None, {f"exchange.{key}": f"{scheme}://127.0.0.1:8080"})
+    assert loaded(None, {f"exchange.{key}": f"{scheme}://[::1]:8080/"})
+
+
+@pytest.mark.parametrize(
+    "key", ["run.database", "run.recordings", "run.interval", "strategy.name", "model.checkpoint"]
+)
+def test_no_text_holds_what_cannot_be_printed(file, key):
+    for value in ("a\0b", "a\nb", "\x1b[31m", "\ud800"):
+        assert key in refused(None, {key: value})

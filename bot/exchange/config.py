@@ -19,4 +19,4 @@ class ExchangeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     rest_url: str = ""
     ws_url: str = ""
-    silence_seconds: Annotated[float, Meta(gt=0)] = 90.0
+    silence_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 90.0

@@ -13,6 +13,7 @@ from bot.model.outcomes import Episode
 from bot.model.ranked import Ranked, RankedMoments, keeps_state
 from bot.model.rows import Similarities, Slots, sound_rows
 from bot.model.shape import SHAPE_BARS, Views
+from bot.model.weights import weights_of
 
 # Returns are summed up as integers of this fraction, so that adding and evicting never leave a residue.
 _FRACTION = 2.0**62
@@ -41,18 +42,18 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     With ``gpu`` keys are searched on a GPU where torch sees one; what is found is the same.
     """
 
-    size: Annotated[int, Meta(ge=1)] = 100_000
-    neighbors: Annotated[int, Meta(ge=1)] = 32
-    warmup_bars: Annotated[int, Meta(ge=0)] = 10_000
-    exclusion_bars: Annotated[int, Meta(ge=1)] | None = None
-    over_fetch: Annotated[int, Meta(ge=1)] = 16
+    size: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    neighbors: Annotated[int, Meta(ge=1, le=1000)] = 32
+    warmup_bars: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
+    exclusion_bars: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    over_fetch: Annotated[int, Meta(ge=1, le=1000)] = 16
     key_share: Annotated[float, Meta(ge=0, le=1)] | None = None
-    temperature: Annotated[float, Meta(gt=0)] = 0.08
-    half_life_bars: Annotated[float, Meta(ge=0)] = 0.0
-    other_regime_weight: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    prior_strength: Annotated[float, Meta(ge=0)] = 8.0
-    calibration_bars: Annotated[int, Meta(ge=0)] = 20_000
-    odds_moments: Annotated[int, Meta(ge=0)] = 8_192
+    temperature: Annotated[float, Meta(ge=0.0001, le=100)] = 0.08
+    half_life_bars: Annotated[float, Meta(ge=0, le=1_000_000_000)] = 0.0
+    other_regime_weight: Annotated[float, Meta(ge=0.000001, le=1)] = 1.0
+    prior_strength: Annotated[float, Meta(ge=0, le=1_000_000)] = 8.0
+    calibration_bars: Annotated[int, Meta(ge=0, le=10_000_000)] = 20_000
+    odds_moments: Annotated[int, Meta(ge=0, le=10_000_000)] = 8_192
     gpu: bool = False
 
 
@@ -336,24 +337,20 @@ class MemoryBank:
     ) -> tuple[Neighbor, ...]:
         config, alike = self._config, similarities.tolist()
         starts, regimes = self._start_ms[slots].tolist(), self._regime[slots].tolist()
-        votes = [math.exp((similarity - alike[0]) / config.temperature) for similarity in alike]
-        if config.half_life_bars:
-            life_ms = config.half_life_bars * self._interval_ms
-            votes = [
-                vote * 2.0 ** (-(now_ms - self._interval_ms - start_ms) / life_ms)
-                for vote, start_ms in zip(votes, starts, strict=True)
-            ]
-        if regime is not None and config.other_regime_weight != 1.0:
-            votes = [
-                vote if self._names[other] == regime else vote * config.other_regime_weight
-                for vote, other in zip(votes, regimes, strict=True)
-            ]
-        total = sum(votes)
+        asked = regime is not None and config.other_regime_weight != 1.0
+        weights = weights_of(
+            alike,
+            [now_ms - self._interval_ms - start_ms for start_ms in starts],
+            [self._names[other] == regime for other in regimes] if asked else None,
+            temperature=config.temperature,
+            half_life_ms=config.half_life_bars * self._interval_ms,
+            other_regime_weight=config.other_regime_weight,
+        )
         columns = zip(
             self._symbol[slots].tolist(),
             starts,
             alike,
-            votes,
+            weights,
             self._forward_return[slots].tolist(),
             self._volatility[slots].tolist(),
             regimes,
@@ -364,12 +361,12 @@ class MemoryBank:
                 symbol=self._names[symbol],
                 bar_start_ms=start_ms,
                 similarity=similarity,
-                weight=vote / total,
+                weight=weight,
                 forward_return=forward_return,
                 volatility=volatility,
                 regime=self._names[other],
             )
-            for symbol, start_ms, similarity, vote, forward_return, volatility, other in columns
+            for symbol, start_ms, similarity, weight, forward_return, volatility, other in columns
         )
 
     def _check(self, episodes: Sequence[Episode]) -> None:

@@ -40,8 +40,8 @@ class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     sizing: Literal["fixed", "volatility", "kelly"] = "fixed"
     position_fraction: Decimal = Decimal("0.2")
-    volatility_target: Annotated[float, Meta(gt=0, le=10)] = 0.2
-    kelly_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.25
+    volatility_target: Annotated[float, Meta(ge=0.001, le=10)] = 0.2
+    kelly_fraction: Annotated[float, Meta(ge=0.001, le=1)] = 0.25
     max_position_fraction: Decimal = Decimal("0.5")
     max_total_fraction: Decimal = Decimal("1.0")
     max_leverage: Decimal = Decimal("0")
