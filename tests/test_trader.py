@@ -256,7 +256,7 @@ def test_the_same_events_give_the_same_steps():
 
 @pytest.mark.parametrize("answer", [None, "long", 5])
 def test_a_strategy_that_answers_no_signal_is_one_clear_error_and_nothing_is_ordered(answer):
-    trader = scripted(answer)
+    trader = scripted(answer, strategy={"on_error": "stop"})
     with pytest.raises(InputError, match=r"^Scripted\.decide: .*not a Signal") as error:
         trader.advance(a_bar(0))
     assert "\n" not in str(error.value)
