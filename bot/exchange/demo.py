@@ -106,9 +106,9 @@ class DemoExchange:
         self._bar_seconds = bar_seconds
         self._pause_when_alone = pause_when_alone
         self._faults = faults
-        funding = FundingBook(faults)
+        self.funding = FundingBook(faults)
         self._boards = {
-            symbol: Board(self._source, self._source.instrument(symbol, category), funding)
+            symbol: Board(self._source, self._source.instrument(symbol, category), self.funding)
             for symbol in self.symbols
         }
         # A long bar is pushed about once a second, as on the real exchange, a short one a few times.

@@ -18,6 +18,7 @@ class FundingBook:
     def __init__(self, faults: Faults = NO_FAULTS) -> None:
         self._faults = faults
         # Since when which interval holds; each begins where the one before it settles.
+        self._lost: set[tuple[str, str, int]] = set()
         self._courses = ((0, 8 * _HOUR_MS), *((at, hours * _HOUR_MS) for at, hours in faults.funding_hours))
 
     def interval_ms(self, time_ms: int) -> int:
@@ -45,8 +46,14 @@ class FundingBook:
         drawn = zlib.crc32(f"{symbol}/{time_ms}".encode())
         return Decimal(drawn % 401 - 100).scaleb(-6)
 
+    def lose_price(self, source: Literal["mark", "index"], symbol: str, minute_ms: int) -> None:
+        """Never show the mark or index price of this minute."""
+        self._lost.add((source, symbol, minute_ms))
+
     def lacks_price(self, source: Literal["mark", "index"], symbol: str, minute_ms: int) -> bool:
         """Whether the mark or index price of this minute is missing for ever."""
+        if (source, symbol, minute_ms) in self._lost:
+            return True
         share = self._faults.mark_missing if source == "mark" else self._faults.index_missing
         return (
             bool(share)
