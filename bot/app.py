@@ -2,16 +2,14 @@
 
 from collections.abc import AsyncIterable, Callable
 
-from bot.market import Bar, Book, Funding, Notice, Quote
+from bot.market import Notice
 from bot.store.steps import StepWriter
 from bot.trader import Trader
-from bot.trading.events import Resume, Step, Transfer
-
-Event = Bar | Quote | Book | Funding | Resume | Transfer | Notice
+from bot.trading.events import Input, Step
 
 
 async def run(
-    events: AsyncIterable[Event], trader: Trader, steps: StepWriter, report: Callable[[Step], None]
+    events: AsyncIterable[Input], trader: Trader, steps: StepWriter, report: Callable[[Step], None]
 ) -> None:
     """Hand each event to the trader, write down what it caused, and only then report it."""
     async for event in events:
@@ -20,7 +18,7 @@ async def run(
         report(step)
 
 
-def advance(trader: Trader, event: Event) -> Step:
+def advance(trader: Trader, event: Input) -> Step:
     """What one event causes."""
     if isinstance(event, Notice):
         # The market's weather: kept for people, nothing that the core decides by.

@@ -144,10 +144,11 @@ def build_trader(
     ``instruments`` must hold every configured symbol. Raises BrokenInvariant where the books contradict
     themselves, ConfigError where the checkpoint cannot be used.
     """
-    margin = Margin(config.broker, instruments)
+    rules = dict(instruments)
+    margin = Margin(config.broker, rules)
     broker = PaperBroker(
         config.broker,
-        instruments,
+        rules,
         margin,
         next_order_id=opening.next_order_id,
         next_fill_id=opening.next_fill_id,
@@ -156,10 +157,10 @@ def build_trader(
     return Trader(
         model=build_model(config, remembers=strategy.needs_memory),
         strategy=strategy,
-        sizer=Sizer(config.risk, instruments),
+        sizer=Sizer(config.risk, rules),
         risk=RiskReview(
             config.risk,
-            instruments,
+            rules,
             opening.risk,
             leverage=config.broker.leverage_of,
             margin_rules=margin.rules,
@@ -167,7 +168,8 @@ def build_trader(
         broker=broker,
         margin=margin,
         ledger=Ledger.from_state(opening.ledger),
-        costs={symbol: _costs(config, instruments[symbol]) for symbol in config.run.symbols},
+        instruments=rules,
+        costs={symbol: _costs(config, rules[symbol]) for symbol in config.run.symbols},
         interval=config.run.interval,
         quotes=quotes and config.broker.fill_model != "bar",
         next_signal_id=opening.next_signal_id,

@@ -1,11 +1,12 @@
 """The whole bot without the outside world: one event in, one Step out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
 
 from bot.costs import CostBook
-from bot.market import INTERVAL_MS, Bar, Book, Funding, Notice, Quote
+from bot.market import INTERVAL_MS, Bar, Book, Funding, Instrument, Notice, Quote, RuleChange
 from bot.market.funding import KnownFunding
 from bot.model.recent import RecentBars
 from bot.model.similarity import SimilarityModel
@@ -28,6 +29,7 @@ from bot.trading.events import (
 )
 from bot.trading.ledger import Ledger, LedgerState
 from bot.trading.margin import Margin
+from bot.trading.new_rules import rules_notices
 from bot.trading.risk import NOTHING_YET, RiskContext, RiskReview, RiskState
 from bot.trading.sizing import Sizer
 
@@ -50,10 +52,11 @@ class Opening(Struct, frozen=True, kw_only=True):
 
 
 class Trader:
-    """Owns the order of turns, and nothing else but the number of the next signal.
+    """Owns the order of turns, and nothing else but the number of the next signal and the rules in force.
 
     Synchronous, silent, deterministic: the same in live, demo, replay and backtest. With ``quotes``
-    orders wait for one (or for a book); without, they meet the next bar.
+    orders wait for one (or for a book); without, they meet the next bar. ``instruments`` are the rules that
+    its parts read; only what the exchange says of them changes them.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Trader:
         broker: PaperBroker,
         margin: Margin,
         ledger: Ledger,
+        instruments: dict[str, Instrument],
         costs: Mapping[str, Costs],
         interval: str,
         quotes: bool,
@@ -80,11 +84,16 @@ class Trader:
         self._broker = broker
         self._margin = margin
         self._ledger = ledger
+        self._instruments = instruments
         self._step_ms = INTERVAL_MS[interval]
         self._costs = CostBook(costs, self._step_ms, funding)
         self._quotes = quotes
         self._marked: set[str] = set()
         self._next_signal_id = next_signal_id
+        self._turns: dict[type, Callable[[Any], Step]] = {
+            Bar: self.on_bar, Quote: self.on_quote, Book: self.on_book, Funding: self.on_funding,
+            RuleChange: self.on_rules, Resume: self.on_resume, Transfer: self.on_transfer,
+        }  # fmt: skip
 
     def waits(self, symbol: str) -> bool:
         """Whether an order of this symbol waits for a quote."""
@@ -101,19 +110,9 @@ class Trader:
             self._risk.observe(bar)
             self._mark(bar)
 
-    def advance(self, event: Bar | Quote | Book | Funding | Resume | Transfer) -> Step:
+    def advance(self, event: Bar | Quote | Book | Funding | RuleChange | Resume | Transfer) -> Step:
         """Advance by one event and report everything that it caused."""
-        if isinstance(event, Bar):
-            return self.on_bar(event)
-        if isinstance(event, Quote):
-            return self.on_quote(event)
-        if isinstance(event, Book):
-            return self.on_book(event)
-        if isinstance(event, Resume):
-            return self.on_resume(event)
-        if isinstance(event, Transfer):
-            return self.on_transfer(event)
-        return self.on_funding(event)
+        return self._turns[type(event)](event)
 
     def on_bar(self, bar: Bar) -> Step:
         """Advance by one closed bar: settle what waited for its open, recall, decide, order."""
@@ -238,6 +237,14 @@ class Trader:
                 known_funding=known,
             )
         )
+
+    def on_rules(self, change: RuleChange) -> Step:
+        """The exchange has other rules for a symbol: they hold from now on, for what rests as well."""
+        rules, time_ms = change.rules, change.time_ms
+        old, self._instruments[rules.symbol] = self._instruments.get(rules.symbol, rules), rules
+        orders = self._broker.apply_rules(rules, self._ledger.marks.get(rules.symbol), time_ms)
+        notices = rules_notices(old, rules, orders, time_ms)
+        return Step(time_ms=time_ms, orders=orders, notices=notices, rules=(rules,))
 
     def on_transfer(self, transfer: Transfer) -> Step:
         """Money enters the account or leaves it: neither gain nor loss."""

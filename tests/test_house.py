@@ -17,7 +17,6 @@ LONG_FILES = {
     "bot/model/memory.py": 418,
     "bot/store/database.py": 430,
     "bot/store/queries.py": 660,
-    "bot/store/recording.py": 431,
     "bot/trading/ledger.py": 418,
     "bot/trading/risk.py": 580,
     "bot/trading/walk.py": 491,

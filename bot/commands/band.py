@@ -15,7 +15,7 @@ from bot.config import from_json
 from bot.market import Bar
 from bot.store.recording import Recording
 from bot.trader import Trader
-from bot.trading.events import Position
+from bot.trading.events import Input, Position
 from bot.trading.fills import Preset
 
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -25,7 +25,7 @@ Band = Mapping[str, Summary]
 
 
 async def scored(
-    events: AsyncIterable[app.Event],
+    events: AsyncIterable[Input],
     trader: Trader,
     held: tuple[Position, ...],
     equity: Decimal,
@@ -57,7 +57,7 @@ async def of_recording(recording: Recording, progress: Callable[[str, int, int],
 
 async def _seen(
     recording: Recording, trader: Trader, preset: Preset, progress: Callable[[str, int, int], None]
-) -> AsyncIterable[app.Event]:
+) -> AsyncIterable[Input]:
     done = 0
 
     def observe(bars: list[Bar]) -> None:

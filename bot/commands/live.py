@@ -36,14 +36,15 @@ from bot.exchange.stream import MarketStream
 from bot.market import INTERVAL_MS, Bar, Instrument, plain, utc_text
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
+from bot.store.entries import Observed
 from bot.store.queries import AccountState, load_account
-from bot.store.recording import Header, Observed, Recorder, made_with, record, strategy_path
+from bot.store.recording import Header, Recorder, made_with, record, strategy_path
 from bot.store.requests import Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
 from bot.strategy import Strategy, declared_checks
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Opening, Trader
-from bot.trading.events import Step
+from bot.trading.events import Input, Step
 
 _DEMO_BAR_SECONDS = 0.05
 _DEMO_SEED = 7
@@ -88,10 +89,8 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
                 hosts = exchange.rest_url, exchange.ws_url
                 stop.soon_after(exchange.exhausted)
             else:
-                hosts = (
-                    config.exchange.rest_url or HOSTS[mode][0],
-                    config.exchange.ws_url or HOSTS[mode][1],
-                )
+                rest_url, ws_url = HOSTS[mode]
+                hosts = config.exchange.rest_url or rest_url, config.exchange.ws_url or ws_url
             rest = await stack.enter_async_context(
                 BybitRest(hosts[0], config.run.category, lambda text: _log.error("banned", error=text))
             )
@@ -321,7 +320,7 @@ class _Session:
             events = self._with_requests(stream, inbox)
             await app.run(events if recorder is None else recorder.tap(events), trader, steps, report)
 
-    async def _with_requests(self, stream: MarketStream, inbox: Inbox) -> AsyncIterator[app.Event]:
+    async def _with_requests(self, stream: MarketStream, inbox: Inbox) -> AsyncIterator[Input]:
         """The stream's events, and between them what a person asks for, looked at once a second."""
         looked = 0.0
         async for event in stream:

@@ -19,7 +19,8 @@ from bot.errors import InputError
 from bot.market import Bar, utc_text
 from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
-from bot.store.recording import Observed, Recording, made_with
+from bot.store.entries import Observed
+from bot.store.recording import Recording, made_with
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.strategy import Strategy, declared_checks
 from bot.trader import Trader

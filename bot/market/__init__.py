@@ -3,7 +3,7 @@
 from bot.exact import plain
 from bot.market.bars import Bar, BarSource
 from bot.market.funding import Funding, FundingRate, MarkSource, settlement_ms
-from bot.market.instruments import Category, Instrument, RiskTier, RuleSource
+from bot.market.instruments import Category, Instrument, RiskTier, RuleChange, RuleSource
 from bot.market.price_grid import PriceGrid, PriceGridCounter, price_grid
 from bot.market.quotes import Book, Level, Notice, Quote
 from bot.market.times import INTERVAL_MS, grid_start_ms, interval_from_name, minute_text, utc_text
@@ -24,6 +24,7 @@ __all__ = [
     "PriceGridCounter",
     "Quote",
     "RiskTier",
+    "RuleChange",
     "RuleSource",
     "grid_start_ms",
     "interval_from_name",

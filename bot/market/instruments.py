@@ -53,3 +53,10 @@ class Instrument(Struct, frozen=True, kw_only=True):
     delivery_ms: int = 0
     base_coin: str = ""
     quote_coin: str = ""
+
+
+class RuleChange(Struct, frozen=True, kw_only=True, gc=False):
+    """The exchange has other rules for a symbol than before; seen at ``time_ms`` and in force from then on."""
+
+    time_ms: int
+    rules: Instrument

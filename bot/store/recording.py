@@ -31,11 +31,12 @@ from msgspec import Struct
 
 from bot import __version__
 from bot.errors import InputError, StoreError
-from bot.market import Bar, Book, Category, Funding, Instrument, Notice, Quote
+from bot.market import Bar, Category, Instrument
 from bot.store.database import Mode
+from bot.store.entries import Entry, Observed, Written, read_entry, write_entry
 from bot.strategy import Strategy
 from bot.trader import Opening
-from bot.trading.events import Resume, Transfer
+from bot.trading.events import Input
 
 FORMAT_VERSION = 1
 
@@ -49,16 +50,7 @@ _GATHERED = 1_000
 _LEVEL = 3
 
 
-class Observed(Struct, frozen=True):
-    """A bar of the warm-up: observed, not decided on."""
-
-    bar: Bar
-
-
-Entry = Observed | Bar | Quote | Book | Funding | Resume | Transfer | Notice
-"""What the core saw. Notices move nothing in it, but belong to the session's rows."""
-
-EventT = TypeVar("EventT", bound=Bar | Quote | Book | Funding | Resume | Transfer | Notice)
+EventT = TypeVar("EventT", bound=Input)
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -79,61 +71,6 @@ class Header(Struct, frozen=True, kw_only=True):
     instruments: tuple[Instrument, ...]
     opening: Opening
     equity: Decimal
-
-
-# The same values, tagged and without field names. Fields may be added at their end, with defaults.
-class _Observed(Bar, frozen=True, kw_only=True, gc=False, tag="o", array_like=True):
-    pass
-
-
-class _Bar(Bar, frozen=True, kw_only=True, gc=False, tag="b", array_like=True):
-    pass
-
-
-class _Quote(Quote, frozen=True, kw_only=True, gc=False, tag="q", array_like=True):
-    pass
-
-
-class _Funding(Funding, frozen=True, kw_only=True, gc=False, tag="f", array_like=True):
-    pass
-
-
-class _Book(Book, frozen=True, kw_only=True, gc=False, tag="d", array_like=True):
-    pass
-
-
-class _Resume(Resume, frozen=True, kw_only=True, gc=False, tag="r", array_like=True):
-    pass
-
-
-class _Transfer(Transfer, frozen=True, kw_only=True, gc=False, tag="t", array_like=True):
-    pass
-
-
-class _Notice(Notice, frozen=True, kw_only=True, gc=False, tag="n", array_like=True):
-    pass
-
-
-_Written = _Observed | _Bar | _Quote | _Book | _Funding | _Resume | _Transfer | _Notice
-_WRITTEN: dict[type, Callable[..., _Written]] = {
-    Bar: _Bar, Quote: _Quote, Book: _Book, Funding: _Funding, Resume: _Resume, Transfer: _Transfer,
-    Notice: _Notice,
-}  # fmt: skip
-_READ: dict[type, Callable[..., Entry]] = {
-    _Bar: Bar, _Quote: Quote, _Book: Book, _Funding: Funding, _Resume: Resume, _Transfer: Transfer,
-    _Notice: Notice,
-}  # fmt: skip
-
-
-def _written(entry: Entry) -> _Written:
-    if isinstance(entry, Observed):
-        return _Observed(**msgspec.structs.asdict(entry.bar))
-    return _WRITTEN[type(entry)](**msgspec.structs.asdict(entry))
-
-
-def _read(written: _Written) -> Entry:
-    fields = msgspec.structs.asdict(written)
-    return Observed(Bar(**fields)) if isinstance(written, _Observed) else _READ[type(written)](**fields)
 
 
 def strategy_path(strategy: Strategy) -> str:
@@ -171,7 +108,7 @@ class _Framer:
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
         self._encode = msgspec.msgpack.Encoder().encode
 
-    def record(self, content: Header | list[_Written]) -> bytes:
+    def record(self, content: Header | list[Written]) -> bytes:
         body = self._compressor.compress(self._encode(content))
         body += self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
         return _HEAD.pack(len(body), _checksum(struct.pack(">I", len(body))), _checksum(body)) + body
@@ -184,7 +121,7 @@ class Recorder:
         self.path = path
         self._file = file
         self._framer = framer
-        self._entries: list[_Written] = []
+        self._entries: list[Written] = []
         self._sealed: list[bytes] = []
         # One thread: what it is given is written in that order, whatever is cancelled meanwhile.
         self._thread = ThreadPoolExecutor(1, "recorder")
@@ -192,7 +129,7 @@ class Recorder:
 
     def note(self, entry: Entry) -> None:
         """Take down what the core is about to see."""
-        self._entries.append(_written(entry))
+        self._entries.append(write_entry(entry))
         if len(self._entries) >= _GATHERED:
             self._seal()
 
@@ -325,11 +262,9 @@ class Recording:
         with _readable(self.path) as file:
             for entries in _Records(self.path, file, self._end):
                 for written in entries:
-                    yield _read(written)
+                    yield read_entry(written)
 
-    def lived(
-        self, observe: Callable[[list[Bar]], None]
-    ) -> Iterator[Bar | Quote | Book | Funding | Resume | Transfer | Notice]:
+    def lived(self, observe: Callable[[list[Bar]], None]) -> Iterator[Input]:
         """All but the history that was only observed, which goes to ``observe`` in blocks, in its place."""
         history: list[Bar] = []
         for entry in self:
@@ -361,7 +296,7 @@ class _Records:
         self._path = path
         self._file = file
         self._decompress = zstandard.ZstdDecompressor().decompressobj().decompress
-        self._decoder = msgspec.msgpack.Decoder(list[_Written])
+        self._decoder = msgspec.msgpack.Decoder(list[Written])
         self._check_preamble()
         payload = self._payload()
         if payload is None:
@@ -371,7 +306,7 @@ class _Records:
         except msgspec.MsgspecError as error:
             raise self._damaged(f"its header does not hold what one holds ({error})") from error
 
-    def __iter__(self) -> Iterator[list[_Written]]:
+    def __iter__(self) -> Iterator[list[Written]]:
         while (payload := self._payload()) is not None:
             try:
                 entries = self._decoder.decode(payload)

@@ -155,6 +155,7 @@ class StepWriter:
         self._events: list[_Row] = []
         self._halts: list[_Row] = []
         self._known_funding: list[_Row] = []
+        self._rules: list[_Row] = []
         self._risk: RiskState | None = None
         self._tables = (
             (INSERT_SIGNAL, self._signals),
@@ -168,6 +169,7 @@ class StepWriter:
             (_EVENT, self._events),
             (_HALT, self._halts),
             (_KNOWN_FUNDING, self._known_funding),
+            (_INSTRUMENT, self._rules),
         )
 
     async def append(self, step: Step) -> None:
@@ -241,7 +243,7 @@ class StepWriter:
         if (known := step.known_funding) is not None:
             learned = known.symbol, known.time_ms, plain(known.rate), known.every_ms, known.longer_ms
             self._known_funding.append(learned)
-        if step.funding or step.transfers or step.notices or step.rejections or step.halts:
+        if step.funding or step.transfers or step.notices or step.rejections or step.halts or step.rules:
             self._gather_rarities(step)
 
     def _gather_rarities(self, step: Step) -> None:
@@ -255,6 +257,7 @@ class StepWriter:
         for halt in step.halts:
             told = (halt.time_ms, halt.rule, halt.reason, halt.resumed_ms, halt.note)
             self._halts.append((halt.id, self._session_id, *told))
+        self._rules.extend(_instrument_row(rules) for rules in step.rules)
         for rejection in step.rejections:
             order = rejection.order
             detail = f"order {order.id}: {rejection.rule}: {rejection.reason}"

@@ -11,6 +11,7 @@ from bot.trading.events import Fill, Order, Rejection, Side
 from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, Place, QuoteMarket
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
+from bot.trading.new_rules import under_new_rules
 from bot.trading.unfilled import withdrawn
 from bot.trading.walk import Walk
 
@@ -124,6 +125,34 @@ class PaperBroker:
         else:
             self._taken.pop(symbol, None)
         return tuple(withdrawn(order, reason, time_ms) for order in resting.values() if order.id not in kept)
+
+    def apply_rules(self, rules: Instrument, mark: Decimal | None, time_ms: int) -> tuple[Order, ...]:
+        """Bring a symbol's resting orders onto new rules, or withdraw them; those that changed.
+
+        ``mark`` prices those that name no price. The bracket of a withdrawn entry goes with it.
+        """
+        self._alarms.pop(rules.symbol, None)
+        changed: list[Order] = []
+        gone: set[int] = set()
+        for order in self._resting.get(rules.symbol, {}).values():
+            if order.parent_id in gone and order.status == "pending":
+                reason = f"order {order.parent_id}, its entry, opened nothing"
+                after = withdrawn(order, reason, time_ms)
+            else:
+                after = under_new_rules(order, rules, mark, time_ms)
+            if after.status == "cancelled":
+                gone.add(order.id)
+            if after != order:
+                changed.append(after)
+        for order in changed:
+            if order.id in gone:
+                del self._resting[rules.symbol][order.id]
+            else:
+                self._rest(order)
+        if not self._resting.get(rules.symbol, True):
+            del self._resting[rules.symbol]
+            self._taken.pop(rules.symbol, None)
+        return tuple(changed)
 
     def match_quote(self, quote: Quote, ledger: Ledger) -> Matched:
         """Liquidate by the mark price; fill what is due by this quote, unless books are waited for."""

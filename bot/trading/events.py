@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from bot.market import Bar, MarkSource, Notice
+from bot.market import Bar, Book, Funding, Instrument, MarkSource, Notice, Quote, RuleChange
 from bot.market.funding import KnownFunding
 from bot.trading.checks import Check
 from bot.trading.signal_fields import settle
@@ -209,6 +209,10 @@ class Equity(Struct, frozen=True, kw_only=True, gc=False):
     equity: Decimal
 
 
+Input = Bar | Quote | Book | Funding | RuleChange | Resume | Transfer | Notice
+"""What moves the core; notices move nothing in it, but belong to a session's rows."""
+
+
 class Step(Struct, frozen=True, kw_only=True, gc=False):
     """Everything that one event caused; written to the disk whole or not at all.
 
@@ -234,6 +238,7 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     equity: tuple[Equity, ...] = ()
     notices: tuple[Notice, ...] = ()
     halts: tuple[Halt, ...] = ()
+    rules: tuple[Instrument, ...] = ()
     risk: Any = None
     no_order: str = ""
     known_funding: KnownFunding | None = None
@@ -250,5 +255,6 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
             or self.notices
             or self.equity
             or self.halts
+            or self.rules
             or self.risk is not None
         )

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from bot.errors import InputError, StoreError
 from bot.market import Bar, Funding, Notice, Quote
-from bot.store.recording import Entry, Header, Observed, Recording, record
+from bot.store.entries import Entry, Observed
+from bot.store.recording import Header, Recording, record
 from bot.trader import Opening
 from bot.trading.ledger import Ledger
 from tests.factories import START_MS, a_bar, a_fill, a_quote, an_instrument, an_order
