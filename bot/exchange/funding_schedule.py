@@ -79,13 +79,10 @@ class FundingSchedule:
     def rates(
         self, ask: RatesWanted, found: list[tuple[int, Decimal]], now: float, clock_ms: int
     ) -> list[News]:
-        """The answer to a question for rates; of two rates of one settlement the first stands."""
+        """The answer to a question for rates: by scheduled time, as far as they are published."""
         state = self._symbols[ask.symbol]
         state.asking, state.probing, state.failures = False, False, 0
-        rates: dict[int, Decimal] = {}
-        for time_ms, rate in found:
-            rates.setdefault(settlement_ms(time_ms), rate)
-        return state.take(rates, now, clock_ms)
+        return state.take(dict(found), now, clock_ms)
 
     def price(self, ask: PriceWanted, price: Decimal | None, now: float, clock_ms: int) -> list[News]:
         """The answer to a question for a price, None where it does not show one."""

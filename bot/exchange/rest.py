@@ -14,7 +14,16 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from bot.errors import ConfigError, FeedError
 from bot.exchange import wire
-from bot.market import INTERVAL_MS, Bar, BarSource, Category, Instrument, RiskTier, grid_start_ms
+from bot.market import (
+    INTERVAL_MS,
+    Bar,
+    BarSource,
+    Category,
+    Instrument,
+    RiskTier,
+    grid_start_ms,
+    settlement_ms,
+)
 
 _log = structlog.get_logger()
 
@@ -22,6 +31,7 @@ PAGE_BARS = 1000
 """Bybit's largest page of klines."""
 _PAGE_FUNDING = 200
 _FUNDING_WINDOW_MS = 7 * 86_400_000
+_STAMP_MS = 30_000
 _ATTEMPTS = 4
 _BAN_SECONDS = 600.0
 """Bybit asks an address that it refused with HTTP 403 to send nothing for ten minutes."""
@@ -212,23 +222,25 @@ class BybitRest:
         return min((start for start in starts if start >= from_ms), default=None)
 
     async def funding(self, symbol: str, since_ms: int | None, until_ms: int) -> list[tuple[int, Decimal]]:
-        """Settled rates as (stamp, rate) with stamps in (since_ms, until_ms], ascending; the newest page without since.
+        """Settled rates as (scheduled time, rate) in (since_ms, until_ms], ascending; without since the newest page.
 
         An empty answer says nothing. The range is asked for by the week, which no interval fills a page with.
         """
         if since_ms is None:
-            return sorted((await self._funding_page(symbol, {})).items())
-        settled: dict[int, Decimal] = {}
-        for first_ms in range(since_ms + 1, until_ms + 1, _FUNDING_WINDOW_MS):
-            last_ms = min(first_ms + _FUNDING_WINDOW_MS - 1, until_ms)
+            return _by_settlement(await self._funding_page(symbol, {}))
+        stamped: dict[int, Decimal] = {}
+        # A stamp may lie beside its settlement, on either side of the range's ends.
+        end_ms = until_ms + _STAMP_MS
+        for first_ms in range(since_ms + 1 - _STAMP_MS, end_ms + 1, _FUNDING_WINDOW_MS):
+            last_ms = min(first_ms + _FUNDING_WINDOW_MS - 1, end_ms)
             while True:
-                page = await self._funding_page(symbol, {"startTime": first_ms, "endTime": last_ms})
+                page = await self._funding_page(symbol, {"startTime": max(0, first_ms), "endTime": last_ms})
                 fresh = {at: rate for at, rate in page.items() if first_ms <= at <= last_ms}
-                settled |= fresh
+                stamped |= fresh
                 if not fresh or len(page) < _PAGE_FUNDING:
                     break
                 last_ms = min(fresh) - 1
-        return sorted(settled.items())
+        return [(at, rate) for at, rate in _by_settlement(stamped) if since_ms < at <= until_ms]
 
     async def _funding_page(self, symbol: str, span: dict[str, int]) -> dict[int, Decimal]:
         query = {"category": self._category, "symbol": symbol, "limit": _PAGE_FUNDING, **span}
@@ -306,6 +318,14 @@ class BybitRest:
         if answer.code == "10006":
             await asyncio.sleep(_until_reset(answer.headers))
         return FeedError(f"{self.host}: {answer}")
+
+
+def _by_settlement(stamped: dict[int, Decimal]) -> list[tuple[int, Decimal]]:
+    """Rates by their scheduled times, ascending; of two rates of one settlement the first stands."""
+    rates: dict[int, Decimal] = {}
+    for stamp in sorted(stamped):
+        rates.setdefault(settlement_ms(stamp), stamped[stamp])
+    return list(rates.items())
 
 
 def _may_pass(error: BaseException) -> bool:

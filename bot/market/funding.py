@@ -15,7 +15,7 @@ MarkSource = Literal["mark", "index", "close"]
 """What a settlement is charged at: the mark price, or for want of one the index price, or the last close."""
 
 _MINUTE_MS = INTERVAL_MS["1"]
-_LONGEST_MS = 8 * INTERVAL_MS["60"]
+LONGEST_MS = 8 * INTERVAL_MS["60"]
 """Bybit's longest interval: what is taken for the prevailing one where no two settlements are known."""
 _NEIGHBOURS = 3
 """So many intervals on either side say how long one should be."""
@@ -196,4 +196,4 @@ def unknown_funding(
 def _prevailing(before: Sequence[int], after: Sequence[int]) -> int:
     """How long an interval may be between those before it and those after."""
     middles = [median_high(intervals) for intervals in (before, after) if intervals]
-    return max(middles, default=_LONGEST_MS)
+    return max(middles, default=LONGEST_MS)

@@ -33,20 +33,19 @@ class World:
     settled: dict[str, dict[int, Decimal]]
     published: dict[tuple[str, int], int] = field(default_factory=dict)
     """When a rate is published, where not at once."""
-    stamps: dict[tuple[str, int], int] = field(default_factory=dict)
     lacks: set[tuple[str, str, int]] = field(default_factory=set)
     down: list[tuple[int, int]] = field(default_factory=list)
     announces: bool = True
 
     def rates(self, ask: RatesWanted, clock_ms: int) -> list[tuple[int, Decimal]]:
         shown = [
-            (at + self.stamps.get((ask.symbol, at), 0), rate)
+            (at, rate)
             for at, rate in self.settled[ask.symbol].items()
             if self.published.get((ask.symbol, at), at) <= clock_ms
         ]
         if ask.since_ms is None:
-            return sorted(shown)[-20:]
-        return [(stamp, rate) for stamp, rate in sorted(shown) if ask.since_ms < stamp <= ask.until_ms]
+            return shown[-20:]
+        return [(at, rate) for at, rate in shown if ask.since_ms < at <= ask.until_ms]
 
     def price(self, ask: PriceWanted) -> Decimal | None:
         if (ask.symbol, ask.source, ask.time_ms) in self.lacks:
@@ -388,8 +387,6 @@ def test_every_settlement_once_in_order_none_lost_at_its_own_price(
     for symbol in SYMBOLS:
         for time_ms in world.settled[symbol]:
             key = (symbol, time_ms)
-            if dice.random() < 0.2:
-                world.stamps[key] = dice.randint(-500, 7_000)
             if dice.random() < 0.2:
                 world.published[key] = time_ms + dice.choice([1_000, 10 * MINUTE, 2 * HOUR, 30 * HOUR])
             for source, share in (("mark", 0.2), ("index", 0.5)):

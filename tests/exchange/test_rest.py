@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bot.errors import ConfigError, FeedError
-from bot.exchange.demo import DemoExchange
+from bot.exchange.demo import DemoExchange, Faults
 from bot.exchange.rest import Banned, BybitRest, NoSuchRoute, RequestRefused
 from bot.market import INTERVAL_MS
 from bot.synthetic import PRESETS, SyntheticMarket
@@ -166,3 +166,48 @@ def test_a_server_without_instruments_is_not_taken_for_an_unknown_symbol():
             await rest.instruments(("BTCUSDT",))
 
     ask(question)
+
+
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize("noise_ms", [0, 7, 9_000])
+def test_funding_is_told_at_its_scheduled_times_over_any_range_however_it_is_stamped(noise_ms):
+    """A stamp 7 ms past the end belongs to it, one past the beginning does not."""
+    newest = LIVE_FROM - LIVE_FROM % (8 * HOUR)
+
+    async def run() -> None:
+        async with (
+            DemoExchange(
+                MARKET, "linear", ("BTCUSDT",), "15", live_from_ms=LIVE_FROM, bar_seconds=1.0,
+                faults=Faults(funding_noise_ms=noise_ms),
+            ) as exchange,
+            BybitRest(exchange.rest_url, "linear") as rest,
+        ):  # fmt: skip
+            for first, last in ((1, 0), (3, 1), (60, 2), (70, 0)):
+                since, until = newest - first * 8 * HOUR, newest - last * 8 * HOUR
+                found = await rest.funding("BTCUSDT", since, until)
+                assert [at for at, _ in found] == list(range(since + 8 * HOUR, until + 1, 8 * HOUR))
+                assert [rate for _, rate in found] == [
+                    exchange.funding.rate("BTCUSDT", at) for at, _ in found
+                ]
+            newest_page = await rest.funding("BTCUSDT", None, newest)
+            assert newest_page[-1] == (newest, exchange.funding.rate("BTCUSDT", newest))
+
+    asyncio.run(run())
+
+
+def test_the_interval_of_an_hour_for_weeks_comes_whole():
+    change = LIVE_FROM - LIVE_FROM % (8 * HOUR) - 24 * 24 * HOUR
+
+    async def run() -> list[int]:
+        async with (
+            DemoExchange(
+                MARKET, "linear", ("BTCUSDT",), "15", live_from_ms=LIVE_FROM, bar_seconds=1.0,
+                faults=Faults(funding_hours=((change, 1),)),
+            ) as exchange,
+            BybitRest(exchange.rest_url, "linear") as rest,
+        ):  # fmt: skip
+            return [at for at, _ in await rest.funding("BTCUSDT", change, change + 20 * 24 * HOUR)]
+
+    assert asyncio.run(run()) == [change + hour * HOUR for hour in range(1, 20 * 24 + 1)]
