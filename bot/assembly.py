@@ -169,7 +169,7 @@ def build_trader(
         margin=margin,
         ledger=Ledger.from_state(opening.ledger),
         instruments=rules,
-        costs={symbol: _costs(config, rules[symbol]) for symbol in config.run.symbols},
+        costs_of=lambda each: _costs(config, each),
         interval=config.run.interval,
         quotes=quotes and config.broker.fill_model != "bar",
         next_signal_id=opening.next_signal_id,
@@ -219,7 +219,9 @@ def look_backs(
 
 def restore_ledger(account: AccountState) -> Ledger:
     """The ledger as a fold over what is stored, held against the stored positions and cash."""
-    ledger = Ledger.restore(account.starting_cash, account.fills, account.funding, account.transfers)
+    ledger = Ledger.restore(
+        account.starting_cash, account.fills, account.funding, account.transfers, account.marks
+    )
     for stored in account.positions:
         folded = ledger.position(stored.symbol)
         if (folded.quantity, folded.cost) != (stored.quantity, stored.cost):

@@ -10,7 +10,8 @@ from textwrap import fill
 from typing import Any
 
 from bot import __version__
-from bot.commands.arguments import amount, at_least, count, count_or_zero, duration, names, share, when
+from bot.commands.arguments import at_least, count, count_or_zero, duration, names, share, when
+from bot.commands.hand_arguments import HANDS, add_hands
 from bot.errors import BotError, ConfigError, InputError
 from bot.store.tables import TABLES
 
@@ -82,14 +83,10 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
         from bot.commands import fetch
 
         return asyncio.run(fetch.run(args, config))
-    if args.command == "resume":
-        from bot.commands import resume
+    if args.command in HANDS:
+        from bot.commands import by_hand
 
-        return asyncio.run(resume.run(args, config))
-    if args.command == "transfer":
-        from bot.commands import transfer
-
-        return asyncio.run(transfer.run(args, config))
+        return asyncio.run(by_hand.run(args, config))
     if args.command == "parity":
         from bot.commands import parity
 
@@ -298,23 +295,7 @@ def _parser() -> argparse.ArgumentParser:
     parity.add_argument(
         "session", metavar="RECORDING|DB", help="a recording, or a database: its last recorded session"
     )
-    resume = command(
-        "resume",
-        "lets the bot enter again after a halt, running or not",
-        "resume --mainnet --note 'the loss was the strategy, not the bot'",
-        "A halt sells everything and enters nothing until then; `status` shows it.",
-    )
-    resume.add_argument("--note", default="", metavar="TEXT", help="why; kept with the halt")
-    transfer = command(
-        "transfer",
-        "money into the paper account, or out of it",
-        "transfer --mainnet 2500 --note 'second month'\n  run_bot.py transfer --mainnet -- -500",
-        "Neither gain nor loss: returns, drawdown and the limits on losses leave it out.",
-    )
-    transfer.add_argument(
-        "amount", type=amount, metavar="AMOUNT", help="in quote currency; below 0 is a withdrawal"
-    )
-    transfer.add_argument("--note", default="", metavar="TEXT", help="why; kept with the transfer")
+    add_hands(command)
     command("trades", "the trade log", "trades --json | jq .[0]")
     command("status", "the running or last session", "status --demo")
     explain = command("explain", "why one decision (or the last) was made", "explain 1234")

@@ -48,6 +48,12 @@ class CostBook:
         for one in known_by_symbol.values():
             self._charge(one.symbol, one.rate)
 
+    def add(self, symbol: str, costs: Costs) -> None:
+        """A symbol is traded from now on; what is known of its costs already stands."""
+        if symbol not in self._costs:
+            self._costs[symbol] = costs
+            self._paces[symbol] = Pace(round(costs.funding_bars * self._bar_ms))
+
     def of(self, symbol: str) -> Costs:
         """What trading the symbol costs now."""
         return self._costs[symbol]

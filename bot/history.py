@@ -39,7 +39,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
     """What to load: the newest ``bars`` closed bars of each symbol.
 
     ``memory_size``, ``horizon_bars`` and ``calibration_bars`` are the model's, which say how far back it
-    remembers, and how far back what it said then is held against what happened.
+    remembers, and how far back what it said then is held against what happened. What closed while nobody
+    watched a ``joining`` symbol is history, and not decided on later. A symbol that is ``held`` is watched even
+    where its history cannot be had.
     """
 
     symbols: tuple[str, ...]
@@ -48,6 +50,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
     memory_size: int
     horizon_bars: int
     calibration_bars: int = 0
+    joining: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
 
 
 class Page(Struct, frozen=True):
@@ -88,7 +92,13 @@ async def download(
 
     async def complete(symbol: str) -> int | None:
         async with turns:
-            return await _complete(rest, database, steps, wanted, symbol, progress)
+            try:
+                return await _complete(rest, database, steps, wanted, symbol, progress)
+            except RequestRefused as error:
+                if symbol not in wanted.held:
+                    raise
+                _log.warning("history_unavailable", symbol=symbol, error=str(error))
+                return await _stored_end(database, wanted, symbol)
 
     starts = await asyncio.gather(*(complete(symbol) for symbol in wanted.symbols))
     return dict(zip(wanted.symbols, starts, strict=True))
@@ -98,7 +108,7 @@ async def _complete(
     rest: BybitRest, database: Database, steps: StepWriter, wanted: Wanted, symbol: str, progress: Progress
 ) -> int | None:
     step = INTERVAL_MS[wanted.interval]
-    decided = await store.last_decided(database, symbol, wanted.interval)
+    decided = await _last_decided(database, wanted, symbol)
     newest = decided if decided is not None else await newest_start(rest, symbol, wanted.interval)
     # No earlier than 1970, on the interval's grid.
     oldest = max(newest % step, newest - (wanted.bars - 1) * step)
@@ -114,9 +124,20 @@ async def _complete(
             await steps.insert_history(page.bars)
             done += page.covered
             progress(f"history {symbol}", done, total)
-    if decided is not None:
-        return decided
-    return await store.last_start(database, symbol, wanted.interval)
+    return await _stored_end(database, wanted, symbol)
+
+
+async def _last_decided(database: Database, wanted: Wanted, symbol: str) -> int | None:
+    """The symbol's newest bar that was decided on, None for one that joins: it begins anew."""
+    if symbol in wanted.joining:
+        return None
+    return await store.last_decided(database, symbol, wanted.interval)
+
+
+async def _stored_end(database: Database, wanted: Wanted, symbol: str) -> int | None:
+    """The newest stored bar that needs no decision."""
+    decided = await _last_decided(database, wanted, symbol)
+    return decided if decided is not None else await store.last_start(database, symbol, wanted.interval)
 
 
 async def observe(
@@ -135,9 +156,7 @@ async def observe(
     runs: list[_Run] = []
     newest: dict[str, int] = {}
     for symbol in wanted.symbols:
-        last = await store.last_decided(database, symbol, wanted.interval)
-        if last is None:
-            last = await store.last_start(database, symbol, wanted.interval)
+        last = await _stored_end(database, wanted, symbol)
         first = await store.first_start(database, symbol, wanted.interval)
         if first is None or last is None:
             continue

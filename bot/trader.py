@@ -1,7 +1,7 @@
 """The whole bot without the outside world: one event in, one Step out."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 from msgspec import Struct
 
@@ -17,20 +17,21 @@ from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import (
     Equity,
     Fill,
-    Halt,
     Order,
     Position,
     Rejection,
-    Resume,
+    Request,
     Side,
     Signal,
     Step,
-    Transfer,
+    Watch,
 )
+from bot.trading.hands import Hands
 from bot.trading.ledger import Ledger, LedgerState
+from bot.trading.limits import RiskContext
 from bot.trading.margin import Margin
 from bot.trading.new_rules import rules_notices
-from bot.trading.risk import NOTHING_YET, RiskContext, RiskReview, RiskState
+from bot.trading.risk import NOTHING_YET, RiskReview, RiskState
 from bot.trading.sizing import Sizer
 
 _LATE = "late: a newer bar had closed before this one came, so it opens nothing"
@@ -70,7 +71,7 @@ class Trader:
         margin: Margin,
         ledger: Ledger,
         instruments: dict[str, Instrument],
-        costs: Mapping[str, Costs],
+        costs_of: Callable[[Instrument], Costs],
         interval: str,
         quotes: bool,
         next_signal_id: int = 1,
@@ -85,14 +86,26 @@ class Trader:
         self._margin = margin
         self._ledger = ledger
         self._instruments = instruments
+        self._costs_of = costs_of
         self._step_ms = INTERVAL_MS[interval]
+        costs = {rules.symbol: costs_of(rules) for rules in instruments.values()}
         self._costs = CostBook(costs, self._step_ms, funding)
         self._quotes = quotes
         self._marked: set[str] = set()
+        self._valued = frozenset(ledger.marks)
+        self._hands = Hands(
+            ledger=ledger,
+            broker=broker,
+            sizer=sizer,
+            risk=risk,
+            margin=margin,
+            instruments=instruments,
+            post=self._post,
+        )
         self._next_signal_id = next_signal_id
         self._turns: dict[type, Callable[[Any], Step]] = {
             Bar: self.on_bar, Quote: self.on_quote, Book: self.on_book, Funding: self.on_funding,
-            RuleChange: self.on_rules, Resume: self.on_resume, Transfer: self.on_transfer,
+            RuleChange: self.on_rules, **dict.fromkeys(get_args(Request), self.on_request),
         }  # fmt: skip
 
     def waits(self, symbol: str) -> bool:
@@ -108,9 +121,11 @@ class Trader:
         self._model.observe_all(bars, asked_from_ms)
         for bar in bars:
             self._risk.observe(bar)
-            self._mark(bar)
+            # What an earlier session left is valued as it left it until the market says more.
+            if bar.symbol not in self._valued:
+                self._mark(bar)
 
-    def advance(self, event: Bar | Quote | Book | Funding | RuleChange | Resume | Transfer) -> Step:
+    def advance(self, event: Bar | Quote | Book | Funding | RuleChange | Request) -> Step:
         """Advance by one event and report everything that it caused."""
         return self._turns[type(event)](event)
 
@@ -161,7 +176,12 @@ class Trader:
         no_order = ""
         if self._risk.halt is not None and (halt is not None or position.quantity):
             no_order = why_halted(signal, self._risk.halt)
-            changed = (*changed, *self._sell_out(bar, signal_id, everything=halt is not None))
+            changed = (
+                *changed,
+                *self._hands.sell_out(
+                    symbol, now_ms, signal_id=signal_id, everything=halt is not None, late=bar.late
+                ),
+            )
         else:
             if self._broker.waits(symbol) and (signal.action != "hold" or signal.close_position):
                 changed = (*changed, *self._replace(signal, bar, position))
@@ -197,9 +217,15 @@ class Trader:
                 positions=(position,) if fills else (),
                 equity=tuple(equity),
                 halts=() if halt is None else (halt,),
-                notices=(*notices, *_notices(fills, halt)),
+                notices=(
+                    *notices,
+                    *_liquidations(fills),
+                    *(() if halt is None else (self._hands.halt_notice(halt),)),
+                ),
                 risk=self._risk.news(),
                 no_order=no_order,
+                marks=self._ledger.held_marks,
+                watched=self._hands.let_go(symbol, now_ms),
             )
         )
 
@@ -211,7 +237,7 @@ class Trader:
             return Step(time_ms=quote.time_ms)
         if quote.mark is not None:
             self._marked.add(quote.symbol)
-            self._ledger.mark(quote.symbol, quote.mark)
+            self._ledger.mark(quote.symbol, quote.mark, quote.time_ms)
         return self._met(quote, self._broker.match_quote(quote, self._ledger))
 
     def on_book(self, book: Book) -> Step:
@@ -235,6 +261,7 @@ class Trader:
                 equity=equity,
                 risk=self._risk.news(),
                 known_funding=known,
+                marks=self._ledger.held_marks,
             )
         )
 
@@ -246,28 +273,22 @@ class Trader:
         notices = rules_notices(old, rules, orders, time_ms)
         return Step(time_ms=time_ms, orders=orders, notices=notices, rules=(rules,))
 
-    def on_transfer(self, transfer: Transfer) -> Step:
-        """Money enters the account or leaves it: neither gain nor loss."""
-        self._ledger.transfer(transfer)
-        self._risk.observe_transfer(transfer.amount)
-        self._ledger.check()
-        equity = (self._ledger.equity(transfer.time_ms),)
-        return Step(time_ms=transfer.time_ms, transfers=(transfer,), equity=equity, risk=self._risk.news())
-
-    def on_resume(self, resume: Resume) -> Step:
-        """A person lets the account go on after a halt."""
-        ended = self._risk.resume(resume, self._ledger.equity(resume.time_ms))
-        if ended is None:
-            notice = Notice(kind="resume", time_ms=resume.time_ms, detail="no halt was in force")
-            return Step(time_ms=resume.time_ms, notices=(notice,), risk=self._risk.news())
-        detail = f"after the halt by {ended.rule}" + (f": {ended.note}" if ended.note else "")
-        notice = Notice(kind="resume", time_ms=resume.time_ms, detail=detail)
-        return Step(time_ms=resume.time_ms, notices=(notice,), halts=(ended,), risk=self._risk.news())
+    def on_request(self, asked: Request) -> Step:
+        """Carry out what a person, or the exchange, wants done to the account or a symbol."""
+        if isinstance(asked, Watch):
+            for rules in asked.add:
+                self._costs.add(rules.symbol, self._costs_of(rules))
+        return self._hands.take(asked)
 
     def _met(self, market: Quote | Book, matched: Matched) -> Step:
         """What came of orders that met a quote or a book."""
         if not matched.fills:
-            return Step(time_ms=market.time_ms, orders=matched.orders, rejections=matched.rejections)
+            return Step(
+                time_ms=market.time_ms,
+                orders=matched.orders,
+                rejections=matched.rejections,
+                watched=self._hands.let_go(market.symbol, market.time_ms) if matched.orders else (),
+            )
         equity: list[Equity] = []
         fills = self._post(matched.fills, equity)
         return self._checked(
@@ -275,11 +296,13 @@ class Trader:
                 time_ms=market.time_ms,
                 orders=matched.orders,
                 rejections=matched.rejections,
-                notices=_notices(fills),
+                notices=_liquidations(fills),
                 fills=fills,
                 positions=(self._ledger.position(market.symbol),),
                 equity=tuple(equity),
                 risk=self._risk.news(),
+                marks=self._ledger.held_marks,
+                watched=self._hands.let_go(market.symbol, market.time_ms),
             )
         )
 
@@ -307,7 +330,7 @@ class Trader:
     def _mark(self, bar: Bar) -> None:
         """Value at the close, unless the exchange tells the mark price itself."""
         if bar.symbol not in self._marked:
-            self._ledger.mark(bar.symbol, bar.close)
+            self._ledger.mark(bar.symbol, bar.close, bar.close_ms)
 
     def _order(
         self,
@@ -329,6 +352,7 @@ class Trader:
             needs_quote=self._quotes,
             exits=tuple(draft for draft in drafts if draft.parent_id is not None),
             exits_unknown=exits_unknown,
+            closing=self._broker.closes_by_hand(bar.symbol),
             free_margin=self._margin.free(
                 self._ledger.cash,
                 self._ledger.open_positions,
@@ -342,26 +366,6 @@ class Trader:
         rejections = self._broker.refuse(rejections)
         return (*placed, *(rejection.order for rejection in rejections)), rejections
 
-    def _sell_out(self, bar: Bar, signal_id: int, *, everything: bool) -> tuple[Order, ...]:
-        """Withdraw what rests and close what is held: of all symbols as a halt begins, of the bar's own later.
-
-        Later, what waits is left to: it is the rest of a close that the market has not taken yet.
-        """
-        symbols = {bar.symbol}
-        if everything:
-            symbols |= {position.symbol for position in self._ledger.positions if position.quantity}
-            symbols |= {order.symbol for order in self._broker.open_orders}
-        elif bar.late or self._broker.waits(bar.symbol):
-            return ()
-        changed: list[Order] = []
-        for symbol in sorted(symbols):
-            changed += self._broker.cancel(symbol, bar.close_ms, "halted")
-            position = self._ledger.position(symbol)
-            if position.quantity:
-                draft = self._sizer.closing(position, bar.close_ms, signal_id=signal_id)
-                changed += self._broker.place((draft,))
-        return tuple(changed)
-
     def _bars_held(self, position: Position, now_ms: int) -> int:
         return -(-(now_ms - position.opened_ms) // self._step_ms) if position.quantity else 0
 
@@ -372,9 +376,9 @@ class Trader:
         return step
 
 
-def _notices(fills: tuple[Fill, ...], halt: Halt | None = None) -> tuple[Notice, ...]:
-    """What a person should hear of: liquidations, and the halt that begins."""
-    notices = [
+def _liquidations(fills: tuple[Fill, ...]) -> tuple[Notice, ...]:
+    """What a person should hear of."""
+    return tuple(
         Notice(
             kind="liquidation",
             time_ms=fill.time_ms,
@@ -383,8 +387,4 @@ def _notices(fills: tuple[Fill, ...], halt: Halt | None = None) -> tuple[Notice,
         )
         for fill in fills
         if fill.rule == "liquidation"
-    ]
-    if halt is not None:
-        detail = f"{halt.rule}: {halt.reason}; everything is sold until run_bot.py resume"
-        notices.append(Notice(kind="halt", time_ms=halt.time_ms, detail=detail))
-    return tuple(notices)
+    )

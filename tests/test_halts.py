@@ -110,7 +110,7 @@ def test_a_resume_without_a_halt_is_told_and_changes_nothing():
     trader = a_trader(a_config(), Long())
     step = trader.advance(Resume(id=1, time_ms=5))
     assert step.halts == ()
-    assert step.notices[0].detail == "no halt was in force"
+    assert step.notices[0].detail == "neither a halt nor a pause was in force"
 
 
 CONFIG = """

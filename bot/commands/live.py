@@ -26,28 +26,32 @@ from bot.assembly import (
 )
 from bot.commands.data_files import check_data
 from bot.commands.progress import Progress
+from bot.commands.step_lines import tell
 from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
+from bot.commands.watching import WatchList, owned_symbols, watch_list
 from bot.config import Config, Mode
 from bot.errors import ConfigError
 from bot.exchange.config import HOSTS
 from bot.exchange.demo import DemoExchange
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
-from bot.market import INTERVAL_MS, Bar, Instrument, plain, utc_text
+from bot.market import INTERVAL_MS, Bar, plain, utc_text
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.entries import Observed
 from bot.store.queries import AccountState, load_account
 from bot.store.recording import Header, Recorder, made_with, record, strategy_path
-from bot.store.requests import Inbox
+from bot.store.requests import ChangeSymbols, Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
+from bot.store.watching import keep_watched, read_watched
 from bot.strategy import Strategy, declared_checks
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Opening, Trader
-from bot.trading.events import Input, Step
+from bot.trading.events import Step
 
 _DEMO_BAR_SECONDS = 0.05
 _DEMO_SEED = 7
+_DEMO_LISTED = ("SOLUSDT", "XRPUSDT")
 _DEMO_BARS_MISSED = 5
 """A demo on an existing database goes on so many bars after the last stored one."""
 _AFTER_THE_END_SECONDS = 3.0
@@ -56,10 +60,8 @@ _AFTER_THE_END_SECONDS = 3.0
 _SPOT_FEE = Decimal("0.001")
 """Taker and maker fee on spot without a VIP level; the defaults are those of linear contracts."""
 
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS, _COMING_UP_SECONDS = 1.0, 0.02
 """How often the database is looked at for what a person asks."""
-
-_GOOD_NEWS = {"connected", "backfill", "resume"}
 
 _log = structlog.get_logger()
 
@@ -84,7 +86,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
             _check_cash(account, config)
             if mode == "demo":
                 exchange = await stack.enter_async_context(
-                    await _demo(config, database, None if files is None else files.bars())
+                    await _demo(config, database, account, None if files is None else files.bars())
                 )
                 hosts = exchange.rest_url, exchange.ws_url
                 stop.soon_after(exchange.exhausted)
@@ -187,6 +189,7 @@ class _Session:
         self._ws_url = ws_url
         self._stop = stop
         self._live_bars: Counter[str] = Counter()
+        self._watch: WatchList
         self.began = time.monotonic()
         self.id = 0
 
@@ -196,13 +199,15 @@ class _Session:
         """Run until stopped; returns what the session came to."""
         config, database = self._config, self._database
         run = config.run
-        instruments = await history.persist(lambda: self._rest.instruments(run.symbols), "instruments")
+        watch = self._watch = await watch_list(database, account, self._rest, run.symbols)
+        instruments = watch.rules
         opening = opening_of(account)
         trader = build_trader(config, strategy, instruments, opening, quotes=True)
         await save_instruments(database, instruments.values())
         started_ms, config_json = time.time_ns() // 1_000_000, msgspec.json.encode(config).decode()
         checkpoint = find_checkpoint(config) if strategy.needs_memory else None
         sha256 = None if checkpoint is None else checkpoint.sha256
+        await keep_watched(database, watch.traded, started_ms)
         begun = database, self._mode, config_json, started_ms
         self.id = await begin_session(*begun, checkpoint_sha256=sha256, checks=declared_checks(strategy))
         if checkpoint is not None:
@@ -226,7 +231,7 @@ class _Session:
             checkpoint_sha256=sha256,
             strategy=strategy_path(strategy),
             made_with=made_with(strategy),
-            instruments=tuple(instruments[symbol] for symbol in run.symbols),
+            instruments=tuple(instruments.values()),
             opening=opening,
             equity=equity,
         )
@@ -235,14 +240,7 @@ class _Session:
         try:
             async with self._recorded(header) as recorder:
                 await self._live(
-                    trader,
-                    recorder,
-                    account,
-                    opening,
-                    instruments,
-                    tally,
-                    max_bars=max_bars,
-                    seconds=seconds,
+                    trader, recorder, account, opening, tally, max_bars=max_bars, seconds=seconds
                 )
             reason = self._stop.reason
         except asyncio.CancelledError:
@@ -269,7 +267,6 @@ class _Session:
         recorder: Recorder | None,
         account: AccountState,
         opening: Opening,
-        instruments: dict[str, Instrument],
         tally: Tally,
         *,
         max_bars: int | None,
@@ -295,16 +292,16 @@ class _Session:
             self._rest,
             category=run.category,
             interval=run.interval,
-            instruments=instruments,
+            instruments=self._watch.rules,
             last_starts=last_starts,
-            look_backs=look_backs(opening, instruments, last_starts, run.interval),
+            look_backs=look_backs(opening, self._watch.rules, last_starts, run.interval),
             waits=trader.waits,
             depth=config.broker.fill_model == "book",
         )
 
         def report(step: Step) -> None:
             tally.count(step)
-            _tell(step)
+            tell(step)
             if max_bars is not None and self._reached(step, max_bars):
                 self._stop.now(f"{max_bars} bars")
 
@@ -312,35 +309,37 @@ class _Session:
             self._stop.live(stream)
             if seconds is not None:
                 self._stop.after(seconds)
-            inbox = Inbox(
-                self._database,
-                last_resume_id=account.risk.last_resume_id,
-                last_transfer_id=account.next_transfer_id - 1,
-            )
-            events = self._with_requests(stream, inbox)
-            await app.run(events if recorder is None else recorder.tap(events), trader, steps, report)
+            for told in self._watch.inputs(max(stream.clock_ms, _last_ms(account))):
+                stream.hand_in(told)
+            asking = asyncio.create_task(self._hand_in(stream))
+            try:
+                await app.run(stream if recorder is None else recorder.tap(stream), trader, steps, report)
+            finally:
+                asking.cancel()
 
-    async def _with_requests(self, stream: MarketStream, inbox: Inbox) -> AsyncIterator[Input]:
-        """The stream's events, and between them what a person asks for, looked at once a second."""
-        looked = 0.0
-        async for event in stream:
-            if time.monotonic() - looked >= _LOOK_SECONDS:
-                looked = time.monotonic()
+    async def _hand_in(self, stream: MarketStream) -> None:
+        """Hand on what a person asks for, looked at once a second, as soon as the exchange tells the time."""
+        inbox = Inbox(self._database)
+        while True:
+            if stream.live:
                 for asked in await inbox.take(stream.clock_ms):
-                    yield asked
-            yield event
+                    if not isinstance(asked, ChangeSymbols):
+                        stream.hand_in(asked)
+            await asyncio.sleep(_LOOK_SECONDS if stream.live else _COMING_UP_SECONDS)
 
     async def _warm_up(
         self, observe: Callable[[list[Bar], int], None], steps: StepWriter
     ) -> dict[str, int | None]:
         run, memory = self._config.run, self._config.memory
         wanted = history.Wanted(
-            symbols=run.symbols,
+            symbols=self._watch.streamed,
             interval=run.interval,
             bars=memory.warmup_bars,
             memory_size=memory.size,
             horizon_bars=self._config.strategy.horizon_bars,
             calibration_bars=memory.calibration_bars,
+            joining=self._watch.joining,
+            held=frozenset(self._watch.held),
         )
         with Progress() as progress:
             last_starts = await history.download(self._rest, self._database, steps, wanted, progress)
@@ -355,7 +354,8 @@ class _Session:
         symbol = step.bar.symbol
         if not step.bar.late or self._live_bars[symbol]:
             self._live_bars[symbol] += 1
-        return all(self._live_bars[each] >= max_bars for each in self._config.run.symbols)
+        counted = set(self._watch.traded) & set(self._watch.streamed)
+        return all(self._live_bars[each] >= max_bars for each in counted)
 
     def _tell_resumed(self, account: AccountState, last_starts: Mapping[str, int | None]) -> None:
         if account.equity is None:
@@ -368,17 +368,30 @@ class _Session:
             open_orders=len(account.open_orders),
             fills=len(account.fills),
             missed_since=utc_text(last),
+            closing_only=list(self._watch.held) or None,
         )
         halt = account.risk.halt
         if halt is not None:
             _log.warning("halted", since=utc_text(halt.time_ms), rule=halt.rule, reason=halt.reason)
 
 
-async def _demo(config: Config, database: Database, bars: dict[str, list[Bar]] | None) -> DemoExchange:
-    """The embedded exchange, going on some bars after the last one that the database holds."""
+def _last_ms(account: AccountState) -> int:
+    """When the account last changed."""
+    return 0 if account.equity is None else account.equity.time_ms
+
+
+async def _demo(
+    config: Config, database: Database, account: AccountState, bars: dict[str, list[Bar]] | None
+) -> DemoExchange:
+    """The embedded exchange, going on some bars after the last one that the database holds.
+
+    It lists what is to be traded and what the account knows; of a generated market, some symbols more.
+    """
     run = config.run
     step = INTERVAL_MS[run.interval]
-    stored = [await bar_store.last_start(database, symbol, run.interval) for symbol in run.symbols]
+    symbols = {*run.symbols, *owned_symbols(account), *(one.symbol for one in await read_watched(database))}
+    symbols = symbols | set(_DEMO_LISTED) if bars is None else symbols & set(bars)
+    stored = [await bar_store.last_start(database, symbol, run.interval) for symbol in sorted(symbols)]
     last = max((start for start in stored if start is not None), default=None)
     source: SyntheticMarket | dict[str, list[Bar]]
     if bars is None:
@@ -393,7 +406,7 @@ async def _demo(config: Config, database: Database, bars: dict[str, list[Bar]] |
     return DemoExchange(
         source,
         category=run.category,
-        symbols=run.symbols,
+        symbols=tuple(sorted(symbols)),
         interval=run.interval,
         live_from_ms=live_from,
         bar_seconds=_DEMO_BAR_SECONDS,
@@ -405,44 +418,4 @@ def _check_cash(account: AccountState, config: Config) -> None:
         raise ConfigError(
             f"broker.starting_cash is {plain(config.broker.starting_cash)}, but this account began with "
             f"{plain(account.starting_cash)}; keep that figure, or begin another account with --db"
-        )
-
-
-def _tell(step: Step) -> None:
-    """One readable line a bar, and one for each fill, rejection, funding payment and notice."""
-    for fill in step.fills:
-        _log.info(
-            "filled",
-            symbol=fill.symbol,
-            side=fill.side,
-            quantity=plain(fill.quantity),
-            price=plain(fill.price),
-            rule=fill.rule,
-            fee=plain(fill.fee),
-            realized_pnl=plain(fill.realized_pnl),
-            order=fill.order_id,
-        )
-    for payment in step.funding:
-        _log.info("funding", symbol=payment.symbol, payment=plain(payment.payment), rate=plain(payment.rate))
-    for rejection in step.rejections:
-        _log.warning("rejected", symbol=rejection.order.symbol, rule=rejection.rule, reason=rejection.reason)
-    for moved in step.transfers:
-        _log.info("transfer", amount=plain(moved.amount), reason=moved.reason)
-    for notice in step.notices:
-        level = "info" if notice.kind in _GOOD_NEWS else "warning"
-        getattr(_log, level)(notice.kind, symbol=notice.symbol, detail=notice.detail)
-    bar, decision = step.bar, step.signal
-    if bar is not None and decision is not None:
-        _log.info(
-            "bar_decided",
-            symbol=bar.symbol,
-            close_ms=bar.close_ms,
-            close=plain(bar.close),
-            action=decision.action,
-            confidence=round(decision.confidence, 4),
-            expected_return=decision.expected_return,
-            equity=plain(round(step.equity[-1].equity, 2)),
-            reason=decision.reason,
-            late=bar.late,
-            signal=step.signal_id,
         )

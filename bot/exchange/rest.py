@@ -14,12 +14,16 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from bot.errors import ConfigError, FeedError
 from bot.exchange import wire
+from bot.exchange.client import Answer, BybitClient
 from bot.market import (
+    CLOSED,
+    GONE,
     INTERVAL_MS,
     Bar,
     BarSource,
     Category,
     Instrument,
+    Listing,
     RiskTier,
     grid_start_ms,
     settlement_ms,
@@ -51,36 +55,8 @@ class Banned(FeedError):
     """The exchange refused this address; nothing is sent until the ten minutes are over."""
 
 
-class _Answer(Exception):
-    """An HTTP answer that is no good, before it is known what it means."""
-
-    def __init__(self, status: int, code: str, message: str, headers: dict[str, str]) -> None:
-        super().__init__(f"HTTP {status}, retCode {code or '-'}: {message[:120]}")
-        self.status = status
-        self.code = code
-        self.headers = headers
-
-
-class _Client(ccxt.bybit):  # type: ignore[misc]
-    """ccxt's client with Bybit's refusals told apart: ccxt maps 403, 429 and 10016 to unlike classes."""
-
-    def handle_errors(  # ccxt's hook
-        self,
-        httpCode: int,
-        reason: str,
-        url: str,
-        method: str,
-        headers: Any,
-        body: str,
-        response: Any,
-        *_: Any,
-    ) -> None:
-        code = str(response.get("retCode", "")) if isinstance(response, dict) else ""
-        if httpCode != 200 or code != "0":
-            text = response.get("retMsg", "") if isinstance(response, dict) else (reason or "no JSON")
-            lower = {str(name).lower(): str(value) for name, value in (headers or {}).items()}
-            raise _Answer(httpCode, code, str(text), lower)
-
+_STATUSES = ("", "PreLaunch", "Delivering", "Closed")
+"""Without a status named, the exchange tells of symbols that are traded."""
 
 _REFUSALS = {"10001", "10029", "10009", "10024"}
 
@@ -96,10 +72,10 @@ class BybitRest:
     def __init__(
         self, base_url: str, category: Category, on_ban: Callable[[str], None] | None = None
     ) -> None:
-        self._category = category
+        self.category = category
         self._on_ban = on_ban
         self._banned_until = 0.0
-        self._client = _Client(
+        self._client = BybitClient(
             {"enableRateLimit": True, "rateLimit": _MILLISECONDS_A_REQUEST / 5, "timeout": 10_000}
         )
         for part in ("spot", "futures", "v2", "public", "private"):
@@ -126,26 +102,69 @@ class BybitRest:
         found: dict[str, Instrument] = {}
         for symbol in symbols:
             try:
-                answer = await self._get("InstrumentsInfo", {"category": self._category, "symbol": symbol})
+                answer = await self._get("InstrumentsInfo", {"category": self.category, "symbol": symbol})
             except NoSuchRoute:
                 raise
             except RequestRefused as error:
-                raise _unknown(symbol, self._category) from error
+                raise _unknown(symbol, self.category) from error
             rows = [row for row in _list(answer) if isinstance(row, dict) and row.get("symbol") == symbol]
             if not rows:
-                raise _unknown(symbol, self._category)
+                raise _unknown(symbol, self.category)
             try:
-                rules = wire.instrument(rows[0], self._category, _time(answer))
+                rules = wire.instrument(rows[0], self.category, _time(answer))
                 found[symbol] = replace(rules, tiers=await self._risk_tiers(symbol))
             except wire.MalformedFrame as error:
                 raise FeedError(str(error)) from error
         return found
 
+    async def instrument(self, symbol: str) -> Instrument | None:
+        """The rules of a symbol, whatever its status; None where the exchange knows no such symbol."""
+        for status in _STATUSES:
+            asked = {"category": self.category, "symbol": symbol} | ({"status": status} if status else {})
+            try:
+                answer = await self._get("InstrumentsInfo", asked)
+            except NoSuchRoute:
+                raise
+            except RequestRefused:
+                continue
+            for row in _list(answer):
+                if isinstance(row, dict) and row.get("symbol") == symbol:
+                    try:
+                        rules = wire.instrument(row, self.category, _time(answer))
+                    except wire.MalformedFrame as error:
+                        raise FeedError(str(error)) from error
+                    return replace(rules, tiers=await self._risk_tiers(symbol))
+        return None
+
+    async def listing(self, symbol: str, rules: Instrument | None) -> Listing:
+        """Whether a symbol of these rules (None: unknown) trades, and where it is delivered, at which price."""
+        now_ms = await self.time_ms()
+        if rules is None:
+            return Listing(symbol=symbol, time_ms=now_ms, status=GONE)
+        price = await self._delivery_price(symbol) if rules.status == CLOSED else None
+        return Listing(
+            symbol=symbol, time_ms=now_ms, status=rules.status, delivery_ms=rules.delivery_ms, price=price
+        )
+
+    async def _delivery_price(self, symbol: str) -> Decimal | None:
+        """What a contract was delivered at, None where the exchange names no price."""
+        if self.category == "spot":
+            return None
+        try:
+            answer = await self._get("DeliveryPrice", {"category": self.category, "symbol": symbol})
+            rows = [row for row in _list(answer) if row["symbol"] == symbol]
+            newest = max(rows, key=lambda row: int(row["deliveryTime"]), default=None)
+            return wire.price(newest["deliveryPrice"]) if newest is not None else None
+        except (RequestRefused, wire.MalformedFrame):
+            return None
+        except (KeyError, TypeError, ValueError) as error:
+            raise FeedError(f"delivery price of {symbol}: {error!r}") from error
+
     async def _risk_tiers(self, symbol: str) -> tuple[RiskTier, ...]:
-        if self._category == "spot":
+        if self.category == "spot":
             return ()
         try:
-            answer = await self._get("RiskLimit", {"category": self._category, "symbol": symbol})
+            answer = await self._get("RiskLimit", {"category": self.category, "symbol": symbol})
             return wire.risk_tiers(_list(answer), symbol)
         except (RequestRefused, wire.MalformedFrame) as error:
             # Margin falls back on its defaults; not every server that speaks the protocol has tiers.
@@ -167,7 +186,7 @@ class BybitRest:
         answer = await self._get(
             "Kline",
             {
-                "category": self._category, "symbol": symbol, "interval": interval,
+                "category": self.category, "symbol": symbol, "interval": interval,
                 "start": first_ms, "end": end_ms, "limit": PAGE_BARS,
             },
         )  # fmt: skip
@@ -190,7 +209,7 @@ class BybitRest:
     async def newest_closed(self, symbol: str, interval: str) -> int | None:
         """Start of the newest bar that has closed; None where the answer shows none (which says nothing)."""
         answer = await self._get(
-            "Kline", {"category": self._category, "symbol": symbol, "interval": interval, "limit": 2}
+            "Kline", {"category": self.category, "symbol": symbol, "interval": interval, "limit": 2}
         )
         step = INTERVAL_MS[interval]
         try:
@@ -209,7 +228,7 @@ class BybitRest:
         answer = await self._get(
             "Kline",
             {
-                "category": self._category, "symbol": symbol, "interval": interval,
+                "category": self.category, "symbol": symbol, "interval": interval,
                 # Without an end, the oldest rows from the start on. The spare one makes up for a row that
                 # holds ``from_ms`` but begins before it.
                 "start": from_ms, "limit": 2,
@@ -243,7 +262,7 @@ class BybitRest:
         return [(at, rate) for at, rate in _by_settlement(stamped) if since_ms < at <= until_ms]
 
     async def _funding_page(self, symbol: str, span: dict[str, int]) -> dict[int, Decimal]:
-        query = {"category": self._category, "symbol": symbol, "limit": _PAGE_FUNDING, **span}
+        query = {"category": self.category, "symbol": symbol, "limit": _PAGE_FUNDING, **span}
         rows = _list(await self._get("FundingHistory", query))
         try:
             page = {int(row["fundingRateTimestamp"]): Decimal(row["fundingRate"]) for row in rows}
@@ -270,7 +289,7 @@ class BybitRest:
         self, endpoint: str, symbol: str, interval: str, span: dict[str, int], last_ms: int, place: int
     ) -> Decimal | None:
         """A figure of the newest bar up to ``last_ms``, or where the span has a start of the bar there."""
-        query = {"category": self._category, "symbol": symbol, "interval": interval, **span}
+        query = {"category": self.category, "symbol": symbol, "interval": interval, **span}
         try:
             rows = {int(row[0]): Decimal(row[place]) for row in _list(await self._get(endpoint, query))}
         except RequestRefused:
@@ -296,7 +315,7 @@ class BybitRest:
             raise Banned(f"{self.host} refused this address; no requests for another {left:.0f} s")
         try:
             answer = await getattr(self._client, f"publicGetV5Market{endpoint}")(parameters)
-        except _Answer as error:
+        except Answer as error:
             raise await self._meaning(error) from error
         except (ccxt.BaseError, OSError, ValueError) as error:
             raise FeedError(f"{self.host}: {type(error).__name__} {error}") from error
@@ -304,7 +323,7 @@ class BybitRest:
             raise FeedError(f"{self.host}: an answer without a result")
         return answer
 
-    async def _meaning(self, answer: _Answer) -> FeedError:
+    async def _meaning(self, answer: Answer) -> FeedError:
         if answer.status == 403 or answer.code == "10018":
             self._banned_until = time.monotonic() + _BAN_SECONDS
             text = f"{self.host} refused this address (too many requests, or its country): {answer}"

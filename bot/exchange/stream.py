@@ -19,18 +19,15 @@ from bot.exchange.socket import Socket
 from bot.market import (
     INTERVAL_MS,
     Bar,
-    Book,
     Category,
-    Funding,
     Instrument,
     Notice,
     Quote,
     grid_start_ms,
     minute_text,
 )
+from bot.trading.events import Input
 from bot.trading.held import LookBack
-
-Event = Bar | Quote | Book | Funding | Notice
 
 _FUTURE_TOLERANCE_MS = 5_000
 _PATIENCE_SECONDS = 5.0
@@ -121,7 +118,7 @@ class MarketStream:
             rest,
             interval,
             FundingSchedule(every, look_backs),
-            emit=self._emit,
+            emit=self.hand_in,
             spawn=self._spawn,
             clock_ms=lambda: self._clock_ms,
         )
@@ -131,13 +128,14 @@ class MarketStream:
         self._clock_ms = max(known, default=0)
         self._heard = now
         self._rebuild = False
-        self._outbox: deque[Event] = deque()
+        self._outbox: deque[Input] = deque()
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
         self._look = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._stopped = False
+        self.live = False  # Whether the exchange has told its time since the stream began.
 
     async def __aenter__(self) -> "MarketStream":
         self._spawn(self._stay_connected())
@@ -152,7 +150,7 @@ class MarketStream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def __aiter__(self) -> AsyncIterator[Event]:
+    async def __aiter__(self) -> AsyncIterator[Input]:
         while True:
             while not self._outbox and not self._stopped:
                 if self._failure is not None:
@@ -186,12 +184,13 @@ class MarketStream:
             self._failure = error
             self._filled.set()
 
-    def _emit(self, event: Event) -> None:
+    def hand_in(self, event: Input) -> None:
+        """Put an event behind those that wait to be handed on."""
         self._outbox.append(event)
         self._filled.set()
 
     def _notice(self, kind: str, detail: str, symbol: str | None = None) -> None:
-        self._emit(Notice(kind=kind, time_ms=self._clock_ms, symbol=symbol, detail=detail))
+        self.hand_in(Notice(kind=kind, time_ms=self._clock_ms, symbol=symbol, detail=detail))
 
     # The connection.
 
@@ -276,7 +275,7 @@ class MarketStream:
 
     def _on_topic(self, message: wire.Frame) -> None:
         kind, _, rest = message.topic.partition(".")
-        self._clock_ms = max(self._clock_ms, message.ts)
+        self._clock_ms, self.live = max(self._clock_ms, message.ts), True
         state = self._symbols.get(_symbol_of(message.topic))
         if kind == "kline":
             interval = rest.partition(".")[0]
@@ -350,7 +349,7 @@ class MarketStream:
             return
         if book.time_ms - state.book_ms >= _BOOK_EVERY_MS:
             state.book_ms = book.time_ms
-            self._emit(book)
+            self.hand_in(book)
 
     def _caught_up(self, state: _Symbol) -> bool:
         """Whether what closed while nobody watched has entered, and settled what was resting."""
@@ -365,11 +364,11 @@ class MarketStream:
             return
         if quote.time_ms - state.quoted_ms >= _QUOTE_EVERY_MS or self._waits(quote.symbol):
             state.quoted_ms = quote.time_ms
-            self._emit(quote)
+            self.hand_in(quote)
 
     def _release(self) -> None:
         for bar in self._order.release(time.monotonic()):
-            self._emit(bar)
+            self.hand_in(bar)
             if bar.close_ms > self._clock_ms:
                 self._clock_ms = bar.close_ms
             self._funding.bar(bar)

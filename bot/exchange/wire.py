@@ -255,6 +255,14 @@ class BookState:
         )
 
 
+def price(text: Any) -> Decimal:
+    """A price that something may be booked at."""
+    found = _decimal(text)
+    if not (found.is_finite() and found > 0):
+        raise MalformedFrame(f"{text!r} is no price")
+    return found
+
+
 def risk_tiers(rows: Iterable[Any], symbol: str) -> tuple[RiskTier, ...]:
     """A symbol's risk tiers, ascending, from rows of ``risk-limit``.
 

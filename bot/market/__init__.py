@@ -3,13 +3,26 @@
 from bot.exact import plain
 from bot.market.bars import Bar, BarSource
 from bot.market.funding import Funding, FundingRate, MarkSource, settlement_ms
-from bot.market.instruments import Category, Instrument, RiskTier, RuleChange, RuleSource
+from bot.market.instruments import (
+    CLOSED,
+    GONE,
+    TRADING,
+    Category,
+    Instrument,
+    Listing,
+    RiskTier,
+    RuleChange,
+    RuleSource,
+)
 from bot.market.price_grid import PriceGrid, PriceGridCounter, price_grid
-from bot.market.quotes import Book, Level, Notice, Quote
+from bot.market.quotes import Book, Level, Mark, Notice, Quote
 from bot.market.times import INTERVAL_MS, grid_start_ms, interval_from_name, minute_text, utc_text
 
 __all__ = [
+    "CLOSED",
+    "GONE",
     "INTERVAL_MS",
+    "TRADING",
     "Bar",
     "BarSource",
     "Book",
@@ -18,6 +31,8 @@ __all__ = [
     "FundingRate",
     "Instrument",
     "Level",
+    "Listing",
+    "Mark",
     "MarkSource",
     "Notice",
     "PriceGrid",

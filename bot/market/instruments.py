@@ -12,6 +12,11 @@ RuleSource = Literal["exchange", "options", "file", "history", "table", "inferre
 the prices of the run's own bars, or the generator of a market."""
 
 
+TRADING, CLOSED, GONE = "Trading", "Closed", "Gone"
+"""Statuses: it can be bought and sold; its contracts are delivered; the exchange knows no such symbol (any more).
+Bybit has ``PreLaunch`` and ``Delivering`` beside."""
+
+
 class RiskTier(Struct, frozen=True, kw_only=True, gc=False):
     """What positions worth up to ``limit`` (quote currency) must be backed by (Bybit v5 ``risk-limit``).
 
@@ -60,3 +65,18 @@ class RuleChange(Struct, frozen=True, kw_only=True, gc=False):
 
     time_ms: int
     rules: Instrument
+
+
+class Listing(Struct, frozen=True, kw_only=True, gc=False):
+    """The exchange's word on whether it trades a symbol, which has changed.
+
+    ``price`` is what a delivered contract settles at, None where nobody has said, and ``fee_rate`` what
+    delivery costs, as a fraction of its value. ``delivery_ms`` 0: no such time.
+    """
+
+    symbol: str
+    time_ms: int
+    status: str
+    delivery_ms: int = 0
+    price: Decimal | None = None
+    fee_rate: Decimal = Decimal(0)

@@ -33,6 +33,14 @@ class Book(Struct, frozen=True, kw_only=True, gc=False):
     asks: tuple[Level, ...]
 
 
+class Mark(Struct, frozen=True, kw_only=True, gc=False):
+    """What a symbol was last valued at, in quote currency, and as of when (0: not known when)."""
+
+    symbol: str
+    price: Decimal
+    time_ms: int
+
+
 class Notice(Struct, frozen=True, kw_only=True, gc=False):
     """Something worth a row in ``events``: a reconnect, a gap, a refused bar, a halt."""
 

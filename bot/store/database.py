@@ -181,12 +181,12 @@ class Database:
         self._identity = msgspec.structs.replace(self.identity, starting_cash=starting_cash)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        """What is written inside is there as a whole or not at all; what is read inside, one snapshot."""
+    async def transaction(self, *, reads: bool = False) -> AsyncIterator[None]:
+        """What is written inside is there as a whole or not at all; ``reads`` is one snapshot, and bars no writer."""
         async with self._turn:
             try:
                 with self._translated():
-                    await self._connection.execute("BEGIN" if self.readonly else "BEGIN IMMEDIATE")
+                    await self._connection.execute("BEGIN" if self.readonly or reads else "BEGIN IMMEDIATE")
                 yield
                 with self._translated():
                     await self._connection.execute("COMMIT")

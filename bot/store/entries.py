@@ -5,8 +5,8 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
-from bot.market import Bar, Book, Funding, Notice, Quote, RuleChange
-from bot.trading.events import Input, Resume, Transfer
+from bot.market import Bar, Book, Funding, Listing, Notice, Quote, RuleChange
+from bot.trading.events import Answer, Close, Input, Pause, Resume, Transfer, Watch
 
 
 class Observed(Struct, frozen=True):
@@ -47,7 +47,27 @@ class _Transfer(Transfer, frozen=True, kw_only=True, gc=False, tag="t", array_li
     pass
 
 
+class _Close(Close, frozen=True, kw_only=True, gc=False, tag="c", array_like=True):
+    pass
+
+
+class _Pause(Pause, frozen=True, kw_only=True, gc=False, tag="p", array_like=True):
+    pass
+
+
+class _Watch(Watch, frozen=True, kw_only=True, tag="w", array_like=True):
+    pass
+
+
+class _Listing(Listing, frozen=True, kw_only=True, gc=False, tag="l", array_like=True):
+    pass
+
+
 class _Notice(Notice, frozen=True, kw_only=True, gc=False, tag="n", array_like=True):
+    pass
+
+
+class _Answer(Answer, frozen=True, kw_only=True, gc=False, tag="a", array_like=True):
     pass
 
 
@@ -55,10 +75,14 @@ class _RuleChange(RuleChange, frozen=True, kw_only=True, gc=False, tag="i", arra
     pass
 
 
-Written = _Observed | _Bar | _Quote | _Book | _Funding | _Resume | _Transfer | _Notice | _RuleChange
+Written = (
+    _Observed | _Bar | _Quote | _Book | _Funding | _Resume | _Transfer | _Close | _Pause | _Watch | _Listing
+    | _Notice | _Answer | _RuleChange
+)  # fmt: skip
 _WRITTEN: dict[type, Callable[..., Written]] = {
     Bar: _Bar, Quote: _Quote, Book: _Book, Funding: _Funding, Resume: _Resume, Transfer: _Transfer,
-    Notice: _Notice, RuleChange: _RuleChange,
+    Close: _Close, Pause: _Pause, Watch: _Watch, Listing: _Listing, Notice: _Notice, Answer: _Answer,
+    RuleChange: _RuleChange,
 }  # fmt: skip
 # Its keys are types, which mypy does not see.
 _READ: dict[type, Callable[..., Entry]] = {written: kind for kind, written in _WRITTEN.items()}  # type: ignore[misc]

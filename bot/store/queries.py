@@ -8,12 +8,13 @@ from msgspec import Struct
 
 from bot.errors import InputError
 from bot.exact import EXACT
-from bot.market import INTERVAL_MS, Category, Instrument
+from bot.market import INTERVAL_MS, Category, Instrument, Mark
 from bot.market.funding import KnownFunding
 from bot.performance.funnel import DecisionReport
 from bot.store.database import Database, Holder, Mode, holder
 from bot.store.funnel import read_decision_report
 from bot.store.rows import structs as _structs
+from bot.store.watching import read_marks
 from bot.trading.events import (
     RESTING,
     Action,
@@ -27,7 +28,6 @@ from bot.trading.events import (
     Transfer,
 )
 from bot.trading.fills import BrokerConfig
-from bot.trading.margin import Margin
 from bot.trading.reliability import Claim
 from bot.trading.risk import NOTHING_YET, RiskState
 
@@ -60,6 +60,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
     positions: tuple[Position, ...]
     equity: Equity | None
     progress: tuple[Progress, ...]
+    marks: tuple[Mark, ...]
     next_signal_id: int
     next_order_id: int
     next_fill_id: int
@@ -206,6 +207,7 @@ async def read_account(database: Database) -> AccountState:
         positions=await _positions(database),
         equity=await _last_equity(database),
         progress=await _progress(database),
+        marks=await read_marks(database),
         next_signal_id=await _next_id(database, "signals"),
         next_order_id=await _next_id(database, "orders"),
         next_fill_id=await _next_id(database, "fills"),
@@ -309,35 +311,13 @@ async def load_stretch(database: Database, session_id: int | None, *, whole: boo
         raise InputError(f"{which} has no closed bar to report on yet; let the bot run until a bar closes")
     covered = tuple(session for session in sessions if session_id in (None, session.id))
     last_session = await database.value("SELECT session_id FROM equity WHERE id = ?", (last_id,))
-    settings = await _settings(database, last_session)
+    settings = await read_settings(database, last_session)
     return Stretch(
         sessions=covered,
         settings=settings,
         opening=await _opening(database, first_id, INTERVAL_MS[settings.run.interval]),
         last_ms=last_ms,
     )
-
-
-async def read_free_cash(database: Database, account: AccountState) -> Decimal:
-    """What of the cash neither positions nor waiting orders bind, by the leverages of the last session.
-
-    Below 0 where the cash lacks of what is bound. Inside the caller's transaction. An order that names no price
-    counts at the last stored close.
-    """
-    cash = account.starting_cash if account.equity is None else account.equity.cash
-    last_session = await database.value("SELECT max(id) FROM sessions")
-    if last_session is None:
-        return cash
-    settings = await _settings(database, last_session)
-    margin = Margin(settings.broker, await load_instruments(database))
-    closes = {
-        symbol: Decimal(close)
-        for symbol, close, _ in await database.fetch(
-            "SELECT symbol, close, max(start_ms) FROM bars WHERE interval = ? GROUP BY symbol",
-            (settings.run.interval,),
-        )
-    }
-    return margin.free(cash, account.positions, account.open_orders, closes)
 
 
 async def stream_equity(database: Database, session_id: int | None) -> AsyncIterator[tuple[int, float]]:
@@ -401,7 +381,8 @@ async def stream_claims(
         )
 
 
-async def _settings(database: Database, session_id: int) -> SessionSettings:
+async def read_settings(database: Database, session_id: int) -> SessionSettings:
+    """What a session ran with."""
     text = await database.value("SELECT config_json FROM sessions WHERE id = ?", (session_id,))
     return msgspec.json.decode(text, type=SessionSettings)
 

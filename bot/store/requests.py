@@ -3,67 +3,151 @@
 from decimal import Decimal
 from typing import Literal
 
+import msgspec
+from msgspec import Struct
+
 from bot.exact import EXACT
 from bot.market import plain
 from bot.store.database import Database
-from bot.store.queries import read_risk
-from bot.trading.events import Resume, Transfer
+from bot.store.queries import AccountState, load_instruments, read_settings
+from bot.trading.events import Close, Pause, Resume, Transfer
+from bot.trading.margin import Margin
 
-Kind = Literal["resume", "transfer"]
+Kind = Literal["resume", "transfer", "close", "pause", "symbols"]
 
 
-async def ask_to_resume(database: Database, made_ms: int, note: str) -> int:
-    """Ask for the halt in force to end; the request's number. One that was not taken yet is enough."""
+class StoredRequest(Struct, frozen=True, kw_only=True):
+    """One row of ``requests``.
+
+    ``symbols`` is the symbol that is meant, empty for all; in ``symbols`` requests with a ``+`` or ``-``
+    before it. ``done_ms`` is when the core took it (the exchange's time), None before that; ``outcome`` says
+    what was done then, ``error`` what was not and why.
+    """
+
+    id: int
+    made_ms: int
+    kind: Kind
+    amount: Decimal
+    symbols: str
+    note: str
+    done_ms: int | None
+    outcome: str | None
+    error: str | None
+
+
+class ChangeSymbols(Struct, frozen=True, kw_only=True):
+    """A person wants a symbol traded from now on, or only closed; what that takes is the session's matter."""
+
+    id: int
+    symbol: str
+    add: bool
+    note: str
+
+
+Taken = Resume | Transfer | Close | Pause | ChangeSymbols
+
+
+async def ask(
+    database: Database,
+    kind: Kind,
+    made_ms: int,
+    *,
+    amount: Decimal = Decimal(0),
+    symbols: str = "",
+    note: str = "",
+) -> int:
+    """Ask for something; the request's number. The same that was not taken yet is enough, but for a transfer."""
     async with database.transaction():
-        waiting = await _after(database, "resume", (await read_risk(database)).last_resume_id)
-        return waiting[-1][0] if waiting else await _ask(database, "resume", made_ms, Decimal(0), note)
+        for waiting in await _requests(database, "done_ms IS NULL AND kind = ?", kind):
+            if kind != "transfer" and waiting.symbols == symbols:
+                return waiting.id
+        await database.write(
+            "INSERT INTO requests (made_ms, kind, amount, symbols, note) VALUES (?, ?, ?, ?, ?)",
+            [(made_ms, kind, plain(amount), symbols, note)],
+        )
+        number: int = await database.value("SELECT max(id) FROM requests")
+        return number
 
 
-async def ask_to_transfer(database: Database, made_ms: int, amount: Decimal, note: str) -> int:
-    """Ask for a deposit (positive) or a withdrawal; the request's number, which becomes the transfer's."""
-    async with database.transaction():
-        return await _ask(database, "transfer", made_ms, amount, note)
+async def read_request(database: Database, number: int) -> StoredRequest:
+    """The request of this number as it stands."""
+    (found,) = await _requests(database, "id = ?", number)
+    return found
 
 
-async def requested_transfers(database: Database, last_transfer_id: int) -> Decimal:
-    """What the transfers after this number come to, which were asked for and not booked yet."""
+async def read_waiting(database: Database) -> tuple[StoredRequest, ...]:
+    """What was asked for and not carried out yet, in order."""
+    return await _requests(database, "done_ms IS NULL")
+
+
+async def requested_transfers(database: Database) -> Decimal:
+    """What the transfers come to that were asked for and not booked yet."""
     total = Decimal(0)
-    for _, amount, _ in await _after(database, "transfer", last_transfer_id):
-        total = EXACT.add(total, Decimal(amount))
+    for waiting in await read_waiting(database):
+        total = EXACT.add(total, waiting.amount)
     return total
 
 
+async def read_free_cash(database: Database, account: AccountState) -> Decimal:
+    """What of the cash neither positions nor waiting orders bind, by the leverages of the last session.
+
+    Below 0 where the cash lacks of what is bound. Inside the caller's transaction. An order that names no price
+    counts at the last stored close.
+    """
+    cash = account.starting_cash if account.equity is None else account.equity.cash
+    last_session = await database.value("SELECT max(id) FROM sessions")
+    if last_session is None:
+        return cash
+    settings = await read_settings(database, last_session)
+    margin = Margin(settings.broker, await load_instruments(database))
+    closes = {
+        symbol: Decimal(close)
+        for symbol, close, _ in await database.fetch(
+            "SELECT symbol, close, max(start_ms) FROM bars WHERE interval = ? GROUP BY symbol",
+            (settings.run.interval,),
+        )
+    }
+    return margin.free(cash, account.positions, account.open_orders, closes)
+
+
 class Inbox:
-    """What a session has still to take. ``now_ms`` is when it enters the core: the exchange's time."""
+    """What a session has still to take."""
 
-    def __init__(self, database: Database, *, last_resume_id: int, last_transfer_id: int) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._last_resume_id = last_resume_id
-        self._last_transfer_id = last_transfer_id
+        self._last_id = 0
 
-    async def take(self, now_ms: int) -> list[Resume | Transfer]:
-        """What was asked for since this was last asked, as inputs of the core; each once."""
-        taken: list[Resume | Transfer] = []
-        for number, _, note in await _after(self._database, "resume", self._last_resume_id):
-            self._last_resume_id = number
-            taken.append(Resume(id=number, time_ms=now_ms, note=note))
-        for number, amount, note in await _after(self._database, "transfer", self._last_transfer_id):
-            self._last_transfer_id = number
-            taken.append(Transfer(id=number, time_ms=now_ms, amount=Decimal(amount), reason=note))
+    async def take(self, now_ms: int) -> list[Taken]:
+        """What was asked for since this was last asked and is not carried out, in order; each once.
+
+        ``now_ms`` is when it enters the core: the exchange's time.
+        """
+        taken: list[Taken] = []
+        for asked in await _requests(self._database, "done_ms IS NULL AND id > ?", self._last_id):
+            self._last_id = asked.id
+            taken.append(_input(asked, now_ms))
         return taken
 
 
-async def _ask(database: Database, kind: Kind, made_ms: int, amount: Decimal, note: str) -> int:
-    await database.write(
-        "INSERT INTO requests (made_ms, kind, amount, note) VALUES (?, ?, ?, ?)",
-        [(made_ms, kind, plain(amount), note)],
-    )
-    number: int = await database.value("SELECT max(id) FROM requests")
-    return number
+def _input(asked: StoredRequest, now_ms: int) -> Taken:
+    symbol = asked.symbols or None
+    match asked.kind:
+        case "resume":
+            return Resume(id=asked.id, time_ms=now_ms, note=asked.note, symbol=symbol)
+        case "transfer":
+            return Transfer(id=asked.id, time_ms=now_ms, amount=asked.amount, reason=asked.note)
+        case "close":
+            return Close(id=asked.id, time_ms=now_ms, symbol=symbol, note=asked.note)
+        case "pause":
+            return Pause(id=asked.id, time_ms=now_ms, symbol=symbol, note=asked.note)
+        case "symbols":
+            add, name = asked.symbols[:1] == "+", asked.symbols[1:]
+            return ChangeSymbols(id=asked.id, symbol=name, add=add, note=asked.note)
 
 
-async def _after(database: Database, kind: Kind, last_id: int) -> list[tuple[int, str, str]]:
+async def _requests(database: Database, where: str, *parameters: object) -> tuple[StoredRequest, ...]:
+    names = StoredRequest.__struct_fields__
     rows = await database.fetch(
-        "SELECT id, amount, note FROM requests WHERE kind = ? AND id > ? ORDER BY id", (kind, last_id)
+        f"SELECT {', '.join(names)} FROM requests WHERE {where} ORDER BY id", parameters
     )
-    return [(number, amount, note) for number, amount, note in rows]
+    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), StoredRequest) for row in rows)

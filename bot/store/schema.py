@@ -275,6 +275,38 @@ _FOURTH_SCHEMA = (
         || '"confidence":"confident enough"}'
     WHERE coalesce(json_extract(config_json, '$.strategy.name'), 'historical_similarity')
         = 'historical_similarity'""",
+    """CREATE TABLE marks (
+        symbol TEXT PRIMARY KEY,
+        price TEXT NOT NULL,
+        time_ms INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE watched (
+        symbol TEXT PRIMARY KEY,
+        state TEXT NOT NULL,
+        since_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE pauses (
+        id INTEGER PRIMARY KEY,
+        session_id INTEGER NOT NULL,
+        symbol TEXT,
+        time_ms INTEGER NOT NULL,
+        resumed_ms INTEGER,
+        note TEXT NOT NULL
+    ) STRICT""",
+    # Which symbols are meant; when a request was carried out, what came of it, and what of it could not be done.
+    "ALTER TABLE requests ADD COLUMN symbols TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE requests ADD COLUMN done_ms INTEGER",
+    "ALTER TABLE requests ADD COLUMN outcome TEXT",
+    "ALTER TABLE requests ADD COLUMN error TEXT",
+    """UPDATE requests SET outcome = 'booked', error = '', done_ms = (
+        SELECT time_ms FROM transfers WHERE transfers.id = requests.id
+    ) WHERE kind = 'transfer' AND id IN (SELECT id FROM transfers)""",
+    """UPDATE requests SET outcome = 'resumed', error = '', done_ms = coalesce((
+        SELECT max(resumed_ms) FROM halts WHERE resumed_ms >= made_ms
+    ), made_ms) WHERE kind = 'resume' AND id <= (
+        SELECT json_extract(state_json, '$.last_resume_id') FROM risk_state
+    )""",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST_SCHEMA, _SECOND_SCHEMA, _THIRD_SCHEMA, _FOURTH_SCHEMA)

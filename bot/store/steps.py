@@ -12,6 +12,7 @@ from bot.market import Bar, Instrument, plain
 from bot.model.similarity import Recollection
 from bot.store.bars import BarRow, Inserted, bar_row, insert_bar_rows
 from bot.store.database import Database, Mode
+from bot.store.hand_rows import HandRows
 from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, neighbor_rows, signal_row
 from bot.trading.events import Order, Position, Step
 from bot.trading.risk import RiskState
@@ -55,6 +56,7 @@ _RUN_TABLES = (
     *("sessions", "signals", "neighbors", "orders", "fills"),
     *("funding", "transfers", "positions", "equity", "events", "halts", "risk_state"),
     "known_funding",
+    *("marks", "watched", "pauses"),
 )
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -157,6 +159,7 @@ class StepWriter:
         self._known_funding: list[_Row] = []
         self._rules: list[_Row] = []
         self._risk: RiskState | None = None
+        self._hands = HandRows(session_id)
         self._tables = (
             (INSERT_SIGNAL, self._signals),
             (INSERT_NEIGHBOR, self._neighbors),
@@ -170,6 +173,7 @@ class StepWriter:
             (_HALT, self._halts),
             (_KNOWN_FUNDING, self._known_funding),
             (_INSTRUMENT, self._rules),
+            *self._hands.tables,
         )
 
     async def append(self, step: Step) -> None:
@@ -238,8 +242,8 @@ class StepWriter:
             self._fills.extend(_fill_rows(step))
         if step.positions:
             self._positions.extend(_position_row(position) for position in step.positions)
-        if step.risk is not None:
-            self._risk = step.risk
+        self._risk = step.risk or self._risk
+        self._hands.gather(step)
         if (known := step.known_funding) is not None:
             learned = known.symbol, known.time_ms, plain(known.rate), known.every_ms, known.longer_ms
             self._known_funding.append(learned)

@@ -6,8 +6,9 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bot.exact import EXACT
 from bot.market import Bar, Book, Instrument, Quote
-from bot.trading.events import Fill, Order, Rejection, Side
+from bot.trading.events import Fill, Order, Position, Rejection, Side
 from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, Place, QuoteMarket
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
@@ -105,11 +106,12 @@ class PaperBroker:
         *,
         keep_exits: bool = False,
         keep_entries: Side | None = None,
+        keep_closes: bool = False,
     ) -> tuple[Order, ...]:
         """Withdraw a symbol's resting orders.
 
-        ``keep_exits`` leaves brackets whose entry has filled, ``keep_entries`` entries of that side and
-        their brackets.
+        ``keep_exits`` leaves brackets whose entry has filled and closes asked for by hand, ``keep_entries``
+        entries of that side and their brackets, ``keep_closes`` all that can only reduce the position.
         """
         resting = self._resting.pop(symbol, {})
         kept: dict[int, Order] = {}
@@ -117,7 +119,9 @@ class PaperBroker:
             if order.parent_id is not None:
                 keep = order.parent_id in kept or (keep_exits and order.status != "pending")
             else:
-                keep = order.side == keep_entries and not order.reduce_only
+                by_hand = keep_exits and not order.signal_id
+                entry = order.side == keep_entries and not order.reduce_only
+                keep = by_hand or entry or (keep_closes and order.reduce_only)
             if keep:
                 kept[order.id] = order
         if kept:
@@ -153,6 +157,51 @@ class PaperBroker:
             del self._resting[rules.symbol]
             self._taken.pop(rules.symbol, None)
         return tuple(changed)
+
+    def settle(
+        self, position: Position, price: Decimal, time_ms: int, *, fee_rate: Decimal, reason: str
+    ) -> tuple[Order, Fill]:
+        """The exchange ends a contract: what closes the whole position at its price, whatever the market says."""
+        quantity = position.quantity.copy_abs()
+        order = self._numbered(
+            Order(
+                id=0,
+                signal_id=0,
+                symbol=position.symbol,
+                side="sell" if position.quantity > 0 else "buy",
+                quantity=quantity,
+                filled_quantity=quantity,
+                created_ms=time_ms,
+                updated_ms=time_ms,
+                due_ms=time_ms,
+                active_ms=time_ms,
+                reduce_only=True,
+                status="filled",
+                reason=reason,
+            )
+        )
+        notional = EXACT.multiply(quantity, price)
+        fill = Fill(
+            id=self._next_fill_id,
+            order_id=order.id,
+            symbol=order.symbol,
+            side=order.side,
+            quantity=quantity,
+            price=price,
+            notional=notional,
+            fee=EXACT.multiply(notional, fee_rate),
+            liquidity="taker",
+            time_ms=time_ms,
+            rule="settlement",
+            reference_price=price,
+            reference_ms=time_ms,
+        )
+        self._next_fill_id += 1
+        return order, fill
+
+    def closes_by_hand(self, symbol: str) -> bool:
+        """Whether a close that a person asked for still waits for the market."""
+        return any(not order.signal_id for order in self._resting.get(symbol, {}).values())
 
     def match_quote(self, quote: Quote, ledger: Ledger) -> Matched:
         """Liquidate by the mark price; fill what is due by this quote, unless books are waited for."""

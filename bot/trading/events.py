@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from bot.market import Bar, Book, Funding, Instrument, MarkSource, Notice, Quote, RuleChange
+from bot.market import Bar, Book, Funding, Instrument, Listing, Mark, MarkSource, Notice, Quote, RuleChange
 from bot.market.funding import KnownFunding
 from bot.trading.checks import Check
 from bot.trading.signal_fields import settle
@@ -14,6 +14,8 @@ Action = Literal["long", "short", "hold"]
 Side = Literal["buy", "sell"]
 OrderType = Literal["market", "limit", "stop_market", "take_profit", "trailing_stop"]
 TimeInForce = Literal["gtc", "ioc", "post_only"]
+
+WatchState = Literal["trading", "closing_only", "let_go"]
 
 # What a rule stopped is rejected: before it was placed, or what was left of it when it was to fill.
 OrderStatus = Literal["pending", "open", "partially_filled", "filled", "rejected", "cancelled"]
@@ -76,7 +78,8 @@ class Order(Struct, frozen=True, kw_only=True, gc=False):
     ``parent_id`` names the entry of a bracket. Such a child is ``pending`` until the entry first fills;
     then its ``stop_price`` lies ``distance`` from that fill's price, and its quantity is what the
     entry's fills have opened. The children of one entry cancel each other. In a draft,
-    0 stands for the entry before it. ``signal_id`` 0: nobody decided it, the exchange liquidates.
+    0 stands for the entry before it. ``signal_id`` 0: no signal led to it, but a person who closes by
+    hand, or the exchange that liquidates or settles.
     """
 
     id: int
@@ -117,7 +120,7 @@ class Fill(Struct, frozen=True, kw_only=True, gc=False):
     ``slippage`` by how much the price is worse than the reference: spread, slippage, impact and tick
     together, per unit. Rules: ``quote``, ``book``; by a bar ``next_open``, ``gap`` (a stop beyond which
     the bar opened), ``stop``, ``target``; ``limit`` at the order's own price; ``liquidation`` at the
-    bankruptcy price.
+    bankruptcy price; ``settlement`` of a contract that is delivered, at the exchange's price or the last mark.
 
     The broker leaves ``realized_pnl`` at 0; the ledger books the fill and fills it in.
     """
@@ -192,12 +195,78 @@ class Halt(Struct, frozen=True, kw_only=True, gc=False):
     note: str = ""
 
 
+class Pause(Struct, frozen=True, kw_only=True, gc=False):
+    """From ``time_ms`` on a person wants nothing entered, into ``symbol`` or (None) at all; exits go on.
+
+    ``id`` is the request's. ``resumed_ms`` is when a person let it go on; None while it is in force.
+    """
+
+    id: int
+    time_ms: int
+    symbol: str | None = None
+    note: str = ""
+    resumed_ms: int | None = None
+
+
 class Resume(Struct, frozen=True, kw_only=True, gc=False):
-    """A person's leave to go on after a halt. Ids ascend; one that was granted is not granted again."""
+    """A person's leave to go on: after the halt and all pauses, or after the pause of one ``symbol``.
+
+    Ids ascend; one that was granted is not granted again.
+    """
 
     id: int
     time_ms: int
     note: str = ""
+    symbol: str | None = None
+
+
+class Close(Struct, frozen=True, kw_only=True, gc=False):
+    """A person wants a symbol's orders withdrawn and its position closed at market, or (None) all of them."""
+
+    id: int
+    time_ms: int
+    symbol: str | None = None
+    note: str = ""
+
+
+class Answer(Struct, frozen=True, kw_only=True, gc=False):
+    """What became of a person's request: what was done, and why not, or not all of it, was."""
+
+    id: int
+    time_ms: int
+    outcome: str = ""
+    error: str = ""
+
+
+class Watch(Struct, frozen=True, kw_only=True):
+    """Which symbols may be entered from now on.
+
+    ``add`` are the rules of symbols that may, ``drop`` symbols that may not: what is held of those is
+    closed in its own time, and then they are let go. ``id`` is the request's, 0 where nobody asked but
+    the session's start says so, and ``note`` why.
+    """
+
+    id: int
+    time_ms: int
+    add: tuple[Instrument, ...] = ()
+    drop: tuple[str, ...] = ()
+    note: str = ""
+
+
+Request = Resume | Transfer | Close | Pause | Watch | Listing
+"""What a person wants done, and what the exchange does to a symbol."""
+
+Input = Bar | Quote | Book | Funding | RuleChange | Request | Notice | Answer
+"""What moves the core, and what else belongs to a session's rows: notices, and answers to what never reached it."""
+
+
+class Watched(Struct, frozen=True, kw_only=True, gc=False):
+    """Whether a symbol is traded, only closed, or no longer watched, since when and why."""
+
+    symbol: str
+    state: WatchState
+    since_ms: int
+    reason: str
 
 
 class Equity(Struct, frozen=True, kw_only=True, gc=False):
@@ -209,10 +278,6 @@ class Equity(Struct, frozen=True, kw_only=True, gc=False):
     equity: Decimal
 
 
-Input = Bar | Quote | Book | Funding | RuleChange | Resume | Transfer | Notice
-"""What moves the core; notices move nothing in it, but belong to a session's rows."""
-
-
 class Step(Struct, frozen=True, kw_only=True, gc=False):
     """Everything that one event caused; written to the disk whole or not at all.
 
@@ -222,6 +287,9 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     ``halts`` are those that began or ended. ``risk`` (a :class:`bot.trading.risk.RiskState`) is what
     the risk review goes on from, where that has changed. ``no_order`` says why nothing was drafted for a
     signal that asks for something, as ``name: words``. ``known_funding`` is what a settlement taught.
+    ``marks`` are those that the last row of equity values open positions at. ``watched`` are symbols that are
+    traded, only closed or let go from now on, ``pauses`` those that began or ended, and ``answers`` say what
+    became of requests.
     """
 
     time_ms: int
@@ -242,6 +310,10 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     risk: Any = None
     no_order: str = ""
     known_funding: KnownFunding | None = None
+    marks: tuple[Mark, ...] = ()
+    watched: tuple[Watched, ...] = ()
+    pauses: tuple[Pause, ...] = ()
+    answers: tuple[Answer, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -256,5 +328,8 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
             or self.equity
             or self.halts
             or self.rules
+            or self.watched
+            or self.pauses
+            or self.answers
             or self.risk is not None
         )

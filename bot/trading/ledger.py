@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from decimal import ROUND_05UP, ROUND_HALF_EVEN, Context, Decimal, Inexact
+from decimal import Decimal, Inexact
 from typing import Self
 
 from msgspec import Struct
@@ -10,22 +10,10 @@ from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant
 from bot.exact import EXACT, ZERO
-from bot.market import Funding, settlement_ms
+from bot.market import Funding, Mark, settlement_ms
 from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, Transfer
 from bot.trading.held import Held, Settled
-
-COST_STEP = Decimal("1E-12")
-"""What the released share of a position's cost is rounded to: the ledger's only rounding."""
-
-# Dividing first and rounding to the step afterwards rounds twice, which goes wrong beside a tie.
-# ROUND_05UP leaves a last digit that no later rounding can mistake for a tie.
-_DIVIDE = Context(prec=EXACT.prec, rounding=ROUND_05UP)
-_ROUND = Context(prec=EXACT.prec, rounding=ROUND_HALF_EVEN)
-
-
-def _quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
-    """The quotient, correctly rounded (half even) to ``COST_STEP``."""
-    return _DIVIDE.divide(numerator, denominator).quantize(COST_STEP, context=_ROUND)
+from bot.trading.position import book, unrealized_pnl
 
 
 @contextmanager
@@ -39,53 +27,6 @@ def _exactly(what: str) -> Iterator[None]:
 def _funding_payment(quantity: Decimal, mark_price: Decimal, rate: Decimal) -> Decimal:
     """What a position receives at a settlement; longs pay a positive rate."""
     return EXACT.minus(EXACT.multiply(EXACT.multiply(quantity, mark_price), rate))
-
-
-def entry_price(position: Position) -> Decimal:
-    """The average price paid, rounded to 1e-12 for display; 0 when flat. Money is never derived from it."""
-    if not position.quantity:
-        return ZERO
-    return EXACT.normalize(_quotient(position.cost, position.quantity))
-
-
-def unrealized_pnl(position: Position, mark: Decimal) -> Decimal:
-    """What closing the whole position at ``mark`` would realize, before fees, in quote currency."""
-    return EXACT.subtract(EXACT.multiply(position.quantity, mark), position.cost)
-
-
-def book(position: Position, fill: Fill) -> tuple[Position, Decimal]:
-    """The position after ``fill``, and the PnL that it realized (gross of its fee).
-
-    A fill in the position's direction adds to its cost. One against it closes first, releasing the
-    closed share of the cost, or all that is left of it; what then remains opens the other side.
-    """
-    held, cost, opened_ms = position.quantity, position.cost, position.opened_ms
-    buys = fill.side == "buy"
-    change = fill.quantity if buys else EXACT.minus(fill.quantity)
-    value = fill.notional if buys else EXACT.minus(fill.notional)
-    quantity = EXACT.add(held, change)
-    realized = ZERO
-    if not held:
-        cost, opened_ms = value, fill.time_ms
-    elif (held > 0) == buys:
-        cost = EXACT.add(cost, value)
-    elif not quantity or (quantity > 0) == (held > 0):
-        released = cost if not quantity else _quotient(EXACT.multiply(cost, fill.quantity), held.copy_abs())
-        realized = EXACT.minus(EXACT.add(value, released))
-        # Subtracting the cost from itself would leave a zero with as many decimals.
-        cost = EXACT.subtract(cost, released) if quantity else ZERO
-    else:
-        opening = EXACT.multiply(quantity, fill.price)
-        realized = EXACT.minus(EXACT.add(EXACT.subtract(value, opening), cost))
-        cost, opened_ms = opening, fill.time_ms
-    after = Position(
-        symbol=fill.symbol,
-        quantity=quantity if quantity else ZERO,
-        cost=cost,
-        opened_ms=opened_ms,
-        updated_ms=fill.time_ms,
-    )
-    return after, realized
 
 
 class LedgerState(Struct, frozen=True, kw_only=True):
@@ -106,6 +47,7 @@ class LedgerState(Struct, frozen=True, kw_only=True):
     traded: dict[str, Decimal]
     settled: dict[str, Settled]
     marks: dict[str, Decimal]
+    marked_ms: dict[str, int] = {}
 
 
 class Ledger:
@@ -122,6 +64,7 @@ class Ledger:
         self._positions: dict[str, Position] = {}
         self._open: dict[str, Position] = {}
         self._marks: dict[str, Decimal] = {}
+        self._marked_ms: dict[str, int] = {}
         self._held: dict[str, Held] = {}
         self._version = 0
         # Sums that booking never reads; check() compares the books with them.
@@ -139,11 +82,12 @@ class Ledger:
         fills: Iterable[Fill],
         funding: Iterable[FundingPayment],
         transfers: Iterable[Transfer],
+        marks: Iterable[Mark] = (),
     ) -> Self:
         """The ledger that a stored history leaves behind, whatever order its parts are given in.
 
         BrokenInvariant when a stored figure is not the one that the history itself leads to.
-        Marks are not part of the history: until a first one comes, a position is valued at its cost.
+        ``marks`` are the last ones known; a position that never had one is valued at its cost.
         """
         ledger = cls(starting_cash)
         # Ids ascend in the order of booking, which is what realized PnL depends on.
@@ -158,6 +102,8 @@ class Ledger:
             ledger._receive(payment)
         for transfer in transfers:
             ledger.transfer(transfer)
+        for mark in marks:
+            ledger.mark(mark.symbol, mark.price, mark.time_ms)
         ledger.check()
         return ledger
 
@@ -168,7 +114,7 @@ class Ledger:
         ledger._cash = state.cash
         ledger._positions = {position.symbol: position for position in state.positions}
         ledger._open = {position.symbol: position for position in state.positions if position.quantity}
-        ledger._marks = dict(state.marks)
+        ledger._marks, ledger._marked_ms = dict(state.marks), dict(state.marked_ms)
         ledger._held = {symbol: Held(settled) for symbol, settled in state.settled.items()}
         ledger._transferred = state.transferred
         ledger._realized = state.realized
@@ -193,6 +139,7 @@ class Ledger:
             traded=dict(self._traded),
             settled={symbol: held.snapshot() for symbol, held in self._held.items()},
             marks=dict(self._marks),
+            marked_ms=dict(self._marked_ms),
         )
 
     @property
@@ -224,9 +171,22 @@ class Ledger:
         """The symbol's position; a flat one if it never traded."""
         return self._positions.get(symbol) or Position(symbol=symbol)
 
-    def mark(self, symbol: str, price: Decimal) -> None:
-        """Value the symbol at ``price`` from now on: the last mark price, on spot and offline the close."""
-        self._marks[symbol] = price
+    @property
+    def held_marks(self) -> tuple[Mark, ...]:
+        """What open positions are valued at (those that ever had a mark)."""
+        return tuple(
+            Mark(symbol=symbol, price=self._marks[symbol], time_ms=self._marked_ms.get(symbol, 0))
+            for symbol in self._open
+            if symbol in self._marks
+        )
+
+    def mark(self, symbol: str, price: Decimal, time_ms: int = 0) -> None:
+        """Value the symbol at ``price`` from now on: the last mark price, on spot and offline the close.
+
+        ``time_ms`` is when the market was there (0: not known); an older one than is known changes nothing.
+        """
+        if time_ms >= self._marked_ms.get(symbol, 0):
+            self._marks[symbol], self._marked_ms[symbol] = price, time_ms
 
     def equity(self, time_ms: int) -> Equity:
         """The account now, valued at the last marks (at cost where none has come yet)."""

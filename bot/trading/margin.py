@@ -16,7 +16,7 @@ from bot.exact import EXACT, ZERO, to_tick
 from bot.market import Instrument, RiskTier
 from bot.trading.events import Order, Position, Side
 from bot.trading.fills import BrokerConfig
-from bot.trading.risk import RiskContext, Rule
+from bot.trading.limits import RiskContext, Rule
 
 _ONE = Decimal(1)
 _INFINITY = Decimal("Infinity")
@@ -50,14 +50,16 @@ class Margin:
     def __init__(self, config: BrokerConfig, instruments: Mapping[str, Instrument]) -> None:
         self._instruments = instruments
         self._taker_fee = config.taker_fee
-        self._leverage = {
-            symbol: config.leverage_of(symbol) if instrument.category == "linear" else _ONE
-            for symbol, instrument in instruments.items()
-        }
+        self._leverage_of = config.leverage_of
 
     def _of(self, symbol: str) -> tuple[Instrument, Decimal]:
         """The rules and the leverage of a symbol that is traded."""
-        return self._instruments[symbol], self._leverage[symbol]
+        return self._instruments[symbol], self._leverage(symbol)
+
+    def _leverage(self, symbol: str) -> Decimal:
+        # Of what is held beside the run, older recordings do not tell the rules.
+        rules = self._instruments.get(symbol)
+        return self._leverage_of(symbol) if rules is not None and rules.category == "linear" else _ONE
 
     def _is_spot(self, symbol: str) -> bool:
         # Of what is held beside the run, older recordings do not tell the rules.
@@ -229,7 +231,7 @@ class Margin:
         return f"a position worth {value:f} may have leverage {allowed:f}, not {leverage:f}"
 
     def _bound(self, symbol: str, value: Decimal, *, long: bool) -> Decimal:
-        share = _UP.divide(value, self._leverage.get(symbol, _ONE))
+        share = _UP.divide(value, self._leverage(symbol))
         at_bankruptcy = _UP.subtract(value, share) if long else _UP.add(value, share)
         return _UP.add(share, _UP.multiply(at_bankruptcy, self._taker_fee))
 

@@ -10,7 +10,20 @@ from msgspec.structs import replace
 from bot.exact import EXACT, ZERO, is_multiple, require_within
 from bot.market import INTERVAL_MS, Bar, Instrument, Quote, minute_text
 from bot.market.times import DAY_MS, date_text
-from bot.trading.events import Equity, Fill, FundingPayment, Halt, Order, Position, Rejection, Resume, Signal
+from bot.trading.events import (
+    Equity,
+    Fill,
+    FundingPayment,
+    Halt,
+    Order,
+    Pause,
+    Position,
+    Rejection,
+    Resume,
+    Signal,
+)
+from bot.trading.halts import Halts
+from bot.trading.limits import RiskContext, Rule, being_closed, not_trading
 from bot.trading.reliability import TrackRecord, TrackRecordState
 
 _HOUR_MS = 3_600_000
@@ -71,7 +84,7 @@ class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class RiskState(Struct, frozen=True, kw_only=True):
     """What a :class:`RiskReview` goes on from. Amounts in quote currency.
 
-    ``halt`` is the one in force. ``day`` counts UTC days since 1970, ``day_equity`` is what the
+    ``halt`` is the one in force, ``pauses`` likewise. ``day`` counts UTC days since 1970, ``day_equity`` is what the
     account was worth when it began, ``peak_equity`` the most it ever was; both move with transfers,
     and begin anew when a person resumes. ``ordered_ms`` are the times of the last hour's orders.
     By symbol: ``results`` of the open round trip so far, ``losses`` in a row, and ``cooling_ms``,
@@ -89,36 +102,11 @@ class RiskState(Struct, frozen=True, kw_only=True):
     losses: dict[str, int] = {}
     cooling_ms: dict[str, int] = {}
     record: TrackRecordState = TrackRecordState()
+    pauses: tuple[Pause, ...] = ()
 
 
 NOTHING_YET = RiskState()
 """Where an account begins."""
-
-
-class RiskContext(Struct, frozen=True, kw_only=True):
-    """What an order is judged by.
-
-    ``bar`` is the one that was decided on; its close prices the order. ``position`` is its
-    symbol's. ``exposure`` is the worth of the other symbols' positions and waiting orders, and
-    ``spendable`` the cash that spot buys may use, both in quote currency, and ``free_margin`` what
-    the other symbols leave of the account to back positions. ``needs_quote`` is False in runs that
-    have bars alone; ``exits`` are the order's stops and targets, and ``exits_unknown`` is True where they
-    cannot be placed, for want of a volatility to measure them by.
-    """
-
-    bar: Bar
-    position: Position
-    equity: Equity
-    exposure: Decimal
-    spendable: Decimal
-    needs_quote: bool
-    free_margin: Decimal = Decimal("Infinity")
-    exits: tuple[Order, ...] = ()
-    exits_unknown: bool = False
-
-
-Rule = Callable[[Order, RiskContext, Instrument], str | None]
-"""Says in words why an order breaks it, or None."""
 
 
 class RiskReview:
@@ -127,7 +115,7 @@ class RiskReview:
     ``leverage`` says what a symbol's positions are held with, ``margin_rules`` what the account must
     have to back an entry.
 
-    Sole owner of halts and cool-downs. It is told of every bar, quote, fill, funding payment and
+    Halts and pauses stand in ``halts``; cool-downs, here. It is told of every bar, quote, fill, funding payment and
     transfer, and judges the account at each close.
 
     Rules for entries do not stop exits: where they stop an order that would reverse a position,
@@ -147,9 +135,7 @@ class RiskReview:
         self._config = config
         self._instruments = instruments
         self._leverage = leverage
-        self.halt = state.halt
-        """The halt in force, or None."""
-        self._next_halt_id = state.next_halt_id
+        self.halts = Halts(state.halt, state.next_halt_id, state.pauses)
         self._last_resume_id = state.last_resume_id
         self._day = state.day
         self._day_equity = state.day_equity
@@ -172,10 +158,15 @@ class RiskReview:
             "min_notional": _min_notional,
             "max_market_quantity": _max_market_quantity,
         }
-        self._partial_exit_rules = exchange
-        self._whole_exit_rules: dict[str, Rule] = {"max_market_quantity": _max_market_quantity}
+        self._partial_exit_rules: dict[str, Rule] = {"not_trading": not_trading, **exchange}
+        self._whole_exit_rules: dict[str, Rule] = {
+            "not_trading": not_trading,
+            "max_market_quantity": _max_market_quantity,
+        }
         self._entry_rules: dict[str, Rule] = {
-            "halted": self._halted,
+            **self.halts.rules,
+            "closing": being_closed,
+            "not_trading": not_trading,
             "reduce_only": _reduce_only,
             "spot_short": _spot_short,
             "exits_unknown": _exits_unknown,
@@ -196,8 +187,8 @@ class RiskReview:
     def snapshot(self) -> RiskState:
         """Everything that the review goes on from, as a value."""
         return RiskState(
-            halt=self.halt,
-            next_halt_id=self._next_halt_id,
+            halt=self.halts.halt,
+            next_halt_id=self.halts.next_halt_id,
             last_resume_id=self._last_resume_id,
             day=self._day,
             day_equity=self._day_equity,
@@ -207,6 +198,7 @@ class RiskReview:
             losses=dict(self._losses),
             cooling_ms=dict(self._cooling_ms),
             record=self._record.snapshot(),
+            pauses=self.halts.pauses,
         )
 
     def news(self) -> RiskState | None:
@@ -293,7 +285,7 @@ class RiskReview:
 
     def _too_far_down(self, worth: Decimal, now_ms: int) -> Halt | None:
         """The halt that begins, where none is in force and the account has fallen by more than it may."""
-        if self.halt is not None:
+        if self.halts.halt is not None:
             return None
         assert self._day is not None
         rule, reason = "max_daily_loss", _fallen(worth, self._day_equity, self._config.max_daily_loss)
@@ -304,26 +296,33 @@ class RiskReview:
             if reason is None:
                 return None
             reason += " at its highest"
-        self.halt = Halt(id=self._next_halt_id, rule=rule, reason=reason, time_ms=now_ms)
-        self._next_halt_id += 1
         self._changed = True
-        return self.halt
+        return self.halts.begin(rule, reason, now_ms)
 
-    def resume(self, resume: Resume, equity: Equity) -> Halt | None:
-        """A person's leave to go on: the halt that it ended, None where none was in force.
+    @property
+    def halt(self) -> Halt | None:
+        """The halt in force, or None."""
+        return self.halts.halt
 
-        The day and the highest equity begin anew, or the same loss would halt at the next close. A
-        request that was granted before changes nothing.
+    def pause(self, pause: Pause) -> Pause:
+        """Let nothing be entered; the pause in force, which is an older one where there was one already."""
+        self._changed = True
+        return self.halts.pause(pause)
+
+    def resume(self, resume: Resume, equity: Equity) -> tuple[Halt | None, tuple[Pause, ...]]:
+        """A person's leave to go on: the halt and the pauses that it ended.
+
+        After a halt the day and the highest equity begin anew, or the same loss would halt at the next
+        close. A request that was granted before changes nothing.
         """
         if resume.id <= self._last_resume_id:
-            return None
+            return None, ()
         self._last_resume_id, self._changed = resume.id, True
-        ended, self.halt = self.halt, None
-        if ended is None:
-            return None
-        self._day_equity = self._peak_equity = equity.equity
-        self._account_changed()
-        return replace(ended, resumed_ms=resume.time_ms, note=resume.note)
+        ended, over = self.halts.resume(resume)
+        if ended is not None:
+            self._day_equity = self._peak_equity = equity.equity
+            self._account_changed()
+        return ended, over
 
     def review(
         self, orders: Iterable[Order], context: RiskContext
@@ -415,13 +414,6 @@ class RiskReview:
         if age_ms <= bars * INTERVAL_MS[context.bar.interval]:
             return None
         return f"the last quote is {age_ms} ms old, older than {bars:g} bars"
-
-    def _halted(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
-        halt = self.halt
-        if halt is None:
-            return None
-        # Said of each entry until a person resumes: why it came is said once, where it began.
-        return f"halted since {minute_text(halt.time_ms)} UTC by {halt.rule}; run_bot.py resume goes on"
 
     def _cooldown(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
         until_ms = self._cooling_ms.get(order.symbol)

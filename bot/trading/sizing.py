@@ -142,21 +142,27 @@ class Sizer:
         tick = self._instruments[bar.symbol].tick_size
         return max(ceil_to(EXACT.multiply(bar.close, Decimal(f"{share:.6f}")), tick), tick)
 
-    def closing(self, position: Position, time_ms: int, *, signal_id: int) -> Order:
-        """The draft that closes a position, as far as one market order may."""
-        quantity = self._at_once(position.symbol, position.quantity.copy_abs())
-        return Order(
-            id=0,
-            signal_id=signal_id,
-            symbol=position.symbol,
-            side="sell" if position.quantity > 0 else "buy",
-            quantity=quantity,
-            created_ms=time_ms,
-            updated_ms=time_ms,
-            due_ms=time_ms,
-            reduce_only=True,
-            reason="halted: everything is sold",
-        )
+    def closing(self, position: Position, time_ms: int, *, signal_id: int, reason: str) -> tuple[Order, ...]:
+        """The drafts that close a position at market, each as large as one order may be."""
+        drafts: list[Order] = []
+        left = position.quantity.copy_abs()
+        while left:
+            quantity = self._at_once(position.symbol, left) or left
+            draft = Order(
+                id=0,
+                signal_id=signal_id,
+                symbol=position.symbol,
+                side="sell" if position.quantity > 0 else "buy",
+                quantity=quantity,
+                created_ms=time_ms,
+                updated_ms=time_ms,
+                due_ms=time_ms,
+                reduce_only=True,
+                reason=reason,
+            )
+            drafts.append(draft)
+            left = EXACT.subtract(left, quantity)
+        return tuple(drafts)
 
     def _at_once(self, symbol: str, quantity: Decimal) -> Decimal:
         """So much of a quantity as one market order may take."""

@@ -30,9 +30,9 @@ from bot.exact import EXACT, ZERO
 from bot.market import Bar
 from bot.trading.events import RESTING, Fill, Order, Rejection
 from bot.trading.fills import BarMarket, BookMarket, FillModel, Market, QuoteMarket, Slice
-from bot.trading.ledger import Ledger, unrealized_pnl
-from bot.trading.ledger import book as booked
+from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
+from bot.trading.position import book, unrealized_pnl
 from bot.trading.unfilled import noted, still_resting, withdrawn
 
 _STOPS = ("stop_market", "trailing_stop")
@@ -390,7 +390,7 @@ class Walk:
         self.next_fill_id += 1
         self.fills.append(fill)
         before = self._position.quantity
-        self._position, realized = booked(self._position, fill)
+        self._position, realized = book(self._position, fill)
         self._cash = EXACT.add(self._cash, EXACT.subtract(realized, fill.fee))
         self._lacking = None
         filled = EXACT.add(order.filled_quantity, fill.quantity)

@@ -16,7 +16,8 @@ from bot.errors import BrokenInvariant
 from bot.exact import EXACT
 from bot.market import Funding
 from bot.trading.events import Fill, FundingPayment, Transfer
-from bot.trading.ledger import Ledger, LedgerState, entry_price
+from bot.trading.ledger import Ledger, LedgerState
+from bot.trading.position import entry_price
 from tests.factories import START_MS, a_fill, an_order
 
 MINUTE, HOUR = 60_000, 3_600_000

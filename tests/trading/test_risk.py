@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from bot.market import RiskTier
-from bot.trading.events import Equity, FundingPayment, Order, Position, Rejection, Resume
+from bot.trading.events import Equity, FundingPayment, Order, Pause, Position, Rejection, Resume
 from bot.trading.fills import BrokerConfig
+from bot.trading.limits import RiskContext
 from bot.trading.margin import Margin
-from bot.trading.risk import RiskConfig, RiskContext, RiskReview, RiskState
+from bot.trading.risk import RiskConfig, RiskReview, RiskState
 from tests.factories import START_MS, a_bar, a_fill, a_quote, a_signal, an_instrument, an_order
 
 FIRST, BAR = a_bar(0), a_bar(1, close="100")
@@ -263,6 +264,18 @@ def halted() -> RiskReview:
     return review
 
 
+def paused() -> RiskReview:
+    review = a_full_review()
+    review.pause(Pause(id=1, time_ms=START_MS, symbol="BTCUSDT", note="news"))
+    return review
+
+
+def closing_only() -> RiskReview:
+    review = a_full_review()
+    review.halts.closing_only["BTCUSDT"] = "taken off"
+    return review
+
+
 def with_a_hole() -> RiskReview:
     review = a_full_review()
     review.observe(a_bar(5))
@@ -307,6 +320,10 @@ ONLY: dict[str, tuple[RiskReview, Order, dict[str, Any]]] = {
     "exits_unknown": (a_full_review(), an_order(), {"exits_unknown": True}),
     "exit_out_of_reach": (a_full_review(), an_order(), {"exits": (FAR_STOP,)}),
     "halted": (halted(), an_order(), {}),
+    "paused": (paused(), an_order(), {}),
+    "closing_only": (closing_only(), an_order(), {}),
+    "closing": (a_full_review(), an_order(), {"closing": True}),
+    "not_trading": (a_full_review(status="Delivering"), an_order(), {}),
     "hole_in_bars": (with_a_hole(), an_order(), {}),
     "stale_quote": (unquoted(), an_order(), {}),
     "cooldown": (cooling(), an_order(), {}),
@@ -525,15 +542,15 @@ def test_a_resume_ends_the_halt_once_and_what_was_lost_counts_no_more():
     halt = review.halt
     ended = review.resume(Resume(id=1, time_ms=START_MS, note="seen"), worth("8000"))
     assert halt is not None
-    assert ended == replace(halt, resumed_ms=START_MS, note="seen")
+    assert ended == (replace(halt, resumed_ms=START_MS, note="seen"), ())
     assert broken_rule(review, an_order()) is None
     assert judged(review, "8000", "7201", "7200") == [None, None, "max_daily_loss"]
     # The request that was granted is not granted again, the next one is.
-    assert review.resume(Resume(id=1, time_ms=START_MS), worth("7000")) is None
+    assert review.resume(Resume(id=1, time_ms=START_MS), worth("7000")) == (None, ())
     assert review.halt is not None
     assert review.halt.id == 2
-    assert review.resume(Resume(id=2, time_ms=START_MS), worth("7000")) is not None
-    assert review.resume(Resume(id=3, time_ms=START_MS), worth("7000")) is None
+    assert review.resume(Resume(id=2, time_ms=START_MS), worth("7000"))[0] is not None
+    assert review.resume(Resume(id=3, time_ms=START_MS), worth("7000")) == (None, ())
 
 
 def test_limits_that_are_off_never_halt():

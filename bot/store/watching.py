@@ -1,0 +1,78 @@
+"""What an account watches: the symbols that are traded or only closed, and the last mark of what is held."""
+
+from decimal import Decimal
+
+import msgspec
+
+from bot.market import INTERVAL_MS, Mark
+from bot.store.database import Database
+from bot.trading.events import Watched, WatchState
+
+_NO_LONGER_TOLD = "not among run.symbols any more"
+
+
+async def read_marks(database: Database) -> tuple[Mark, ...]:
+    """The last mark of each open position; older databases knew only the last stored close."""
+    held = [
+        symbol for (symbol,) in await database.fetch("SELECT symbol FROM positions WHERE quantity <> '0'")
+    ]
+    told = {row[0]: row for row in await database.fetch("SELECT symbol, price, time_ms FROM marks")}
+    marks = []
+    for symbol in held:
+        if symbol in told:
+            _, price, time_ms = told[symbol]
+            marks.append(Mark(symbol=symbol, price=Decimal(price), time_ms=time_ms))
+            continue
+        closes = await database.fetch(
+            "SELECT start_ms, interval, close FROM bars WHERE symbol = ? ORDER BY start_ms DESC LIMIT 1",
+            (symbol,),
+        )
+        for start_ms, interval, close in closes:
+            marks.append(Mark(symbol=symbol, price=Decimal(close), time_ms=start_ms + INTERVAL_MS[interval]))
+    return tuple(marks)
+
+
+async def read_watched(database: Database) -> tuple[Watched, ...]:
+    """What is known of each symbol that was ever watched, by symbol."""
+    rows = await database.fetch("SELECT symbol, state, since_ms, reason FROM watched ORDER BY symbol")
+    names = ("symbol", "state", "since_ms", "reason")
+    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), Watched) for row in rows)
+
+
+async def read_trading(database: Database) -> tuple[str, ...]:
+    """The symbols that the account trades now, or traded when it last ran."""
+    watched = await read_watched(database)
+    if watched:
+        return tuple(one.symbol for one in watched if one.state == "trading")
+    last = await database.value("SELECT config_json FROM sessions ORDER BY id DESC LIMIT 1")
+    return () if last is None else tuple(msgspec.json.decode(last)["run"]["symbols"])
+
+
+async def traded_by_hand(database: Database, configured: tuple[str, ...]) -> tuple[str, ...]:
+    """The symbols to trade: as configured, but for what a person has added and dropped since that was last changed."""
+    last = await database.value("SELECT config_json FROM sessions ORDER BY id DESC LIMIT 1")
+    if last is None or tuple(msgspec.json.decode(last)["run"]["symbols"]) != configured:
+        return configured
+    states: dict[str, WatchState] = {one.symbol: one.state for one in await read_watched(database)}
+    kept = tuple(symbol for symbol in configured if states.get(symbol, "trading") == "trading")
+    added = tuple(symbol for symbol, state in states.items() if state == "trading" and symbol not in kept)
+    return kept + added
+
+
+async def keep_watched(database: Database, traded: tuple[str, ...], now_ms: int) -> None:
+    """Write down at a session's start which symbols it trades; what it only closes, the core says."""
+    async with database.transaction():
+        await database.write(
+            "INSERT INTO watched VALUES (?, 'trading', ?, '') ON CONFLICT (symbol) DO UPDATE SET "
+            "state = 'trading', reason = '', since_ms = iif(state = 'trading', since_ms, excluded.since_ms)",
+            [(symbol, now_ms) for symbol in traded],
+        )
+        await database.write(
+            "UPDATE watched SET state = 'let_go', since_ms = ?, reason = ? "
+            "WHERE state = 'trading' AND symbol = ?",
+            [
+                (now_ms, _NO_LONGER_TOLD, one.symbol)
+                for one in await read_watched(database)
+                if one.symbol not in traded
+            ],
+        )
