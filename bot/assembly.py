@@ -20,6 +20,7 @@ from bot.store.recording import strategy_source
 from bot.strategy import Costs, Strategy, declared_checks
 from bot.trader import Opening, Trader
 from bot.trading.broker import PaperBroker
+from bot.trading.fills import PRESETS
 from bot.trading.held import Held, LookBack
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
@@ -238,10 +239,12 @@ def restore_ledger(account: AccountState) -> Ledger:
 
 
 def _costs(config: Config, instrument: Instrument) -> Costs:
+    """What fills cost under the preset in force; the impact of an order's size is not known beforehand."""
     every_ms = instrument.funding_interval_minutes * 60_000
+    kindness = PRESETS[config.broker.fills]
     return Costs(
         taker_fee=float(config.broker.taker_fee),
-        half_spread=float(config.broker.half_spread_bps) * _BASIS_POINT,
-        slippage=float(config.broker.slippage_bps) * _BASIS_POINT,
+        half_spread=float(config.broker.half_spread_bps * kindness.spread) * _BASIS_POINT,
+        slippage=float(config.broker.slippage_bps * kindness.slippage) * _BASIS_POINT,
         funding_bars=every_ms / INTERVAL_MS[config.run.interval],
     )

@@ -11,7 +11,7 @@ from bot.market.funding import KnownFunding, Pace
 
 
 class Costs(Struct, frozen=True, kw_only=True, gc=False):
-    """What trading one symbol costs, as fractions of the notional.
+    """What trading one symbol costs, as fractions of the notional, under the preset of fills in force.
 
     ``funding_rate`` is the last settled rate (positive: longs pay) and ``funding_bars`` the number
     of bars between two settlements, 0 where there is no funding.

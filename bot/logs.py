@@ -1,4 +1,4 @@
-"""structlog, configured once: a readable line on a terminal, JSON elsewhere, always on standard error."""
+"""structlog, configured once: a readable line on a terminal, JSON elsewhere, always on standard error, in UTC."""
 
 import logging
 import sys
@@ -20,8 +20,9 @@ def configure(config: LogConfig, *, as_json: bool = False) -> None:
     console = config.format == "console" or (config.format == "auto" and terminal and not as_json)
     renderers: list[Processor]
     if console:
-        renderers = [structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False), _Console(colours=terminal)]
+        renderers = [structlog.processors.TimeStamper(fmt="%H:%M:%S"), _Console(colours=terminal)]
     else:
+        # ISO with a Z: UTC as well.
         renderers = [structlog.processors.TimeStamper(fmt="iso"), structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *renderers],
@@ -32,16 +33,23 @@ def configure(config: LogConfig, *, as_json: bool = False) -> None:
 
 
 class _Console:
-    """Renders ``bar_decided``, the line that people watch, in columns; the rest as structlog does."""
+    """Renders ``bar_decided``, the line that people watch, in columns; the rest as structlog does.
+
+    All times are UTC, which is said once, before the first line.
+    """
 
     def __init__(self, colours: bool) -> None:
         self._colours = colours
+        self._zone_told = False
         self._others = structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=20)
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> str:
-        if event.get("event") == "bar_decided":
-            return self._bar(event)
-        return str(self._others(logger, method, event))
+        decided = event.get("event") == "bar_decided"
+        line = self._bar(event) if decided else str(self._others(logger, method, event))
+        if self._zone_told:
+            return line
+        self._zone_told = True
+        return f"all times are UTC, and a bar's is that of its close\n{line}"
 
     def _bar(self, event: EventDict) -> str:
         at = datetime.fromtimestamp(event["close_ms"] / 1000, UTC).strftime("%Y-%m-%d %H:%M")

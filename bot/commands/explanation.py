@@ -80,7 +80,7 @@ def _print_forecast(
         bars = "" if signal.horizon_bars is None else f" over {signal.horizon_bars} bars"
         print_text(
             f"expected return {percent(signal.expected_return)}{spread}{bars} (log, before costs), "
-            f"confidence {signal.confidence:.2f}"
+            f"confidence {signal.confidence:.2f}{_against(signal)}"
         )
         if recollection.get("forecast") is not None and neighbors:
             own = sum(moment.weight * moment.forward_return for moment in neighbors)
@@ -109,6 +109,13 @@ def _print_forecast(
     votes = sorted(recollection.get("regime_votes", {}).items(), key=lambda vote: -vote[1])
     if votes:
         print_text("regime vote: " + ", ".join(f"{regime} {share:.0%}" for regime, share in votes))
+
+
+def _against(signal: StoredSignal) -> str:
+    """Why confidence can be below one half: a leaning against the base rate is not the likelier side."""
+    if signal.action != "hold" or not 0.0 < signal.confidence < 0.5:
+        return ""
+    return " of the side that the moments lean to, against their base rate: the other is likelier"
 
 
 def _print_outlook(outlook: dict[str, Any], belief: dict[str, Any] | None) -> None:

@@ -318,6 +318,8 @@ def _print_confidence(title: str, found: Reliability) -> None:
         f"{found.claims} decisions that do not overlap, of {found.matured} over their horizon; "
         f"stated {found.mean_confidence:.0%}, right {found.share_right:.0%}, ECE {found.ece:.1%}"
     )
+    if found.bins[0].low < 0.5:
+        print_text("below 50%: the strategy went long or short where it held the other side for likelier")
     verdict = "better" if found.brier < found.brier_base else "no better"
     print_text(
         f"Brier score {found.brier:.4f}, {verdict} than always stating the {found.share_right:.0%} "

@@ -28,7 +28,7 @@ from bot.trading.events import (
     Transfer,
 )
 from bot.trading.fills import BrokerConfig
-from bot.trading.reliability import Claim
+from bot.trading.reliability import Claim, likelier
 from bot.trading.risk import NOTHING_YET, RiskState
 
 
@@ -349,15 +349,16 @@ async def stream_claims(
     """The directions called at closes in (after_ms, until_ms] whose horizon's close is stored, by time.
 
     A long calls a rise and a short a fall; with ``acted_on`` these are all. Otherwise a hold counts
-    too: it leans to the side that its moments end on more often than the memory as a whole does.
+    too: it leans to the side that its moments end on more often than the memory as a whole does, and calls
+    the side that is likelier by it.
     """
     step = INTERVAL_MS[run.interval]
     marks = ", ".join("?" * len(run.symbols))
     actions = (
         "action IN ('long', 'short')" if acted_on else "(action <> 'hold' OR positive_ratio IS NOT NULL)"
     )
-    async for symbol, start_ms, end_ms, confidence, rises, rose, fell in database.stream(
-        f"""SELECT signals.symbol, bar_start_ms + ?1, after.start_ms + ?1, confidence,
+    async for symbol, start_ms, end_ms, action, confidence, rises, rose, fell in database.stream(
+        f"""SELECT signals.symbol, bar_start_ms + ?1, after.start_ms + ?1, action, confidence,
             CASE action WHEN 'long' THEN 1 WHEN 'short' THEN 0 ELSE positive_ratio >
                 coalesce(json_extract(detail_json, '$.recollection.forecast.base_ratio'), 0.5) END,
             CAST(after.close AS REAL) > CAST(before.close AS REAL),
@@ -372,6 +373,8 @@ async def stream_claims(
         ORDER BY bar_start_ms, signals.symbol""",
         (step, run.interval, after_ms - step, until_ms - step, *run.symbols),
     ):
+        if action == "hold":
+            rises, confidence = likelier(bool(rises), confidence)
         yield Claim(
             symbol=symbol,
             start_ms=start_ms,

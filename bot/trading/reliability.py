@@ -67,6 +67,14 @@ def wilson(right: int, claims: int) -> tuple[float, float]:
     return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
+def likelier(rises: bool, confidence: float) -> tuple[bool, float]:
+    """A leaning as the direction that it holds for likelier: 45 % for a rise are 55 % for a fall.
+
+    Moments can lean to one side against their base rate, and the other still be the likelier one.
+    """
+    return (rises, confidence) if confidence >= 0.5 else (not rises, 1.0 - confidence)
+
+
 class ReliabilityCount:
     """Counts claims, each symbol's in order of start, in constant memory.
 
@@ -182,21 +190,22 @@ class TrackRecord:
         """Take what a signal states at a bar's close; whether it counts.
 
         A long calls a rise and a short a fall; a hold leans to the side on which its moments ended
-        more often than ``base_ratio``, the share of rises that the memory knows.
+        more often than ``base_ratio``, the share of rises that the memory knows, and calls the likelier one.
         """
         if not self._size or not signal.confidence or signal.horizon_bars is None or bar.symbol in self.open:
             return False
         if signal.action == "hold":
             if signal.positive_ratio is None:
                 return False
-            rises = signal.positive_ratio > (0.5 if base_ratio is None else base_ratio)
+            leans_up = signal.positive_ratio > (0.5 if base_ratio is None else base_ratio)
+            rises, stated = likelier(leans_up, signal.confidence)
         else:
-            rises = signal.action == "long"
+            rises, stated = signal.action == "long", signal.confidence
         self.open[bar.symbol] = OpenClaim(
             end_ms=bar.close_ms + signal.horizon_bars * INTERVAL_MS[bar.interval],
             price=bar.close,
             rises=rises,
-            stated=signal.confidence,
+            stated=stated,
             base=(self._right + 1) / (self._judged + 2),
         )
         return True
