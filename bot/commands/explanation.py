@@ -15,7 +15,7 @@ from bot.trading.checks import Check, first_failed
 from bot.trading.events import Halt, Order
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_SPARK_WIDTH = 20
+_SPARK_WIDTH = 18
 
 
 def print_explanation(found: Explanation) -> None:
@@ -40,7 +40,7 @@ def print_explanation(found: Explanation) -> None:
         print_table(
             (
                 "",
-                "moment from-to UTC",
+                "moment from .. to, UTC",
                 "symbol",
                 "similarity",
                 "weight",

@@ -11,6 +11,7 @@ import msgspec
 
 from bot.commands.explanation import halt_text, percent, print_explanation, print_orders
 from bot.commands.funnel_text import print_funnel, print_headlines
+from bot.commands.money import money_text, price_text
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
@@ -112,8 +113,8 @@ def _trade_row(trade: queries.Trade) -> Sequence[str]:
         trade.side,
         plain(trade.quantity),
         plain(trade.price),
-        plain(trade.fee),
-        plain(trade.realized_pnl),
+        money_text(trade.fee),
+        money_text(trade.realized_pnl, signed=True),
         "-" if trade.confidence is None else f"{trade.confidence:.2f}",
         percent(trade.expected_return),
         trade.closest_moments or "-",
@@ -146,15 +147,16 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
     print_text(f"{found.database}: {found.mode} {found.category}, {_session_text(found)}")
     print_headlines(found.decisions)
     if found.equity is None:
-        print_text(f"equity {plain(found.starting_cash)}: nothing has happened to it yet")
+        print_text(f"equity {money_text(found.starting_cash)}: nothing has happened to it yet")
     else:
         # Deposits and withdrawals are no gain; as in `report`, it is measured by what the account began with.
         gain = found.equity.equity - found.starting_cash - found.transferred
-        moved = f"; transfers {found.transferred:+f}" if found.transferred else ""
+        moved = f"; transfers {money_text(found.transferred, signed=True)}" if found.transferred else ""
         print_text(
-            f"equity {plain(found.equity.equity)} ({'+' if gain >= 0 else ''}{plain(gain)}, "
+            f"equity {money_text(found.equity.equity)} ({money_text(gain, signed=True)}, "
             f"{gain / found.starting_cash:+.2%}, since the start{moved}), "
-            f"cash {plain(found.equity.cash)}, unrealized {plain(found.equity.unrealized_pnl)}, "
+            f"cash {money_text(found.equity.cash)}, "
+            f"unrealized {money_text(found.equity.unrealized_pnl, signed=True)}, "
             f"at {utc_text(found.equity.time_ms)} UTC"
         )
     if found.halt is not None:
@@ -170,7 +172,7 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
                 (
                     position.symbol,
                     plain(position.quantity),
-                    f"{position.cost / position.quantity:.10g}",
+                    price_text(position.cost / position.quantity),
                     utc_text(position.opened_ms),
                 )
                 for position in held

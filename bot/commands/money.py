@@ -6,9 +6,9 @@ from bot.market import plain
 
 
 def money_text(amount: Decimal | float, *, signed: bool = False) -> str:
-    """``11,242.40``: an amount in quote currency to the cent; ``signed`` puts a plus before what is no loss."""
+    """``11,242.40``: an amount in quote currency to the cent; ``signed`` puts a plus before a gain."""
     text = f"{amount:{'+' if signed else ''},.2f}"
-    return text.replace("-", "+" if signed else "") if text == "-0.00" else text
+    return "0.00" if text in ("-0.00", "+0.00") else text
 
 
 def price_text(price: Decimal, tick_size: Decimal | None = None) -> str:

@@ -21,6 +21,7 @@ from bot.store.database import Database, Mode
 from bot.store.funnel import read_decision_report
 from bot.store.queries import AccountState, Stretch
 from bot.store.recording import Recording
+from bot.store.session_runs import SessionRun, read_session_runs
 from bot.store.trials import Judged, tried
 from bot.trading.events import Fill
 from bot.trading.ledger import Ledger
@@ -65,7 +66,9 @@ class Report(Struct, frozen=True, kw_only=True):
 
     ``trials`` counts the configurations that ``backtest`` and ``evaluate``, on this database, have judged by
     bars of these symbols and times. ``confidence`` judges every stated leaning, holds' too,
-    ``confidence_acted_on`` only longs and shorts.
+    ``confidence_acted_on`` only longs and shorts. ``runs`` says what each session ran with; of several,
+    ``symbols`` and ``interval``, and with them bars, buy and hold and confidence, are the last one's.
+    ``last_of`` counts the sessions where nobody chose one and the last was taken, else it is None.
     """
 
     database: str
@@ -84,6 +87,8 @@ class Report(Struct, frozen=True, kw_only=True):
     confidence: Reliability
     confidence_acted_on: Reliability
     decisions: DecisionReport
+    runs: tuple[SessionRun, ...]
+    last_of: int | None
 
 
 async def run(args: argparse.Namespace, config: Config) -> int:
@@ -135,6 +140,7 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
     start = float(opening.equity)
     curve = EquityCurve(opening.time_ms, start, account.transfers, period_ms=period_ms)
     only = None if whole else stretch.sessions[0].id
+    runs, covered = await read_session_runs(database), {session.id for session in stretch.sessions}
     async for time_ms, equity in queries.stream_equity(database, only):
         curve.add(time_ms, equity)
 
@@ -172,6 +178,8 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
         confidence=await _reliability(claims(acted_on=False)),
         confidence_acted_on=await _reliability(claims(acted_on=True)),
         decisions=await read_decision_report(database, only),
+        runs=tuple(run for run in runs if run.id in covered),
+        last_of=len(runs) if session_id is None and not whole else None,
     )
 
 
@@ -221,11 +229,14 @@ async def _reliability(claims: AsyncIterator[Claim]) -> Reliability:
 def _print_report(found: Report) -> None:
     sessions = ", ".join(map(str, found.sessions))
     which = f"session {sessions}" if len(found.sessions) == 1 else f"sessions {sessions}"
+    if found.last_of is not None and found.last_of > 1:
+        which += f", the last of {found.last_of} (--all reports on all, --session N on one)"
     print_text(f"{found.database}: {found.mode} {found.category}, {which}")
     print_text(
         f"{found.bars} closed bars of {', '.join(found.symbols)} {found.interval}, "
         f"{minute_text(found.start_ms)} to {minute_text(found.end_ms)} UTC"
     )
+    _print_runs(found)
     print_headlines(found.decisions)
     own, other = found.performance, found.buy_and_hold
     print_title("performance")
@@ -254,6 +265,31 @@ def _print_report(found: Report) -> None:
     print_funnel(found.decisions)
     _print_confidence("confidence of every leaning, holds too", found.confidence)
     _print_confidence("confidence of longs and shorts", found.confidence_acted_on)
+
+
+def _print_runs(found: Report) -> None:
+    """What each session ran with, where they differ: their figures are not of one kind."""
+    ran = {(run.symbols, run.interval, run.strategy, run.checkpoint) for run in found.runs}
+    if len(ran) < 2:
+        return
+    print_title("sessions that ran with different settings")
+    print_table(
+        ("session", "symbols", "interval", "strategy", "checkpoint"),
+        [
+            (
+                str(run.id),
+                ", ".join(run.symbols) or "-",
+                run.interval or "-",
+                run.strategy or "-",
+                (run.checkpoint or "-")[:12],
+            )
+            for run in found.runs
+        ],
+    )
+    print_text(
+        f"performance and trades are of all of them; bars, buy and hold and confidence of {', '.join(found.symbols)} "
+        f"{found.interval} alone, what the last one ran with"
+    )
 
 
 def _risk_text(found: Report) -> str:

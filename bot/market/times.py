@@ -57,8 +57,8 @@ def date_text(time_ms: int) -> str:
 
 
 def span_text(start_ms: int, end_ms: int) -> str:
-    """``2024-01-03 04:15-04:30`` for a bar's start and close; ``2024-01-01 to 2024-01-08`` beyond a day."""
+    """``2024-01-03 04:15 to 04:30`` for a bar's start and close, within its day; a week's names its last date."""
     if end_ms - start_ms > DAY_MS:
-        return f"{date_text(start_ms)} to {date_text(end_ms)}"
+        return f"{minute_text(start_ms)} to {date_text(end_ms)}"
     end = minute_text(end_ms)[-5:] if end_ms % DAY_MS else "24:00"
-    return f"{minute_text(start_ms)}-{end}"
+    return f"{minute_text(start_ms)} to {end}"

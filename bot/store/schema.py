@@ -258,6 +258,54 @@ _FOURTH_SCHEMA = (
         every_ms INTEGER NOT NULL,
         longer_ms INTEGER NOT NULL
     ) STRICT""",
+    # Decisions are named by their close; a moment of the past by the start and the close of its bar.
+    "DROP VIEW trade_log",
+    """CREATE VIEW trade_log AS
+    SELECT
+        fills.id AS fill_id,
+        fills.order_id AS order_id,
+        signals.id AS signal_id,
+        fills.time_ms AS time_ms,
+        strftime('%Y-%m-%d %H:%M:%S', fills.time_ms / 1000, 'unixepoch') AS time_utc,
+        fills.symbol AS symbol,
+        fills.side AS side,
+        fills.quantity AS quantity,
+        fills.price AS price,
+        fills.notional AS notional,
+        fills.fee AS fee,
+        fills.realized_pnl AS realized_pnl,
+        fills.rule AS rule,
+        fills.reference_price AS reference_price,
+        fills.late AS late,
+        signals.action AS action,
+        signals.confidence AS confidence,
+        signals.expected_return AS expected_return,
+        signals.reason AS reason,
+        (
+            SELECT group_concat(moment, '; ') FROM (
+                SELECT printf(
+                    '%s to %s %s %.2f %+.1f%%',
+                    strftime('%Y-%m-%d %H:%M', start_ms / 1000, 'unixepoch'),
+                    CASE WHEN end_ms % 86400000 > 0
+                        THEN strftime('%H:%M', end_ms / 1000, 'unixepoch')
+                        WHEN end_ms - start_ms > 86400000
+                        THEN strftime('%Y-%m-%d', end_ms / 1000, 'unixepoch') ELSE '24:00' END,
+                    symbol, similarity, forward_return * 100
+                ) AS moment
+                FROM (
+                    SELECT rank, neighbors.symbol AS symbol, similarity, forward_return,
+                        neighbors.bar_start_ms AS start_ms,
+                        neighbors.bar_start_ms + 60000 * CASE signals.interval
+                            WHEN 'D' THEN 1440 WHEN 'W' THEN 10080 ELSE CAST(signals.interval AS INTEGER) END
+                            AS end_ms
+                    FROM neighbors WHERE signal_id = signals.id ORDER BY rank LIMIT 3
+                )
+            )
+        ) AS closest_moments
+    FROM fills
+    LEFT JOIN orders ON orders.id = fills.order_id
+    LEFT JOIN signals ON signals.id = orders.signal_id
+    ORDER BY fills.id""",
     # What a decision asked for (long, short, close), which check stopped it, and why nothing was ordered.
     "ALTER TABLE signals ADD COLUMN asked TEXT",
     "ALTER TABLE signals ADD COLUMN failed_check TEXT",

@@ -89,9 +89,9 @@ def test_trades_are_a_plain_table_when_piped(tmp_path: Path, capsys) -> None:
         "buy",
         "1",
         "100.5",
-        "0.0276375",
+        "0.03",
     ]
-    assert "2023-11-14 21:45 BTCUSDT 0.83 +3.0%" in row
+    assert "2023-11-14 21:45 to 22:00 BTCUSDT 0.83 +3.0%" in row
     assert row.endswith("expected return beats the costs")
 
 
@@ -129,12 +129,12 @@ def on_a_screen(monkeypatch: pytest.MonkeyPatch, columns: int, show: Coroutine[A
 def test_on_a_narrow_screen_what_led_to_a_fill_stands_below_its_figures(tmp_path: Path, monkeypatch) -> None:
     lines = on_a_screen(monkeypatch, 60, inspect.trades(a_database(tmp_path, [a_round()])))
     assert lines == [
-        "\x1b[1mfill  time UTC          symbol   side  quantity  price  pnl\x1b[0m",
-        "   1  2023-11-15 00:00  BTCUSDT  buy          1  100.5    0",
-        "\x1b[2m    fee 0.0276375, confidence 0.71, expected +0.40%, signal",
+        "\x1b[1mfill  time UTC          symbol   side  quantity  price   pnl\x1b[0m",
+        "   1  2023-11-15 00:00  BTCUSDT  buy          1  100.5  0.00",
+        "\x1b[2m    fee 0.03, confidence 0.71, expected +0.40%, signal",
         "      1\x1b[0m",
         "\x1b[2m    expected return beats the costs\x1b[0m",
-        "\x1b[2m    closest: 2023-11-14 21:45 BTCUSDT 0.83 +3.0%\x1b[0m",
+        "\x1b[2m    closest: 2023-11-14 21:45 to 22:00 BTCUSDT 0.83 +3.0%\x1b[0m",
         "",
         "1 fills: realized +0.00, fees 0.03",
     ]
@@ -144,11 +144,11 @@ def test_a_narrow_screen_is_spared_the_columns_that_matter_least(tmp_path: Path,
     path = a_database(tmp_path, [a_round()])
     for columns, expected in (
         (120, ["similarity", "weight", "regime"]),
-        (80, ["similarity", "weight"]),
-        (72, ["similarity"]),
+        (86, ["similarity", "weight"]),
+        (79, ["similarity"]),
     ):
         lines = on_a_screen(monkeypatch, columns, inspect.explain(path))
-        (header,) = [line for line in lines if "moment from-to UTC" in line]
+        (header,) = [line for line in lines if "moment from .. to, UTC" in line]
         assert [name for name in ("similarity", "weight", "regime") if name in header] == expected
         assert len(header) <= columns + len("\x1b[1m\x1b[0m")
 
@@ -174,7 +174,20 @@ def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Pa
         assert line in told.splitlines()
     (moment,) = [line for line in told.splitlines() if "2023-11-14 21:45" in line]
     assert moment.split() == [
-        *("1", "2023-11-14", "21:45-22:00", "BTCUSDT", "0.830", "1.000", "up", "calm", "+2.96%", "▁▃▆█")
+        *(
+            "1",
+            "2023-11-14",
+            "21:45",
+            "to",
+            "22:00",
+            "BTCUSDT",
+            "0.830",
+            "1.000",
+            "up",
+            "calm",
+            "+2.96%",
+            "▁▃▆█",
+        )
     ]
     (figure,) = [line for line in told.splitlines() if line.startswith("cost")]
     assert figure.split() == ["cost", "0.00152"]
@@ -231,7 +244,7 @@ def test_status_tells_session_account_and_feed(tmp_path: Path, capsys) -> None:
         f"{path}: demo linear, session 1 of 2023-11-15 00:00:00 UTC ended 2023-11-15 00:01:00 UTC: "
         "stopped by the user"
     )
-    assert equity.startswith("equity 9999.4723625 (-0.5276375, -0.01%, since the start), cash 9999.9723625")
+    assert equity.startswith("equity 9,999.47 (-0.53, -0.01%, since the start), cash 9,999.97")
     assert counts == "decisions: long 1; events: none"
     (position,) = [line for line in told.splitlines() if line.split()[:2] == ["BTCUSDT", "0.5"]]
     assert position.split()[:3] == ["BTCUSDT", "0.5", "100.5"]
@@ -247,7 +260,7 @@ def test_status_counts_no_deposit_as_a_gain(tmp_path: Path, capsys) -> None:
     path = a_database(tmp_path, [a_step(transfers=tuple(moved), equity=(an_equity("12009.5"),))])
     assert asyncio.run(inspect.status(path)) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "equity 12009.5 (+10.0, +0.10%, since the start; transfers +1999.5), cash 12009.5" in told
+    assert "equity 12,009.50 (+10.00, +0.10%, since the start; transfers +1,999.50), cash 12,009.50" in told
 
 
 def test_status_tells_a_killed_session_from_one_that_ended(tmp_path: Path, capsys) -> None:
@@ -285,4 +298,4 @@ def test_a_sparkline_goes_from_its_lowest_value_to_its_highest() -> None:
     assert explanation.sparkline([0.0, 1.0, 2.0, 7.0]) == "▁▂▃█"
     assert explanation.sparkline([5.0, 5.0]) == "▄▄"
     assert explanation.sparkline([]) == ""
-    assert explanation.sparkline(range(1000))[::19] == "▁█"
+    assert explanation.sparkline(range(1000))[::17] == "▁█"

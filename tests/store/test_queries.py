@@ -156,8 +156,8 @@ def test_a_trade_is_told_with_its_signal_and_its_three_closest_moments(tmp_path:
     assert (trade.price, trade.fee) == (Decimal("100.5"), Decimal("0.0276375"))
     assert (trade.action, trade.confidence, trade.reason) == ("long", 0.7, "leans up by 0.4%")
     assert trade.closest_moments == (
-        "2023-11-14 21:30 BTCUSDT 0.90 +2.0%; 2023-11-14 21:45 BTCUSDT 0.80 +0.0%; "
-        "2023-11-14 22:00 BTCUSDT 0.70 -2.0%"
+        "2023-11-14 21:30 to 21:45 BTCUSDT 0.90 +2.0%; 2023-11-14 21:45 to 22:00 BTCUSDT 0.80 +0.0%; "
+        "2023-11-14 22:00 to 22:15 BTCUSDT 0.70 -2.0%"
     )
 
 
@@ -180,7 +180,7 @@ def test_the_trade_log_reads_in_the_sqlite3_shell(tmp_path: Path) -> None:
         "SELECT time_utc, side, closest_moments FROM trade_log",
     ]
     said = subprocess.run(shell, capture_output=True, text=True, check=True).stdout
-    assert said.startswith("2023-11-15 00:00:01|buy|2023-11-14 21:30 BTCUSDT 0.90 +2.0%; ")
+    assert said.startswith("2023-11-15 00:00:01|buy|2023-11-14 21:30 to 21:45 BTCUSDT 0.90 +2.0%; ")
 
 
 def test_an_explanation_holds_the_moment_its_neighbors_paths_and_what_followed(tmp_path: Path) -> None:
