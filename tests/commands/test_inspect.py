@@ -131,8 +131,7 @@ def test_on_a_narrow_screen_what_led_to_a_fill_stands_below_its_figures(tmp_path
     assert lines == [
         "\x1b[1mfill  time UTC          symbol   side  quantity  price   pnl\x1b[0m",
         "   1  2023-11-15 00:00  BTCUSDT  buy          1  100.5  0.00",
-        "\x1b[2m    fee 0.03, confidence 0.71, expected +0.40%, signal",
-        "      1\x1b[0m",
+        "\x1b[2m    fee 0.03, confidence 0.71, expected +0.40%, signal 1\x1b[0m",
         "\x1b[2m    expected return beats the costs\x1b[0m",
         "\x1b[2m    closest: 2023-11-14 21:45 to 22:00 BTCUSDT 0.83 +3.0%\x1b[0m",
         "",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.exact import EXACT
-from bot.market import Bar, Book, Funding, Instrument, Level
+from bot.market import Bar, Book, Funding, Instrument, Level, Quote
 from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import Fill, Order, Rejection, Transfer
 from bot.trading.fills import BrokerConfig
@@ -55,6 +55,10 @@ class Desk:
 
     def bar(self, bar: Bar, *, late: bool = False) -> tuple[Fill, ...]:
         return self._book(self.broker.match_bar(bar, self.ledger, late=late))
+
+    def meet(self, market: Bar | Quote) -> tuple[Fill, ...]:
+        matching = self.broker.match_bar if isinstance(market, Bar) else self.broker.match_quote
+        return self._book(matching(market, self.ledger))
 
     def status(self, id: int) -> str:
         return self.orders[id].status
