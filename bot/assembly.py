@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from bot.config import Config
 from bot.errors import BrokenInvariant, ConfigError, InputError
-from bot.market import INTERVAL_MS, Instrument
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Calendar, Instrument
 from bot.model.features import KEY_BARS
 from bot.model.rows import sound_rows
 from bot.model.similarity import SimilarityModel
@@ -118,7 +118,9 @@ def search_engine(config: Config) -> str:
     return engine
 
 
-def build_model(config: Config, *, remembers: bool = True) -> SimilarityModel:
+def build_model(
+    config: Config, *, remembers: bool = True, calendar: Calendar = ALWAYS_OPEN
+) -> SimilarityModel:
     """The configured model, without any bar observed yet. Raises ConfigError for an unusable checkpoint."""
     checkpoint = find_checkpoint(config) if remembers else None
     return SimilarityModel(
@@ -128,6 +130,7 @@ def build_model(config: Config, *, remembers: bool = True) -> SimilarityModel:
         remembers=remembers,
         encoder=None if checkpoint is None else checkpoint.encoder,
         odds=None if checkpoint is None else checkpoint.odds,
+        calendar=calendar,
     )
 
 
@@ -138,6 +141,7 @@ def build_trader(
     opening: Opening,
     *,
     quotes: bool,
+    calendar: Calendar = ALWAYS_OPEN,
 ) -> Trader:
     """A Trader that goes on from ``opening``.
 
@@ -153,18 +157,20 @@ def build_trader(
         margin,
         next_order_id=opening.next_order_id,
         next_fill_id=opening.next_fill_id,
+        calendar=calendar,
     )
     broker.restore(opening.open_orders)
     return Trader(
-        model=build_model(config, remembers=strategy.needs_memory),
+        model=build_model(config, remembers=strategy.needs_memory, calendar=calendar),
         strategy=strategy,
-        sizer=Sizer(config.risk, rules),
+        sizer=Sizer(config.risk, rules, calendar),
         risk=RiskReview(
             config.risk,
             rules,
             opening.risk,
             leverage=config.broker.leverage_of,
             margin_rules=margin.rules,
+            calendar=calendar,
         ),
         broker=broker,
         margin=margin,
@@ -176,6 +182,7 @@ def build_trader(
         next_signal_id=opening.next_signal_id,
         funding=opening.funding,
         on_error=config.strategy.on_error,
+        calendar=calendar,
     )
 
 

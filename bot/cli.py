@@ -11,6 +11,7 @@ from typing import Any
 
 from bot import __version__
 from bot.commands.arguments import at_least, count, count_or_zero, duration, names, share, when
+from bot.commands.category import category_of, require_offline
 from bot.commands.hand_arguments import HANDS, add_hands
 from bot.errors import BotError, ConfigError, InputError
 from bot.store.tables import TABLES
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
 def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
     from bot import config as configuration
 
-    config = configuration.load(args.config, _overrides(args))
+    config = configuration.load(args.config, _overrides(args), named_category=category_of(args))
+    require_offline(args, config.run.category)
     if args.command is None:
         from bot.commands import live
 
@@ -121,6 +123,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "run.symbols": args.symbols,
         "run.interval": args.interval,
+        "run.category": args.category,
         "run.database": args.db,
         "strategy.name": args.strategy,
     }
@@ -207,6 +210,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     fetch.add_argument(
         "--since", type=when, required=True, metavar="TIME", help="from 2024-01-31[T12:00] on (UTC)"
+    )
+    fetch.add_argument(
+        "--source",
+        choices=("bybit", "yahoo"),
+        default="bybit",
+        help="yahoo: shares, through yfinance (extra `stocks`); for personal use by Yahoo's terms, and it breaks "
+        "when Yahoo changes its pages",
     )
     fetch.add_argument("--until", type=when, metavar="TIME", help="until before this time (default: now)")
     train = command(
@@ -354,5 +364,6 @@ def _common_options(default: Any) -> argparse.ArgumentParser:
         "--strategy", metavar="NAME", help="a shipped strategy, or your own package.module:Class"
     )
     group.add_argument("--traceback", action="store_true", help="where an error came from, line by line")
+    group.add_argument("--category", metavar="C", help="linear, spot, or offline equity (shares)")
     group.add_argument("--json", action="store_true", help="machine-readable results on standard output")
     return common

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta, Struct
@@ -16,6 +17,7 @@ from bot import files
 from bot.errors import ConfigError, InputError
 from bot.exchange.config import ExchangeConfig
 from bot.market import INTERVAL_MS, Category
+from bot.market.calendars import NEVER_CLOSES, OBSERVED
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig
 from bot.strategy import StrategyConfig
@@ -30,12 +32,15 @@ _MOST_DOTS = 500
 _SHOWN = 80
 
 Megabytes = Annotated[int, Meta(ge=1, le=1_000_000)]
+_LINEAR: Category = "linear"
 
 
 class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[run]``: what is watched, and where it is written.
 
     ``max_csv_mb`` and ``max_recording_mb`` bound what a file may unpack to, in millions of bytes.
+    ``calendar`` is ``24/7``, ``observed`` or the code of an exchange, ``timezone`` that of the market whose
+    sessions are observed.
     """
 
     symbols: Annotated[tuple[str, ...], Meta(min_length=1)] = ("BTCUSDT", "ETHUSDT")
@@ -45,6 +50,13 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recordings: str = "var/recordings"
     max_csv_mb: Megabytes = 2_000
     max_recording_mb: Megabytes = 4_000
+    calendar: str = ""
+    timezone: str = "America/New_York"
+
+    @property
+    def calendar_name(self) -> str:
+        """``calendar``, or its default: 24/7, of shares what their bars tell."""
+        return self.calendar or (OBSERVED if self.category == "equity" else NEVER_CLOSES)
 
 
 class LogConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,10 +91,14 @@ def load(
     path: str | Path | None,
     overrides: Mapping[str, Any],
     environment: Mapping[str, str] = os.environ,
+    *,
+    named_category: Category | None = None,
 ) -> Config:
     """The configuration of ``path`` under the environment's and then the command line's overrides.
 
     ``path`` None takes ``config.toml`` where there is one. Overrides are ``section.key`` to value.
+    ``named_category`` is what the data's names say; it stands where nobody says otherwise, and what is
+    written down as the default says nothing.
     Raises ConfigError naming the key, and where the wrong value came from.
     """
     tree, source = _read(path)
@@ -98,6 +114,11 @@ def load(
         if value is not None:
             _put(tree, dotted, value)
             origins[dotted] = "the command line"
+    if named_category is not None and "run.category" not in origins:
+        run = tree.setdefault("run", {})
+        if isinstance(run, dict) and run.get("category", _LINEAR) == _LINEAR:
+            run["category"] = named_category
+    _set_share_fees(tree, origins)
     return _converted(tree, origins, source)
 
 
@@ -142,6 +163,19 @@ def _read(path: str | Path | None) -> tuple[dict[str, Any], str]:
         ValueError
     ) as error:  # TOML's own errors, what is no text, and whole numbers of thousands of digits.
         raise ConfigError(f"{path}: not valid TOML: {_one_line(error)}") from error
+
+
+def _set_share_fees(tree: dict[str, Any], origins: Mapping[str, str]) -> None:
+    """Shares pay no commission where none is named; what is written down as the default names none."""
+    run = tree.get("run")
+    if not isinstance(run, dict) or run.get("category") != "equity":
+        return
+    broker, defaults = tree.setdefault("broker", {}), BrokerConfig()
+    if isinstance(broker, dict):
+        for key in ("taker_fee", "maker_fee"):
+            default = getattr(defaults, key)
+            if f"broker.{key}" not in origins and str(broker.get(key, default)) == str(default):
+                broker[key] = "0"
 
 
 def _converted(tree: dict[str, Any], origins: dict[str, str], source: str) -> Config:
@@ -227,6 +261,12 @@ def _check(config: Config, origins: dict[str, str], source: str) -> None:
     for symbol in run.symbols:
         if not symbol.isalnum() or symbol != symbol.upper():
             raise wrong("run.symbols", f"{symbol!r} is no symbol of Bybit's; they look like BTCUSDT")
+    if run.calendar_name != NEVER_CLOSES and run.category != "equity":
+        raise wrong("run.calendar", f"{run.category} never closes; a calendar is for run.category = 'equity'")
+    try:
+        ZoneInfo(run.timezone)
+    except (KeyError, ValueError, OSError):
+        raise wrong("run.timezone", f"{run.timezone!r} is no time zone such as Europe/London") from None
     if len(set(run.symbols)) != len(run.symbols):
         raise wrong("run.symbols", "a symbol stands there twice")
     for key, value in _leaves(config, ""):

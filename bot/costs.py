@@ -61,7 +61,7 @@ class CostBook:
     def settle(self, funding: Funding) -> KnownFunding | None:
         """What is known of the symbol's funding from now on; None where this settlement says nothing new."""
         symbol, pace = funding.symbol, self._paces.get(funding.symbol)
-        if pace is None or not pace.settled(funding.time_ms) or pace.newest_ms is None:
+        if funding.shorts_only or pace is None or not pace.settled(funding.time_ms) or pace.newest_ms is None:
             return None
         self._charge(symbol, funding.rate)
         return KnownFunding(

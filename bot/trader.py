@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from bot.costs import CostBook
 from bot.market import INTERVAL_MS, Bar, Book, Funding, Instrument, Notice, Quote, RuleChange
+from bot.market.calendars import ALWAYS_OPEN, Calendar
 from bot.market.funding import KnownFunding
 from bot.model.recent import RecentBars
 from bot.model.similarity import SimilarityModel
@@ -77,7 +78,9 @@ class Trader:
         next_signal_id: int = 1,
         funding: Sequence[KnownFunding] = (),
         on_error: OnError = "stop",
+        calendar: Calendar = ALWAYS_OPEN,
     ) -> None:
+        self._calendar = calendar
         self._model = model
         self._strategy = StrategyGuard(strategy, on_error)
         self._sizer = sizer
@@ -367,7 +370,8 @@ class Trader:
         return (*placed, *(rejection.order for rejection in rejections)), rejections
 
     def _bars_held(self, position: Position, now_ms: int) -> int:
-        return -(-(now_ms - position.opened_ms) // self._step_ms) if position.quantity else 0
+        opened_ms = position.opened_ms if position.quantity else now_ms
+        return self._calendar.bars_between(opened_ms, now_ms, self._step_ms)
 
     def _checked(self, step: Step) -> Step:
         """The step, once the books behind it are known to balance."""

@@ -8,7 +8,7 @@ import msgspec
 
 from bot.assembly import build_trader
 from bot.config import Config
-from bot.market import Bar
+from bot.market import ALWAYS_OPEN, Bar, Calendar
 from bot.strategy import Strategy
 from bot.trader import Opening, Trader
 from bot.trading.events import Step
@@ -50,11 +50,14 @@ def a_trader(
     *,
     quotes: bool = False,
     opening: Opening = NOTHING_YET,
+    calendar: Calendar = ALWAYS_OPEN,
 ) -> Trader:
     """A Trader at the start of an account, or where ``opening`` says; it trades eagerly."""
     config = config or a_config()
     instruments = {symbol: an_instrument(symbol, tick_size="0.01") for symbol in config.run.symbols}
-    return build_trader(config, strategy or Eager(config.strategy), instruments, opening, quotes=quotes)
+    return build_trader(
+        config, strategy or Eager(config.strategy), instruments, opening, quotes=quotes, calendar=calendar
+    )
 
 
 def merged(*feeds: Iterable[Bar]) -> list[Bar]:

@@ -25,9 +25,12 @@ from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, hindsight, print_summary, with_decisions
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import Bar, Funding, FundingRate
+from bot.market import ALWAYS_OPEN, Bar, Calendar, Funding, FundingRate
+from bot.market.borrow import Borrow
+from bot.market.calendars import NEVER_CLOSES
 from bot.market.funding import Settlements
 from bot.sources.instruments import Given, Settled, read_given, settle_all
+from bot.sources.sessions import calendar_for
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.queries import load_account, load_instruments, stream_equity
@@ -68,7 +71,8 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         await save_instruments(database, instruments.values())
         account = await load_account(database)
         opening = opening_of(account)
-        trader = build_trader(config, strategy, instruments, opening, quotes=False)
+        calendar = await _calendar(database, config, files)
+        trader = build_trader(config, strategy, instruments, opening, quotes=False, calendar=calendar)
         session_id = await begin_session(
             database,
             "backtest",
@@ -82,7 +86,8 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
 
         def source() -> AsyncIterator[Bar | Funding]:
             bars = _stored(database, config, args) if files is None else _listed(files, args)
-            return _among(bars, rates)
+            events = _among(bars, rates)
+            return _lent(events, config) if config.run.category == "equity" else events
 
         with Progress() as progress:
             counted = _Counted(source(), trader, config.run.symbols, args.warmup, progress)
@@ -107,7 +112,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         band: dict[str, Summary] = {}
         for preset in PRESETS if args.fills == "band" else ():
             other = replace(config, broker=replace(config.broker, fills=preset))
-            trader = build_trader(other, strategy, instruments, opening, quotes=False)
+            trader = build_trader(other, strategy, instruments, opening, quotes=False, calendar=calendar)
             with Progress() as progress:
                 counted = _Counted(source(), trader, config.run.symbols, args.warmup, progress)
                 band[preset] = await scored(
@@ -184,6 +189,29 @@ async def _among(bars: AsyncIterator[Bar], rates: Sequence[FundingRate]) -> Asyn
         yield funding
 
 
+async def _lent(events: AsyncIterator[Bar | Funding], config: Config) -> AsyncIterator[Bar | Funding]:
+    """The events, and what borrowed shares cost in its place between them."""
+    borrow = Borrow(config.broker.borrow_rate)
+    async for event in events:
+        if isinstance(event, Bar):
+            for charge in borrow.before(event):
+                yield charge
+        yield event
+
+
+async def _calendar(database: Database, config: Config, files: DataFiles | None) -> Calendar:
+    """The market's calendar over all bars at hand, those outside of ``--from`` and ``--to`` as well."""
+    run = config.run
+    if run.calendar_name == NEVER_CLOSES:
+        return ALWAYS_OPEN
+    starts = (
+        await bar_store.stored_starts(database, run.symbols, run.interval)
+        if files is None
+        else files.starts()
+    )
+    return calendar_for(run.calendar_name, run.interval, run.timezone, starts)
+
+
 def _stored(database: Database, config: Config, args: argparse.Namespace) -> AsyncIterator[Bar]:
     return bar_store.load_bars(
         database, config.run.symbols, config.run.interval, since_ms=args.since, until_ms=args.until
@@ -205,7 +233,14 @@ async def _settled(
         if not grids:
             raise InputError(_no_bars(database.path))
     stored = await load_instruments(database)
-    return settle_all(run.symbols, run.category, given=given, stored=stored, grids=grids)
+    return settle_all(
+        run.symbols,
+        run.category,
+        given=given,
+        stored=stored,
+        grids=grids,
+        fractional_shares=config.broker.fractional_shares,
+    )
 
 
 async def _sharpe(database: Database, session_id: int, start_ms: int, starting_cash: Decimal) -> float | None:

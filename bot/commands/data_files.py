@@ -1,6 +1,6 @@
 """What ``--data`` names, bars of files and the symbols and interval that they set; and what ``--funding`` names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,6 +25,10 @@ class DataFiles(Struct, frozen=True):
     def grids(self) -> dict[str, PriceGrid]:
         """What the prices of each symbol's file lie on."""
         return {symbol: file.grid for symbol, file in self.by_symbol.items()}
+
+    def starts(self) -> Iterator[int]:
+        """The starts of all bars of all files."""
+        return (bar.start_ms for file in self.by_symbol.values() for bar in file)
 
     def bars(self) -> dict[str, list[Bar]]:
         """All bars of all files at once."""

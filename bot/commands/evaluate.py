@@ -22,10 +22,12 @@ from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketSt
 from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
 from bot.evaluation.report import bars_page, estimate_text, market_page
 from bot.evaluation.walk_forward import Costs, examine
-from bot.market import Bar, Instrument, price_grid, utc_text
+from bot.market import ALWAYS_OPEN, Bar, Calendar, Instrument, price_grid, utc_text
+from bot.market.borrow import Borrow
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.sources.instruments import read_given, settle_all
+from bot.sources.sessions import calendar_for
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.queries import load_instruments
@@ -132,6 +134,13 @@ async def _on_bars(
         given=read_given(args.instrument),
         stored=stored,
         grids={symbol: grid for symbol, each in bars.items() if (grid := price_grid(each)) is not None},
+        fractional_shares=broker.fractional_shares,
+    )
+    calendar = calendar_for(
+        config.run.calendar_name,
+        config.run.interval,
+        config.run.timezone,
+        (bar.start_ms for each in bars.values() for bar in each),
     )
     # Without its rates, nothing is said of what is never charged.
     instruments = {
@@ -142,8 +151,8 @@ async def _on_bars(
         report = examine(
             bars,
             protocol,
-            make_model=_model_maker(config),
-            make_trader=_trader_maker(config, strategies, instruments),
+            make_model=_model_maker(config, calendar),
+            make_trader=_trader_maker(config, strategies, instruments, calendar),
             memory=config.memory,
             horizon_bars=config.strategy.horizon_bars,
             costs=Costs(
@@ -153,6 +162,8 @@ async def _on_bars(
             ),
             progress=progress,
             rates=rates,
+            calendar=calendar,
+            borrow=Borrow(broker.borrow_rate) if config.run.category == "equity" else None,
         )
     bot = report.earnings[0]
 
@@ -219,7 +230,7 @@ def _on_markets(args: argparse.Namespace, config: Config, strategies: Mapping[st
         )
 
 
-def _model_maker(config: Config) -> ModelMaker:
+def _model_maker(config: Config, calendar: Calendar = ALWAYS_OPEN) -> ModelMaker:
     """Models of the configured encoder, which all share the keys that it has worked out."""
     checkpoint = find_checkpoint(config)
     encoder = None if checkpoint is None else KeptKeys(checkpoint.encoder)
@@ -229,11 +240,15 @@ def _model_maker(config: Config) -> ModelMaker:
         horizon_bars=config.strategy.horizon_bars,
         encoder=encoder,
         odds=None if checkpoint is None else checkpoint.odds,
+        calendar=calendar,
     )
 
 
 def _trader_maker(
-    config: Config, strategies: Mapping[str, str], instruments: Mapping[str, Instrument]
+    config: Config,
+    strategies: Mapping[str, str],
+    instruments: Mapping[str, Instrument],
+    calendar: Calendar = ALWAYS_OPEN,
 ) -> TraderMaker:
     if not load_strategy(config, strategies).needs_memory:
         raise ConfigError(
@@ -247,7 +262,9 @@ def _trader_maker(
         next_order_id=1,
         next_fill_id=1,
     )
-    return lambda: build_trader(config, load_strategy(config, strategies), instruments, opening, quotes=False)
+    return lambda: build_trader(
+        config, load_strategy(config, strategies), instruments, opening, quotes=False, calendar=calendar
+    )
 
 
 def _first_judged_ms(bars: Sequence[Bar], protocol: Protocol) -> int:

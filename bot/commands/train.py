@@ -6,7 +6,7 @@ import importlib.metadata
 import importlib.util
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +22,12 @@ from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.evaluation.panel import panel_of
-from bot.market import INTERVAL_MS, Bar
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar
 from bot.model.encoder import Network, StreamingTransformer, WindowNetwork
 from bot.model.features import RECEPTIVE_BARS, STATE_FEATURES
 from bot.model.odds import OddsNetwork
 from bot.model.views import Look, Run, ShapeConfig, scaled_runs
+from bot.sources.sessions import calendar_for
 from bot.store import bars as bar_store
 from bot.store.checkpoints import (
     REPORT,
@@ -70,10 +71,12 @@ class Result(Struct, frozen=True, kw_only=True):
 class _Material:
     """What keys and odds see of the bars, by symbol.
 
-    Of the former, the runs to train on and later ones to validate on; of the latter, all moments.
+    Of the former, the runs to train on and later ones to validate on; of the latter, all moments. Their times
+    are those of the calendar's clock.
     """
 
     interval: str = ""
+    calendar: Calendar = ALWAYS_OPEN
     training: dict[str, list[Run]] = field(default_factory=dict)
     validation: dict[str, list[Run]] = field(default_factory=dict)
     moments: "dict[str, OddsRows]" = field(default_factory=dict)
@@ -155,8 +158,8 @@ def _encoder(
     )
     card = Card(
         network=network,
-        trained_on=_ranges(material.training, material.interval),
-        validated_on=_ranges(material.validation, material.interval),
+        trained_on=_ranges(material.training, material),
+        validated_on=_ranges(material.validation, material),
         shapes=shapes,
         training=msgspec.to_builtins(settings),
         steps=trained.steps,
@@ -193,8 +196,8 @@ def _odds(
     starts = {symbol: moments.start_ms for symbol, moments in material.moments.items()}
     described = OddsCard(
         network=ODDS,
-        trained_on=_moment_ranges(starts, material.interval, 0, trained.cut_ms),
-        validated_on=_moment_ranges(starts, material.interval, trained.resumed_ms, sys.maxsize),
+        trained_on=_moment_ranges(starts, material, 0, trained.cut_ms),
+        validated_on=_moment_ranges(starts, material, trained.resumed_ms, sys.maxsize),
         training=msgspec.to_builtins(settings),
         history=tuple(msgspec.to_builtins(look) for look in trained.history),
         unseen=tuple({"horizon_bars": h, **msgspec.to_builtins(each)} for h, each in trained.unseen.items()),
@@ -203,7 +206,7 @@ def _odds(
 
 
 def _moment_ranges(
-    starts: dict[str, NDArray[np.int64]], interval: str, since_ms: int, until_ms: int
+    starts: dict[str, NDArray[np.int64]], material: _Material, since_ms: int, until_ms: int
 ) -> tuple[BarRange, ...]:
     within = {
         symbol: each[(each >= since_ms) & (each < until_ms)].tolist() for symbol, each in starts.items()
@@ -211,10 +214,10 @@ def _moment_ranges(
     return tuple(
         BarRange(
             symbol=symbol,
-            interval=interval,
+            interval=material.interval,
             bars=len(each),
-            first_start_ms=each[0],
-            last_start_ms=each[-1],
+            first_start_ms=material.calendar.start_ms(each[0]),
+            last_start_ms=material.calendar.start_ms(each[-1]),
         )
         for symbol, each in within.items()
         if each
@@ -227,16 +230,20 @@ async def _material(args: argparse.Namespace, config: Config, progress: Progress
     from bot.evaluation.fold_odds import material_before
 
     runs: dict[str, list[Run]] = {}
-    moments = {}
+    moments: dict[str, OddsRows] = {}
+
+    def calendar_over(starts: Iterable[int]) -> Calendar:
+        return calendar_for(config.run.calendar_name, interval, config.run.timezone, starts)
 
     def see(symbol: str, bars: list[Bar]) -> None:
-        runs[symbol] = scaled_runs(bars)
-        if bars and len(seen := material_before(panel_of(bars), len(bars), ODDS.horizons)):
+        runs[symbol] = scaled_runs(bars, calendar)
+        if bars and len(seen := material_before(panel_of(bars, calendar), len(bars), ODDS.horizons)):
             moments[symbol] = seen
 
     if args.data:
         files = check_data(args.data, args.symbol, args.interval)
         interval = files.interval
+        calendar = calendar_over(files.starts())
         for done, (symbol, file) in enumerate(files.by_symbol.items(), start=1):
             see(symbol, [bar for bar in file if _asked_for(bar, args)])
             progress("bars", done, len(files.by_symbol))
@@ -250,6 +257,7 @@ async def _material(args: argparse.Namespace, config: Config, progress: Progress
                 "or train on simulated shapes alone with --simulated 1"
             )
         async with Database.open(path, readonly=True) as database:
+            calendar = calendar_over(await bar_store.stored_starts(database, symbols, interval))
             for done, symbol in enumerate(symbols, start=1):
                 stored = bar_store.load_bars(
                     database, (symbol,), interval, since_ms=args.since, until_ms=args.until
@@ -257,7 +265,7 @@ async def _material(args: argparse.Namespace, config: Config, progress: Progress
                 see(symbol, [bar async for bar in stored])
                 progress("bars", done, len(symbols))
         where = f"{path}, {', '.join(symbols)} {interval}"
-    material = dataclasses.replace(_split(runs, interval), moments=moments)
+    material = dataclasses.replace(_split(runs, interval), moments=moments, calendar=calendar)
     for part in (material.training, material.validation):
         if not part:
             raise InputError(
@@ -303,14 +311,14 @@ def _cuttings(runs: dict[str, list[Run]], shapes: ShapeConfig) -> "Cuttings | No
     return Cuttings([run for each in runs.values() for run in each], shapes) if runs else None
 
 
-def _ranges(runs: dict[str, list[Run]], interval: str) -> tuple[BarRange, ...]:
+def _ranges(runs: dict[str, list[Run]], material: _Material) -> tuple[BarRange, ...]:
     return tuple(
         BarRange(
             symbol=symbol,
-            interval=interval,
+            interval=material.interval,
             bars=sum(map(len, each)),
-            first_start_ms=int(each[0].start_ms[0]),
-            last_start_ms=int(each[-1].start_ms[-1]),
+            first_start_ms=material.calendar.start_ms(int(each[0].start_ms[0])),
+            last_start_ms=material.calendar.start_ms(int(each[-1].start_ms[-1])),
         )
         for symbol, each in runs.items()
     )

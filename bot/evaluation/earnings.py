@@ -13,6 +13,8 @@ from bot.market import FundingRate
 from bot.trading.events import Equity, Fill, FundingPayment
 from bot.trading.performance import DAY_MS, EquityCurve, Estimate, performance_of, sharpe
 
+_YEAR_MS = 365.25 * DAY_MS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -107,6 +109,7 @@ def earned_by_rule(
         trades=int(np.count_nonzero(turned)),
         exposure=float((sides != 0.0).mean()),
         trials=trials,
+        period_ms=round(_YEAR_MS / panel.days_a_year),
     )
 
 
@@ -121,6 +124,7 @@ def _judged(
     trades: int,
     exposure: float,
     trials: int,
+    period_ms: int = DAY_MS,
 ) -> Earnings:
     return Earnings(
         name=name,
@@ -128,7 +132,7 @@ def _judged(
         costs=costs,
         funding=funding,
         max_drawdown=max_drawdown,
-        sharpe=sharpe(daily.tolist(), DAY_MS),
+        sharpe=sharpe(daily.tolist(), period_ms),
         probabilistic=_or_none(probabilistic_sharpe(daily)),
         deflated=_or_none(deflated_sharpe(daily, trials)),
         trades=trades,

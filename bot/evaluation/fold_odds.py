@@ -47,7 +47,7 @@ def material_before(panel: Panel, row: int, horizons: Sequence[int]) -> OddsRows
     return OddsRows(
         panel.states[known],
         outcomes[known],
-        panel.start_ms[known],
+        panel.clock_ms[known],
         INTERVAL_MS[panel.interval],
     )
 

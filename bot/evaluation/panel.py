@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.market import Bar
+from bot.market import ALWAYS_OPEN, Bar, Calendar
 from bot.model.features import FEATURES, STATE_FEATURES, FeatureWindow, feature_row, state_row
 
 Floats = NDArray[np.float64]
@@ -27,18 +27,21 @@ class Panel:
     ``volatility`` is what the close's holder expects of the next bar's log return. ``inputs`` (n x 32)
     are the bar's features and its last 24 returns over volatility, ``window`` (n x 48) the last 48 of
     those. ``states`` (n x 38) are what odds may depend on, NaN for longer. ``unbroken`` counts the bars
-    that directly follow one another up to this one.
+    that directly follow one another up to this one, by the market's clock, which ``clock_ms`` tells of each
+    bar's start; of its days, ``days_a_year`` are reckoned to have bars.
     """
 
     symbol: str
     interval: str
     start_ms: Ints
+    clock_ms: Ints
     log_close: Floats
     volatility: Floats
     inputs: Rows
     window: Rows
     states: Rows
     unbroken: Ints
+    days_a_year: float
 
     def __len__(self) -> int:
         return len(self.start_ms)
@@ -66,20 +69,18 @@ class Panel:
         return np.asarray(self.volatility * np.sqrt(horizon_bars))
 
 
-def panel_of(bars: Sequence[Bar]) -> Panel:
+def panel_of(bars: Sequence[Bar], calendar: Calendar = ALWAYS_OPEN) -> Panel:
     """The panel of one symbol's bars, ascending, through the bot's own window."""
     n = len(bars)
-    window = FeatureWindow()
+    window = FeatureWindow(calendar=calendar)
     volatility = np.full(n, np.nan)
     features = np.full((n, len(FEATURES)), np.nan, np.float32)
     lags = np.full((n, LAGS), np.nan, np.float32)
     states = np.full((n, len(STATE_FEATURES)), np.nan, np.float32)
     unbroken = np.ones(n, np.int64)
-    next_start_ms = -1
     for i, bar in enumerate(bars):
-        if bar.start_ms == next_start_ms:
+        if i and window.continues_with(bar):
             unbroken[i] = unbroken[i - 1] + 1
-        next_start_ms = bar.close_ms
         window.push(bar)
         scaled = window.scaled_returns(LAGS)
         row = feature_row(window)
@@ -93,10 +94,12 @@ def panel_of(bars: Sequence[Bar]) -> Panel:
         symbol=bars[0].symbol,
         interval=bars[0].interval,
         start_ms=np.array([bar.start_ms for bar in bars], np.int64),
+        clock_ms=np.array([calendar.clock_ms(bar.start_ms) for bar in bars], np.int64),
         log_close=np.log(np.array([float(bar.close) for bar in bars])),
         volatility=volatility,
         inputs=np.hstack((features, lags[:, -INPUT_LAGS:])),
         window=lags,
         states=states,
         unbroken=unbroken,
+        days_a_year=calendar.days_a_year,
     )

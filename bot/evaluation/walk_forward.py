@@ -55,8 +55,8 @@ from bot.evaluation.protocol import (
     walk,
 )
 from bot.evaluation.rivals import Fold
-from bot.market import INTERVAL_MS, Bar, FundingRate
-from bot.market.funding import among
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, FundingRate
+from bot.market.borrow import Borrow, among_with
 from bot.model.memory import MemoryConfig
 from bot.model.odds import LEVELS
 from bot.trading.reliability import Claim, ReliabilityCount
@@ -101,26 +101,26 @@ def examine(
     costs: Costs,
     progress: Progress,
     rates: Sequence[FundingRate] = (),
+    calendar: Calendar = ALWAYS_OPEN,
+    borrow: Borrow | None = None,
 ) -> BarsReport:
     """Run the bot over the bars, all symbols in one memory, and judge it on the last of each.
 
-    Bot and rules pay or receive what the funding ``rates`` come to.
-
+    Bot and rules pay or receive what the funding ``rates`` come to; the bot pays for shares it borrows.
     Raises InputError where a symbol has too few bars.
     """
     for symbol, each in bars.items():
         if len(each) < _LEAST_BARS:
             raise InputError(f"{symbol} has {len(each)} bars; an evaluation takes at least {_LEAST_BARS}")
-    steps = 5 + len(bars)
-    progress("evaluation", 0, steps)
-    panels = {symbol: panel_of(each) for symbol, each in bars.items()}
+    progress("evaluation", 0, steps := 5 + len(bars))
+    panels = {symbol: panel_of(each, calendar) for symbol, each in bars.items()}
     library = library_of(list(panels.values()))
     firsts = {symbol: _first_test(panel, protocol) for symbol, panel in panels.items()}
     starts = {symbol: int(panels[symbol].start_ms[first]) for symbol, first in firsts.items()}
     interval = next(iter(bars.values()))[0].interval
     progress("evaluation", 1, steps)
 
-    events = among(in_order(bars), rates)
+    events = among_with(borrow, in_order(bars), rates)
     run = walk(make_trader(), events, library, lambda bar: bar.start_ms >= starts[bar.symbol])
     progress("evaluation", 2, steps)
     scored = {symbol: _scored(panel, firsts[symbol], protocol) for symbol, panel in panels.items()}
@@ -301,7 +301,7 @@ class _Examiner:
         for row, stated, came in zip(
             answers.rows.tolist(), answers.rising.tolist(), rose.tolist(), strict=True
         ):
-            begin = int(panel.start_ms[row - self._offset]) + step
+            begin = int(panel.clock_ms[row - self._offset]) + step
             count.add(
                 Claim(
                     symbol=panel.symbol,
@@ -616,7 +616,7 @@ def _signals(
 ) -> Signals:
     """How many signals there were, and how far their confidence could be believed."""
     names = [symbol for symbol, panel in panels.items() for _ in range(len(panel))]
-    start_ms = np.concatenate([panel.start_ms for panel in panels.values()])
+    start_ms = np.concatenate([panel.clock_ms for panel in panels.values()])
     count = ReliabilityCount()
     step = INTERVAL_MS[interval]
     for row, confidence, side in run.claims:

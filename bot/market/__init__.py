@@ -2,6 +2,7 @@
 
 from bot.exact import plain
 from bot.market.bars import Bar, BarSource
+from bot.market.calendars import ALWAYS_OPEN, Calendar
 from bot.market.funding import Funding, FundingRate, MarkSource, settlement_ms
 from bot.market.instruments import (
     CLOSED,
@@ -19,6 +20,7 @@ from bot.market.quotes import Book, Level, Mark, Notice, Quote
 from bot.market.times import INTERVAL_MS, grid_start_ms, interval_from_name, minute_text, utc_text
 
 __all__ = [
+    "ALWAYS_OPEN",
     "CLOSED",
     "GONE",
     "INTERVAL_MS",
@@ -26,6 +28,7 @@ __all__ = [
     "Bar",
     "BarSource",
     "Book",
+    "Calendar",
     "Category",
     "Funding",
     "FundingRate",

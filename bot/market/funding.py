@@ -33,7 +33,8 @@ def settlement_ms(time_ms: int) -> int:
 class Funding(Struct, frozen=True, kw_only=True, gc=False):
     """A settled funding rate: at ``time_ms`` longs paid ``rate`` of their value at ``mark_price``.
 
-    ``mark_source`` says what that price is.
+    ``mark_source`` says what that price is. With ``shorts_only`` no long takes part: it is what borrowing
+    shares costs, at a rate below 0.
     """
 
     symbol: str
@@ -41,6 +42,7 @@ class Funding(Struct, frozen=True, kw_only=True, gc=False):
     rate: Decimal
     mark_price: Decimal
     mark_source: MarkSource = "mark"
+    shorts_only: bool = False
 
 
 class FundingRate(Struct, frozen=True, kw_only=True, gc=False):

@@ -5,11 +5,12 @@ from typing import Literal
 
 from msgspec import Struct
 
-Category = Literal["linear", "spot"]
+Category = Literal["linear", "spot", "equity"]
+"""Bybit's linear contracts and spot; and shares, which are traded offline alone."""
 
-RuleSource = Literal["exchange", "options", "file", "history", "table", "inferred", "generated"]
+RuleSource = Literal["exchange", "options", "file", "history", "table", "inferred", "generated", "custom"]
 """Who says so: the exchange itself, the run's options, a file of rules, stored history, the shipped table,
-the prices of the run's own bars, or the generator of a market."""
+the prices of the run's own bars, the generator of a market, or what is customary of shares."""
 
 
 TRADING, CLOSED, GONE = "Trading", "Closed", "Gone"
@@ -80,3 +81,20 @@ class Listing(Struct, frozen=True, kw_only=True, gc=False):
     delivery_ms: int = 0
     price: Decimal | None = None
     fee_rate: Decimal = Decimal(0)
+
+
+def share_rules(symbol: str, *, fractional: bool) -> Instrument:
+    """The rules of a stock: whole shares (or 1/10,000 of one), ticks of 0.01, no funding, no leverage."""
+    lot = Decimal("0.0001") if fractional else Decimal(1)
+    return Instrument(
+        symbol=symbol,
+        category="equity",
+        tick_size=Decimal("0.01"),
+        lot_size=lot,
+        min_quantity=lot,
+        min_notional=Decimal(0),
+        funding_interval_minutes=0,
+        max_leverage=Decimal(1),
+        source="custom",
+        quote_coin="USD",
+    )

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.market import INTERVAL_MS, Bar
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar
 
 T = TypeVar("T", bound=np.generic)
 
@@ -125,21 +125,23 @@ class _Column:
 class FeatureWindow:
     """The last unbroken bars of one symbol, at most ``capacity``, as float64 arrays, oldest first.
 
-    A bar that does not directly follow its predecessor starts the window anew. What the accessors
-    return are read-only views, which hold until the next ``push``. They hold fewer than ``n`` values
-    where fewer are known. Returns and volatilities are worked out when first asked
+    A bar that does not directly follow its predecessor, by the market's clock, starts the window anew.
+    What the accessors return are read-only views, which hold until the next ``push``. They hold fewer
+    than ``n`` values where fewer are known. Returns and volatilities are worked out when first asked
     for, so that a strategy that needs closes only pays for closes only.
     """
 
-    def __init__(self, capacity: int = WINDOW_BARS) -> None:
+    def __init__(self, capacity: int = WINDOW_BARS, calendar: Calendar = ALWAYS_OPEN) -> None:
         if capacity < RECEPTIVE_BARS:
             raise ValueError(f"a window holds at least {RECEPTIVE_BARS} bars, not {capacity}")
         self.capacity = capacity
         # Twice the room: the newest bars move to the front once every `capacity` bars, no bar else.
-        self._columns = [_Column(2 * capacity) for _ in range(9)]
+        self._columns = [_Column(2 * capacity) for _ in range(10)]
         self._open, self._high, self._low, self._close, self._volume = self._columns[:5]
-        self._return, self._square, self._scaled, self._volatility = self._columns[5:]
+        self._return, self._square, self._scaled, self._volatility, self._closed = self._columns[5:]
+        self._calendar = calendar
         self._next_start_ms = -1
+        self._interval = ""
         self._interval_ms = 0
         self._end = 0
         self._derived = 0  # bars up to here have their return
@@ -152,7 +154,7 @@ class FeatureWindow:
 
     @property
     def next_start_ms(self) -> int:
-        """When the bar after the newest one starts; -1 for an empty window."""
+        """When the bar after the newest one starts on the market's clock; -1 for an empty window."""
         return self._next_start_ms
 
     @property
@@ -162,10 +164,12 @@ class FeatureWindow:
 
     def push(self, bar: Bar) -> None:
         """Append the next closed bar."""
-        if bar.start_ms != self._next_start_ms:
+        start_ms = self._calendar.clock_ms(bar.start_ms)
+        if start_ms != self._next_start_ms:
             self._end = self._derived = 0
+        self._interval = bar.interval
         self._interval_ms = INTERVAL_MS[bar.interval]
-        self._next_start_ms = bar.start_ms + self._interval_ms
+        self._next_start_ms = start_ms + self._interval_ms
         end = self._end
         if end == 2 * self.capacity:
             end = self._move_to_front()
@@ -174,7 +178,20 @@ class FeatureWindow:
         self._low.values[end] = float(bar.low)
         self._close.values[end] = float(bar.close)
         self._volume.values[end] = float(bar.volume)
+        self._closed.values[end] = bar.start_ms + self._interval_ms
         self._end = end + 1
+
+    def continues_with(self, bar: Bar) -> bool:
+        """Whether the bar directly follows the newest one."""
+        return self._calendar.clock_ms(bar.start_ms) == self._next_start_ms
+
+    def close_ms(self, back: int = 0) -> int:
+        """When the newest bar closed, or the one so many before it, which must be at hand."""
+        return int(self._closed.values[self._end - 1 - back])
+
+    def bars_a_day(self) -> float:
+        """How many bars a day of this market has."""
+        return self._calendar.bars_a_day(self.close_ms(), self._interval)
 
     def opens(self, n: int) -> Floats:
         return self._open.view[self._end - min(n, len(self)) : self._end]
@@ -317,7 +334,7 @@ def _feature_row(window: FeatureWindow, back: int) -> list[float]:
         _RECENT_WEIGHTS,
         _LARGEST_VOLUME,
     )
-    close_ms = window.next_start_ms - back * window.interval_ms
+    close_ms = window.close_ms(back)
     hour = 2.0 * math.pi * (close_ms % _DAY_MS) / _DAY_MS
     ratio = math.log(max(math.sqrt(short), _LEAST_VOLATILITY) / known_before)
     row = (newest, fast / known_before, slow / known_before, ratio, abs(newest), volume)
@@ -337,7 +354,7 @@ def state_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | Non
     if len(squares) < STATE_BARS:
         return None
     expected = float(window.volatilities(1 + back)[0])
-    close_ms = window.next_start_ms - back * window.interval_ms
+    close_ms = window.close_ms(back)
     week = 2.0 * math.pi * (close_ms % _WEEK_MS) / _WEEK_MS
     low, high = float(window.lows(1 + back)[0]), float(window.highs(1 + back)[0])
     parkinson = log_return(low, high) / _PARKINSON
@@ -346,7 +363,7 @@ def state_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | Non
         _log_ratio(parkinson, expected),
         _log_ratio(math.sqrt(day), expected),
         _log_ratio(math.sqrt(long), expected),
-        _log_ratio(expected * math.sqrt(_DAY_MS / window.interval_ms), _COMMON_DAILY_VOLATILITY),
+        _log_ratio(expected * math.sqrt(window.bars_a_day()), _COMMON_DAILY_VOLATILITY),
     ]
     scaled: list[float] = _before(window.scaled_returns(STATE_SIZES + back), back).tolist()
     row = [*_feature_row(window, back), math.sin(week), math.cos(week), *map(_clipped, figures)]

@@ -32,8 +32,8 @@ class Moment:
 class Episode:
     """A moment and what came of it.
 
-    ``matured_ms`` is the close of the bar that ended the horizon, ``forward_return`` the log return from
-    the moment's close to that one.
+    Times are the market's clock's: ``matured_ms`` is the close of the bar that ended the horizon.
+    ``forward_return`` is the log return from the moment's close to that one.
     """
 
     symbol: str
@@ -52,7 +52,7 @@ class _Waiting:
 
 
 class PendingOutcomes:
-    """The moments of each symbol whose horizon is still running."""
+    """The moments of each symbol whose horizon is still running. Bars come on the market's clock."""
 
     def __init__(self, horizon_bars: int) -> None:
         self._horizon_bars = horizon_bars

@@ -20,7 +20,7 @@ class RecentBars:
 
     @property
     def next_start_ms(self) -> int:
-        """When the bar after the newest one starts; -1 where no bar is known."""
+        """When the bar after the newest one starts, on the market's clock; -1 where no bar is known."""
         return self._window.next_start_ms
 
     @property

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
+import msgspec.structs
 import numpy as np
 from msgspec import Struct
 
-from bot.market import INTERVAL_MS, Bar
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar
 from bot.model.calibration import Calibration
 from bot.model.features import (
     RECEPTIVE_BARS,
@@ -60,7 +61,11 @@ class Recollection(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class SimilarityModel:
-    """The windows of all symbols and, where ``remembers`` is set, one memory that they share."""
+    """The windows of all symbols and, where ``remembers`` is set, one memory that they share.
+
+    All that counts bars does so on the market's clock: memory, open horizons and votes are told of bars as
+    if they began when that clock says so. Who asks is told of the bars' own times.
+    """
 
     def __init__(
         self,
@@ -71,7 +76,9 @@ class SimilarityModel:
         remembers: bool = True,
         encoder: Encoder | None = None,
         odds: Odds | None = None,
+        calendar: Calendar = ALWAYS_OPEN,
     ) -> None:
+        self._calendar = calendar
         self._odds = odds
         self._encoder = encoder or PlainEncoder()
         self._windows: dict[str, FeatureWindow] = {}
@@ -102,7 +109,7 @@ class SimilarityModel:
         if window is None:
             # Room for what the oldest bar of a block looks back at.
             least = self._encoder.receptive_bars + BLOCK_BARS
-            window = self._windows[symbol] = FeatureWindow(max(WINDOW_BARS, least))
+            window = self._windows[symbol] = FeatureWindow(max(WINDOW_BARS, least), self._calendar)
         return window
 
     def observe(self, bar: Bar, *, recall: bool = True, remember: bool = True) -> Recollection | None:
@@ -127,7 +134,8 @@ class SimilarityModel:
         block: list[Bar] = []
         for bar in bars:
             block.append(bar)
-            if len(block) == BLOCK_BARS or (bar.start_ms >= since_ms and self._votes(bar)):
+            start_ms = self._calendar.clock_ms(bar.start_ms)
+            if len(block) == BLOCK_BARS or (start_ms >= since_ms and self._votes(start_ms)):
                 self._take_in(block, since_ms=since_ms, recall=False, remember=remember)
                 block = []
         if block:
@@ -140,6 +148,8 @@ class SimilarityModel:
         moments = self._moments(bars)
         if self.memory is None:
             return None
+        if not self._calendar.never_closes:
+            bars = [self._on_clock(bar) for bar in bars]
         settled: list[Episode] = []
         for bar, moment in zip(bars[:-1], moments, strict=False):
             settled += self._pending.settle(bar)
@@ -147,7 +157,7 @@ class SimilarityModel:
         if remember:
             self._learn(self.memory, settled)
         bar, moment = bars[-1], moments[-1]
-        votes = moment is not None and bar.start_ms >= since_ms and self._votes(bar)
+        votes = moment is not None and bar.start_ms >= since_ms and self._votes(bar.start_ms)
         recollection = None
         if recall or votes:
             recollection = self._recall(self.memory, moment, bar, for_vote=not recall)
@@ -159,15 +169,20 @@ class SimilarityModel:
         self._wait(bar, moment)
         return recollection if recall else None
 
-    def _votes(self, bar: Bar) -> bool:
-        """Whether what is recalled at this bar is held to account."""
-        # By the calendar, not by counting: whoever starts anywhere holds the same votes to account.
-        return self._calibration is not None and bar.start_ms // self._interval_ms % self._vote_every == 0
+    def _on_clock(self, bar: Bar) -> Bar:
+        """The bar as if it began when the market's clock says so."""
+        return msgspec.structs.replace(bar, start_ms=self._calendar.clock_ms(bar.start_ms))
+
+    def _votes(self, start_ms: int) -> bool:
+        """Whether what is recalled at the bar that started then, by the market's clock, is held to account."""
+        # By the clock, not by counting: whoever starts anywhere holds the same votes to account.
+        return self._calibration is not None and start_ms // self._interval_ms % self._vote_every == 0
 
     def _oldest_vote_ms(self, asked_from_ms: int | None) -> int:
-        """The start of the oldest bar whose vote may still count as of then."""
+        """The start, by the market's clock, of the oldest bar whose vote may still count as of then."""
         if asked_from_ms is None:
             return 0
+        asked_from_ms = self._calendar.clock_ms(asked_from_ms)
         return asked_from_ms - (self._config.calibration_bars + self._horizon_bars + 1) * self._interval_ms
 
     def _key_share(self) -> float:
@@ -189,7 +204,7 @@ class SimilarityModel:
             window = self.window(symbol)
             unbroken: list[int] = []
             for place in of_symbol:
-                if bars[place].start_ms != window.next_start_ms:
+                if not window.continues_with(bars[place]):
                     # The window starts anew: what it holds is looked at before.
                     self._look(window, moments, unbroken)
                     unbroken = []
@@ -281,6 +296,11 @@ class SimilarityModel:
         forecast = forecast_from(
             neighbors, base, self._config.prior_strength, moment.volatility, belief, outlook
         )
+        if not self._calendar.never_closes:
+            neighbors = tuple(
+                msgspec.structs.replace(one, bar_start_ms=self._calendar.start_ms(one.bar_start_ms))
+                for one in neighbors
+            )
         return Recollection(
             regime=moment.regime,
             neighbors=neighbors,

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from bot.market import Bar
+from bot.market import ALWAYS_OPEN, Bar, Calendar
 from bot.model.features import FeatureWindow, Floats
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -65,7 +65,7 @@ class Look(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Scaled returns of unbroken bars of one symbol, and when those bars start."""
+    """Scaled returns of unbroken bars of one symbol, and when those bars start on the market's clock."""
 
     start_ms: NDArray[np.int64]
     scaled: Floats
@@ -79,18 +79,16 @@ class Run:
         return Run(self.start_ms[first:last], self.scaled[first:last])
 
 
-def scaled_runs(bars: Iterable[Bar]) -> list[Run]:
+def scaled_runs(bars: Iterable[Bar], calendar: Calendar = ALWAYS_OPEN) -> list[Run]:
     """One symbol's bars, ascending, as runs of what a key sees of them; a gap ends a run."""
-    window = FeatureWindow()
+    window = FeatureWindow(calendar=calendar)
     runs: list[tuple[list[int], list[float]]] = []
-    expected_ms = -1
     for bar in bars:
-        window.push(bar)
-        if bar.start_ms != expected_ms:
+        if not window.continues_with(bar):
             runs.append(([], []))
-        expected_ms = bar.close_ms
+        window.push(bar)
         newest = window.scaled_returns(1)
         if len(newest):
-            runs[-1][0].append(bar.start_ms)
+            runs[-1][0].append(calendar.clock_ms(bar.start_ms))
             runs[-1][1].append(float(newest[0]))
     return [Run(np.array(starts), np.array(scaled)) for starts, scaled in runs if starts]

@@ -15,6 +15,7 @@ from msgspec.structs import asdict, replace
 
 from bot.errors import InputError
 from bot.market import Category, Instrument, RuleSource, plain
+from bot.market.instruments import share_rules
 from bot.market.price_grid import PriceGrid, fitted, inferred_rules
 from bot.market.symbols import quote_coin_of, symbol_problem
 from bot.market.times import date_text
@@ -29,6 +30,7 @@ _SOURCES: dict[RuleSource, str] = {
     "table": "the shipped table",
     "inferred": "inferred from the prices of its bars",
     "generated": "the generated market",
+    "custom": "as shares are traded",
 }
 
 
@@ -68,6 +70,7 @@ def settle(
     given: Given | None = None,
     stored: Instrument | None = None,
     grid: PriceGrid | None = None,
+    fractional_shares: bool = False,
 ) -> Settled:
     """The rules of a symbol, from the first that tells them.
 
@@ -75,9 +78,10 @@ def settle(
     what all prices of the series show (``grid``). ``given`` may tell a part; the others tell the rest. What
     is stored or listed is of another time or place than the bars may be: a tick that the prices do not fit
     gives way to their finest decimal. Raises InputError where nobody tells the tick and lot, and where
-    the given ones cannot be the series'.
+    the given ones cannot be the series'. Shares are traded alike (:func:`~bot.market.instruments.share_rules`),
+    whole or by fractions.
     """
-    base = found = _told_elsewhere(symbol, category, stored)
+    base = found = _told_elsewhere(symbol, category, stored, fractional_shares=fractional_shares)
     if base is not None and grid is not None:
         base = fitted(base, grid)
     if base is None and grid is not None:
@@ -101,6 +105,7 @@ def settle_all(
     given: Mapping[str, Given],
     stored: Mapping[str, Instrument],
     grids: Mapping[str, PriceGrid],
+    fractional_shares: bool = False,
 ) -> dict[str, Settled]:
     """The rules of all symbols of a run; see :func:`settle`. InputError where rules are given for another."""
     symbols = tuple(symbols)
@@ -109,7 +114,12 @@ def settle_all(
             raise InputError(f"{one.place}: {symbol} is not traded, only {', '.join(symbols)}")
     return {
         symbol: settle(
-            symbol, category, given=given.get(symbol), stored=stored.get(symbol), grid=grids.get(symbol)
+            symbol,
+            category,
+            given=given.get(symbol),
+            stored=stored.get(symbol),
+            grid=grids.get(symbol),
+            fractional_shares=fractional_shares,
         )
         for symbol in symbols
     }
@@ -164,7 +174,11 @@ def _listed(row: dict[str, str]) -> Instrument:
     return msgspec.convert(fields, Instrument, strict=False)
 
 
-def _told_elsewhere(symbol: str, category: Category, stored: Instrument | None) -> Instrument | None:
+def _told_elsewhere(
+    symbol: str, category: Category, stored: Instrument | None, *, fractional_shares: bool
+) -> Instrument | None:
+    if category == "equity":
+        return share_rules(symbol, fractional=fractional_shares)
     # What an earlier run assumed and stored is nobody's answer.
     if stored is not None and stored.category == category and stored.source in ("exchange", "history"):
         return replace(stored, source="history")

@@ -116,6 +116,16 @@ async def stored_grid(database: Database, symbol: str, interval: str) -> PriceGr
     return prices.grid()
 
 
+async def stored_starts(database: Database, symbols: Sequence[str], interval: str) -> list[int]:
+    """The starts of all stored bars of some symbols, ascending, each once."""
+    marks = ", ".join("?" * len(symbols))
+    rows = await database.fetch(
+        f"SELECT DISTINCT start_ms FROM bars WHERE interval = ? AND symbol IN ({marks}) ORDER BY start_ms",
+        (interval, *symbols),
+    )
+    return [start_ms for (start_ms,) in rows]
+
+
 async def first_start(database: Database, symbol: str, interval: str) -> int | None:
     """Start of the oldest stored bar, or None."""
     return await _edge(database, "min", symbol, interval)

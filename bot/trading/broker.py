@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.exact import EXACT
-from bot.market import Bar, Book, Instrument, Quote
+from bot.market import ALWAYS_OPEN, Bar, Book, Calendar, Instrument, Quote
 from bot.trading.events import Fill, Order, Position, Rejection, Side
 from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, Place, QuoteMarket
 from bot.trading.ledger import Ledger
@@ -46,7 +46,9 @@ class PaperBroker:
         *,
         next_order_id: int = 1,
         next_fill_id: int = 1,
+        calendar: Calendar = ALWAYS_OPEN,
     ) -> None:
+        self._calendar = calendar
         self._fill_model = FillModel(config, instruments)
         self._margin = margin or Margin(config, instruments)
         self._fee_rates = config.maker_fee, config.taker_fee
@@ -128,7 +130,10 @@ class PaperBroker:
             self._resting[symbol] = kept
         else:
             self._taken.pop(symbol, None)
-        return tuple(withdrawn(order, reason, time_ms) for order in resting.values() if order.id not in kept)
+        clock_ms = self._calendar.clock_ms(time_ms)
+        return tuple(
+            withdrawn(order, reason, time_ms, clock_ms) for order in resting.values() if order.id not in kept
+        )
 
     def apply_rules(self, rules: Instrument, mark: Decimal | None, time_ms: int) -> tuple[Order, ...]:
         """Bring a symbol's resting orders onto new rules, or withdraw them; those that changed.
@@ -238,7 +243,8 @@ class PaperBroker:
         if bar.symbol not in self._resting and not self._alarmed(ledger, bar.symbol, bar.low, bar.high):
             return _NOTHING
         walk = self._walk(ledger, bar.symbol, rule="next_open", reference_ms=bar.start_ms, late=late)
-        walk.along(BarMarket(self._fill_model, bar), self._latency_ms)
+        open_ms = self._calendar.clock_ms(bar.start_ms)
+        walk.along(BarMarket(self._fill_model, bar), open_ms + self._latency_ms)
         return self._done(walk, bar.symbol)
 
     def _alarmed(self, ledger: Ledger, symbol: str, low: Decimal, high: Decimal) -> bool:
@@ -265,6 +271,7 @@ class PaperBroker:
             rule=rule,
             reference_ms=reference_ms,
             late=late,
+            calendar=self._calendar,
         )
 
     def _done(self, walk: Walk, symbol: str) -> Matched:

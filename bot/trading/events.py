@@ -68,8 +68,8 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
 class Order(Struct, frozen=True, kw_only=True, gc=False):
     """An order as it stands now. Quantities are positive, in base coin and whole lots.
 
-    ``due_ms`` is the earliest time at which a quote may fill it: decision plus latency (a time stop:
-    plus the bars it waits). ``active_ms`` is when it first met the market, or None before that.
+    ``due_ms`` is the earliest time, on the market's clock, at which a quote may fill it: decision plus
+    latency (a time stop: plus the bars it waits). ``active_ms`` is when it first met the market, or None before that.
 
     ``stop_price`` triggers a stop_market, take_profit or trailing_stop, which then trades as a market
     order does; ``triggered_ms`` says since when. A trailing stop keeps its level ``distance`` (in

@@ -52,6 +52,9 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     than ``max_volume_share`` of its volume. A basis point is 0.0001.
 
     ``leverage`` holds for each linear symbol that ``symbol_leverage`` does not name.
+
+    Of shares (category equity), ``fractional_shares`` may be traded, and ``borrow_rate`` is what a short pays
+    a year, as a fraction of its value.
     """
 
     starting_cash: Decimal = Decimal("10000")
@@ -66,6 +69,8 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_volume_share: Decimal = Decimal("0.1")
     leverage: Decimal = Decimal("1")
     symbol_leverage: dict[str, Decimal] = {}
+    fractional_shares: bool = False
+    borrow_rate: Decimal = Decimal("0.003")
 
     def __post_init__(self) -> None:
         require_within("starting_cash", self.starting_cash, "0.01", "1000000000000")
@@ -77,6 +82,7 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         require_within("impact_bps", self.impact_bps, "0", "1000")
         require_within("max_volume_share", self.max_volume_share, "0.0001", "1")
         require_within("leverage", self.leverage, "1", "200")
+        require_within("borrow_rate", self.borrow_rate, "0", "10")
         for symbol, leverage in self.symbol_leverage.items():
             require_within(f"symbol_leverage.{symbol}", leverage, "1", "200")
 

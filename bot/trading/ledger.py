@@ -300,7 +300,7 @@ class Ledger:
         if held is None or held.is_charged(time_ms):
             return None
         quantity = held.before(time_ms)
-        if not quantity:
+        if not quantity or (funding.shorts_only and quantity > 0):
             return None
         with _exactly(f"{funding.symbol}: funding at {time_ms}"):
             payment = FundingPayment(

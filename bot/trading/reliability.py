@@ -5,7 +5,7 @@ from math import sqrt
 
 from msgspec import Struct
 
-from bot.market import INTERVAL_MS, Bar
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar
 from bot.trading.events import Signal
 
 _BINS = 10
@@ -141,7 +141,10 @@ class ReliabilityCount:
 
 
 class OpenClaim(Struct, frozen=True, kw_only=True, gc=False):
-    """A claim that is not over yet, made at a close of ``price``; ``base`` is what the base rate stated."""
+    """A claim that is not over yet, made at a close of ``price``; ``base`` is what the base rate stated.
+
+    ``end_ms`` is the market's clock's.
+    """
 
     end_ms: int
     price: Decimal
@@ -172,8 +175,9 @@ class TrackRecord:
     other (0: none is taken at all).
     """
 
-    def __init__(self, size: int, state: TrackRecordState) -> None:
+    def __init__(self, size: int, state: TrackRecordState, calendar: Calendar = ALWAYS_OPEN) -> None:
         self._size = size
+        self._calendar = calendar
         self.open = dict(state.open)
         """Claims by symbol whose outcome is still to come."""
         self._judged = state.judged
@@ -202,7 +206,7 @@ class TrackRecord:
         else:
             rises, stated = signal.action == "long", signal.confidence
         self.open[bar.symbol] = OpenClaim(
-            end_ms=bar.close_ms + signal.horizon_bars * INTERVAL_MS[bar.interval],
+            end_ms=self._calendar.clock_ms(bar.close_ms) + signal.horizon_bars * INTERVAL_MS[bar.interval],
             price=bar.close,
             rises=rises,
             stated=stated,
@@ -213,10 +217,10 @@ class TrackRecord:
     def mature(self, bar: Bar) -> bool:
         """Judge the symbol's open claim where this close ends its horizon; whether anything changed."""
         claim = self.open.get(bar.symbol)
-        if claim is None or bar.close_ms < claim.end_ms:
+        if claim is None or (now_ms := self._calendar.clock_ms(bar.close_ms)) < claim.end_ms:
             return False
         del self.open[bar.symbol]
-        if bar.close_ms == claim.end_ms:
+        if now_ms == claim.end_ms:
             right = bar.close > claim.price if claim.rises else bar.close < claim.price
             self._judged += 1
             self._right += right

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from bot.exact import EXACT, ZERO, is_multiple, require_within
-from bot.market import INTERVAL_MS, Bar, Instrument, Quote, minute_text
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, Instrument, Quote
 from bot.market.times import DAY_MS, date_text
 from bot.trading.events import (
     Equity,
@@ -131,8 +131,10 @@ class RiskReview:
         *,
         leverage: Callable[[str], Decimal] = lambda symbol: Decimal(1),
         margin_rules: Mapping[str, Rule] = {},
+        calendar: Calendar = ALWAYS_OPEN,
     ) -> None:
         self._config = config
+        self._calendar = calendar
         self._instruments = instruments
         self._leverage = leverage
         self.halts = Halts(state.halt, state.next_halt_id, state.pauses)
@@ -144,7 +146,7 @@ class RiskReview:
         self._results = dict(state.results)
         self._losses = dict(state.losses)
         self._cooling_ms = dict(state.cooling_ms)
-        self._record = TrackRecord(config.stand_down_claims, state.record)
+        self._record = TrackRecord(config.stand_down_claims, state.record, calendar)
         self._floor = self._ceiling = ZERO
         self._day_ends_ms = 0
         self._account_changed()
@@ -210,7 +212,7 @@ class RiskReview:
 
     def observe(self, bar: Bar) -> None:
         """Take note of a closed bar, in order, before anything is decided on it."""
-        symbol, start_ms = bar.symbol, bar.start_ms
+        symbol, start_ms = bar.symbol, self._calendar.clock_ms(bar.start_ms)
         if self._newest_ms.get(symbol) == start_ms - INTERVAL_MS[bar.interval]:
             self._contiguous[symbol] += 1
         else:
@@ -241,7 +243,8 @@ class RiskReview:
         needed = self._config.cooldown_losses
         if needed and self._losses[symbol] >= needed:
             self._losses[symbol] = 0
-            self._cooling_ms[symbol] = fill.time_ms + self._config.cooldown_bars * interval_ms
+            began_ms = self._calendar.clock_ms(fill.time_ms)
+            self._cooling_ms[symbol] = began_ms + self._config.cooldown_bars * interval_ms
 
     def observe_funding(self, payment: FundingPayment) -> None:
         """Take note of funding: it is part of the open round trip's result."""
@@ -416,12 +419,12 @@ class RiskReview:
         return f"the last quote is {age_ms} ms old, older than {bars:g} bars"
 
     def _cooldown(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
-        until_ms = self._cooling_ms.get(order.symbol)
-        if until_ms is None or context.bar.close_ms > until_ms:
+        bar, until_ms = context.bar, self._cooling_ms.get(order.symbol)
+        if until_ms is None or self._calendar.clock_ms(bar.close_ms) > until_ms:
             return None
         return (
             f"{self._config.cooldown_losses} losing round trips in a row: no entry before "
-            f"{minute_text(until_ms)} UTC has passed"
+            f"{self._calendar.until_text(until_ms, bar.close_ms, bar.interval)} has passed"
         )
 
     def _stand_down(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:

@@ -7,11 +7,9 @@ from math import sqrt
 from msgspec.structs import replace
 
 from bot.exact import EXACT, ZERO, ceil_to, floor_to
-from bot.market import INTERVAL_MS, Bar, Instrument
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, Instrument
 from bot.trading.events import Equity, Order, OrderType, Position, Rejection, Signal
 from bot.trading.risk import RiskConfig
-
-_YEAR_MS = 365.25 * 86_400_000
 
 # An entry that is smaller than a lot is refused with its size to this digit.
 _LAST_DIGIT = Decimal("1E-12")
@@ -31,8 +29,11 @@ class Sizer:
     judge.
     """
 
-    def __init__(self, config: RiskConfig, instruments: Mapping[str, Instrument]) -> None:
+    def __init__(
+        self, config: RiskConfig, instruments: Mapping[str, Instrument], calendar: Calendar = ALWAYS_OPEN
+    ) -> None:
         self._config = config
+        self._calendar = calendar
         self.needs_volatility = config.sizing == "volatility"
         """Whether the size of an entry depends on the volatility."""
         self._instruments = instruments
@@ -67,7 +68,7 @@ class Sizer:
             if not long and instrument.category == "spot":
                 wanted = ZERO
             else:
-                share = self._share(signal, bar.interval, volatility)
+                share = self._share(signal, bar, volatility)
                 money = EXACT.multiply(share, max(equity.equity, ZERO))
                 lots = EXACT.divide_int(money, EXACT.multiply(bar.close, instrument.lot_size))
                 if not lots and not held:
@@ -156,7 +157,7 @@ class Sizer:
                 quantity=quantity,
                 created_ms=time_ms,
                 updated_ms=time_ms,
-                due_ms=time_ms,
+                due_ms=self._calendar.clock_ms(time_ms),
                 reduce_only=True,
                 reason=reason,
             )
@@ -172,7 +173,7 @@ class Sizer:
             return quantity
         return min(quantity, floor_to(rules.max_market_quantity, rules.lot_size))
 
-    def _share(self, signal: Signal, interval: str, volatility: float | None) -> Decimal:
+    def _share(self, signal: Signal, bar: Bar, volatility: float | None) -> Decimal:
         """What share of equity an entry takes: 0 where nothing says how much, the largest position at most."""
         config = self._config
         if config.sizing == "fixed":
@@ -180,7 +181,8 @@ class Sizer:
         share = 0.0
         if config.sizing == "volatility":
             if volatility:
-                share = config.volatility_target / (volatility * sqrt(_YEAR_MS / INTERVAL_MS[interval]))
+                bars = self._calendar.bars_a_year(bar.close_ms, bar.interval)
+                share = config.volatility_target / (volatility * sqrt(bars))
         elif signal.expected_return is not None and signal.return_std and signal.return_std**2:
             # Log returns over the horizon: the fraction that grows fastest is close to mean over variance.
             edge = signal.expected_return if signal.action == "long" else -signal.expected_return
@@ -201,7 +203,7 @@ class Sizer:
             quantity=quantity,
             created_ms=bar.close_ms,
             updated_ms=bar.close_ms,
-            due_ms=bar.close_ms,
+            due_ms=self._calendar.clock_ms(bar.close_ms),
             reduce_only=reduce_only,
             reason=reason,
         )

@@ -49,10 +49,14 @@ def noted(order: Order, note: str) -> Order:
     return order if reason == order.reason else replace(order, reason=reason)
 
 
-def withdrawn(order: Order, reason: str, time_ms: int) -> Order:
-    """The order, cancelled for ``reason``: after what the market had given it no more for, which comes first."""
+def withdrawn(order: Order, reason: str, time_ms: int, clock_ms: int | None = None) -> Order:
+    """The order, cancelled for ``reason``: after what the market had given it no more for, which comes first.
+
+    ``clock_ms`` is what the market's clock shows then, None where that is UTC.
+    """
     _, note = split(order.reason)
-    if not note and order.active_ms is None and order.status == "open" and order.due_ms < time_ms:
+    due_by_ms = time_ms if clock_ms is None else clock_ms
+    if not note and order.active_ms is None and order.status == "open" and order.due_ms < due_by_ms:
         note = NO_QUOTE
     reason = f"{note}{_THEN}{reason}" if note else reason
     return replace(order, status="cancelled", reason=reason, updated_ms=time_ms)

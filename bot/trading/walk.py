@@ -27,7 +27,7 @@ from decimal import Decimal
 from msgspec.structs import replace
 
 from bot.exact import EXACT, ZERO
-from bot.market import Bar
+from bot.market import Bar, Calendar
 from bot.trading.events import RESTING, Fill, Order, Rejection
 from bot.trading.fills import BarMarket, BookMarket, FillModel, Market, QuoteMarket, Slice
 from bot.trading.ledger import Ledger
@@ -57,6 +57,7 @@ class Walk:
         rule: str,
         reference_ms: int,
         late: bool,
+        calendar: Calendar,
     ) -> None:
         self.orders = dict(orders)
         self.fills: list[Fill] = []
@@ -73,7 +74,7 @@ class Walk:
         self._maker_fee, self._taker_fee = fee_rates
         self._rule = rule
         self._reference_ms = reference_ms
-        self._late = late
+        self._late, self._calendar = late, calendar
 
     def meet(self, market: QuoteMarket | BookMarket) -> None:
         """Each order that is due meets the market as it is shown now."""
@@ -102,14 +103,14 @@ class Walk:
                 self._fill(id, market.take(left, buys=buys) if left else (), now_ms, self._rule)
         self._say_why_not(market, now_ms, now_ms)
 
-    def along(self, market: BarMarket, latency_ms: int) -> None:
-        """Walk a bar as the module says."""
+    def along(self, market: BarMarket, due_ms: int) -> None:
+        """Walk a bar as the module says; ``due_ms`` is until when an order must be due to meet its open."""
         bar = market.bar
         if self.is_liquidated(bar.open):
             self.liquidate(bar.open, bar.start_ms)
         for id in list(self.orders):
             order = self.orders.get(id)
-            if order is not None and order.status != "pending" and order.due_ms - latency_ms <= bar.start_ms:
+            if order is not None and order.status != "pending" and order.due_ms <= due_ms:
                 self._at_open(order, market)
         inside_ms = bar.close_ms - 1
         self._reach_stops(market, inside_ms)
@@ -122,7 +123,7 @@ class Walk:
             order = self.orders.get(id)
             if order is not None and self._active_in(order, bar.start_ms, inside_ms):
                 self._trail(order, market, inside_ms)
-        self._say_why_not(market, bar.start_ms + latency_ms, inside_ms)
+        self._say_why_not(market, due_ms, inside_ms)
 
     def is_liquidated(self, mark: Decimal) -> bool:
         """Whether the position is, at this mark price."""
@@ -466,7 +467,7 @@ class Walk:
         self.rejections.append(Rejection(order=self._put(order), rule=rule, reason=reason))
 
     def _cancel(self, order: Order, time_ms: int, reason: str) -> None:
-        self._put(withdrawn(order, reason, time_ms))
+        self._put(withdrawn(order, reason, time_ms, self._calendar.clock_ms(time_ms)))
 
     def _say_why_not(self, market: Market, due_ms: int, time_ms: int) -> None:
         for order in list(still_resting(self.orders.values(), market, self._model, due_ms)):
