@@ -22,8 +22,8 @@ from bot.commands.summary import Tally
 from bot.config import Config
 from bot.market import Bar, Instrument
 from bot.model.similarity import ModelConfig
+from bot.sources.csv_bars import check_bars
 from bot.store.checkpoints import DEFAULT, load_checkpoint, save_checkpoint
-from bot.store.csv_bars import check_bars
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session
 from bot.synthetic import PRESETS, SyntheticMarket

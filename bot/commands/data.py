@@ -11,8 +11,8 @@ from msgspec import Struct
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, utc_text
+from bot.sources.csv_bars import read_bars
 from bot.store.bars import bar_row, insert_bar_rows
-from bot.store.csv_bars import read_bars
 from bot.store.database import Database, Identity, Mode
 
 OK = 0

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, FundingRate, PriceGrid
-from bot.store.csv_bars import BarFile, check_bars
-from bot.store.csv_funding import read_funding
+from bot.sources.csv_bars import BarFile, check_bars
+from bot.sources.csv_funding import read_funding
 
 
 class DataFiles(Struct, frozen=True):

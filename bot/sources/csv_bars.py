@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, interval_from_name
-from bot.store.csv_files import LAST_MS, read_rows, require_sound
+from bot.sources.csv_files import LAST_MS, read_rows, require_sound
 
 HEADER = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
 

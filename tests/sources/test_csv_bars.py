@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bot.errors import InputError
-from bot.store.csv_bars import check_bars, name_parts, read_bars
+from bot.sources.csv_bars import check_bars, name_parts, read_bars
 
 HEADER = "start_ms,open,high,low,close,volume,turnover\n"
 ROWS = (

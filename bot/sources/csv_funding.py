@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from bot.errors import InputError
 from bot.market import FundingRate, settlement_ms, utc_text
-from bot.store.csv_files import LAST_MS, read_rows, require_sound
+from bot.sources.csv_files import LAST_MS, read_rows, require_sound
 
 HEADER = ("time_ms", "rate")
 

@@ -6,7 +6,7 @@ import pytest
 
 from bot.errors import InputError
 from bot.market import FundingRate
-from bot.store.csv_funding import read_funding
+from bot.sources.csv_funding import read_funding
 
 HEADER = "time_ms,rate\n"
 ROWS = "1704067200000,0.00010000\n1704096000000,-2.5e-05\n"
