@@ -86,7 +86,7 @@ def _print_forecast(
             own = sum(moment.weight * moment.forward_return for moment in neighbors)
             print_text(
                 "expected is what the calibrated probability of a rise is worth at the usual size of a move; "
-                f"the moments' own mean, by weight, is {percent(own)}"
+                f"the moments' own mean, by weight and at the volatility of their time, is {percent(own)}"
             )
     forecast = recollection.get("forecast")
     if forecast is not None:
@@ -167,6 +167,7 @@ def _print_checks(found: Explanation) -> None:
         value, needs = _numbers(check)
         rows.append((check.name, found.check_labels.get(check.name, ""), value, needs, result))
     print_table(("check", "passed means", "value", "needs", "result"), rows, spare=("passed means",))
+    print()
 
 
 def _numbers(check: Check) -> tuple[str, str]:

@@ -165,7 +165,7 @@ def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Pa
         "of which 83% were no more alike",
         "regime vote: up calm 75%, down turbulent 25%",
         "expected is what the calibrated probability of a rise is worth at the usual size of a move; "
-        "the moments' own mean, by weight, is +2.96%",
+        "the moments' own mean, by weight and at the volatility of their time, is +2.96%",
         "the 1 nearest of 1000 moments, and the 3 bars after it",
         "orders that followed",
         "fills that followed",
