@@ -1,4 +1,5 @@
 from decimal import Decimal
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
@@ -12,17 +13,19 @@ from bot.assembly import (
     opening_of,
     restore_ledger,
 )
-from bot.config import Config
+from bot.config import Config, RunConfig
 from bot.errors import BrokenInvariant, ConfigError
 from bot.model.similarity import ModelConfig
 from bot.store.queries import AccountState
 from bot.strategy import StrategyConfig
 from bot.synthetic import PRESETS, SyntheticMarket
+from bot.trading.fills import BrokerConfig, Preset
+from bot.trading.risk import RiskConfig
 from strategies import STRATEGIES
 from strategies.buy_and_hold import BuyAndHoldStrategy
 from tests.core import NOTHING_YET, a_config, run
 from tests.eager import Eager
-from tests.factories import START_MS, a_bar, a_fill, a_position, an_equity, an_instrument, an_order
+from tests.factories import START_MS, a_bar, a_fill, a_position, a_signal, an_equity, an_instrument, an_order
 
 
 def strategy(name, **options):
@@ -128,3 +131,45 @@ def test_the_shipped_encoder_decides_from_the_first_bar_that_is_not_warm_up():
     for step in run(trader, bars[400:]):
         assert len(step.recollection.neighbors) > 0
         assert step.recollection.forecast.belief.votes > 0
+
+
+PAID = {"half_spread_bps": Decimal(2), "slippage_bps": Decimal(3)}
+
+
+@pytest.mark.parametrize("fills", get_args(Preset))
+@pytest.mark.parametrize(("category", "taker_fee"), [("linear", "0.00055"), ("spot", "0.001")])
+def test_costs_are_those_of_the_fills_that_the_preset_in_force_makes(fills, category, taker_fee):
+    """A market order of no size to speak of pays, each way, what strategies were told."""
+    broker = BrokerConfig(fills=fills, impact_bps=Decimal(0), taker_fee=Decimal(taker_fee), **PAID)
+    asked = []
+
+    class Asks:
+        needs_memory = False
+
+        def __init__(self, config):
+            pass
+
+        def decide(self, situation):
+            asked.append(situation)
+            return a_signal("long")
+
+    config = Config(
+        run=RunConfig(symbols=("BTCUSDT",), interval="15", category=category),
+        model=ModelConfig(checkpoint=""),
+        broker=broker,
+        risk=RiskConfig(require_contiguous_bars=0),
+    )
+    rules = {"BTCUSDT": an_instrument(tick_size="0.00001", category=category)}
+    trader = build_trader(config, Asks(None), rules, NOTHING_YET, quotes=False)
+    steps = run(trader, [a_bar(0), a_bar(1)])
+    (fill,) = steps[1].fills
+    (costs,) = {situation.costs for situation in asked[:1]}
+    paid = float((fill.price - fill.reference_price) / fill.reference_price + fill.fee / fill.notional)
+    assert costs.round_trip(1, 0) == pytest.approx(2 * paid, rel=1e-4)
+
+
+@pytest.mark.parametrize("checks", [("trend",), {"trend": ""}, {1: "with the trend"}, "trend"])
+def test_checks_that_are_no_names_with_labels_are_told_at_the_start(checks, monkeypatch):
+    monkeypatch.setattr(BuyAndHoldStrategy, "checks", checks)
+    with pytest.raises(ConfigError, match=r"^strategy.name: BuyAndHoldStrategy.checks is"):
+        strategy("buy_and_hold")

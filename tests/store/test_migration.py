@@ -10,6 +10,7 @@ import pytest
 
 from bot.assembly import opening_of
 from bot.store.database import SCHEMA_VERSION, Database, Identity
+from bot.store.funnel import load_decision_report
 from bot.store.queries import load_account, load_instruments, load_status, load_trades
 from bot.trading.risk import NOTHING_YET
 from tests.books import audit, rows
@@ -70,6 +71,32 @@ def test_its_account_is_taken_up_with_its_cash_positions_and_halt(version, tmp_p
     assert opening.ledger.cash == Decimal(last["cash"])
     assert {p.symbol: str(p.quantity) for p in opening.ledger.positions} == held
     assert (account.risk.halt is not None) == (version >= 2)
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_its_decisions_are_counted_and_what_was_not_kept_is_not_made_up(version, tmp_path):
+    path = unpacked(version, tmp_path)
+    (bars,) = rows(path, "SELECT count(*) AS n, sum(action <> 'hold') AS entries FROM signals")
+
+    async def main():
+        await migrate(path)
+        async with Database.open(path, readonly=True) as database:
+            return (await load_decision_report(database, None)).funnels.total
+
+    total = asyncio.run(main())
+    assert total.count("decisions") == bars["n"]
+    assert total.count("signals") == (bars["entries"] or 0)
+    outcomes = {kind: n for counts in total.outcomes.values() for kind, n in counts.items()}
+    assert outcomes.get("filled", 0) > 0
+    assert set(outcomes) <= {
+        "filled",
+        "unfilled",
+        "open",
+        "halted",
+        "rejected",
+        "partly_filled",
+        "not_stated",
+    }
 
 
 def test_what_was_filled_was_filled_whole_by_the_market_of_its_own_time(path):

@@ -9,8 +9,9 @@ import pytest
 from bot.model.memory import MemoryConfig
 from bot.model.recent import RecentBars
 from bot.model.similarity import SimilarityModel
-from bot.strategy import Costs, Situation, Strategy, StrategyConfig
+from bot.strategy import Costs, Situation, Strategy, StrategyConfig, declared_checks
 from bot.synthetic import PRESETS, SyntheticMarket
+from bot.trading.checks import first_failed
 from strategies import STRATEGIES
 from tests.factories import a_position, an_equity
 
@@ -63,6 +64,24 @@ def test_every_signal_says_which_gate_decided_and_why(name):
         assert signal.reason.startswith(signal.detail["gate"] + ": ")
         assert 0.0 <= signal.confidence <= 1.0
         assert not (signal.close_position and signal.action != "hold")
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_an_entry_passed_every_declared_check_and_a_hold_names_the_one_that_failed(name):
+    strategy = build(name)
+    declared = list(declared_checks(strategy))
+    seen = set()
+    for situation in situations():
+        signal = strategy.decide(situation)
+        failed = first_failed(signal.checks)
+        assert [check.name for check in signal.checks] == declared[: len(signal.checks)]
+        assert (failed is None) == (signal.action != "hold")
+        if failed is None:
+            assert len(signal.checks) == len(declared)
+        elif signal.detail["gate"] in declared:
+            assert signal.detail["gate"] == failed.name
+        seen.add(failed)
+    assert len(seen) > 1
 
 
 def test_naming_the_strategies_imports_none_of_them():
