@@ -23,6 +23,7 @@ from aiohttp import WSMsgType, web
 from bot.exchange.demo_connection import Connection, control_answer
 from bot.exchange.demo_faults import (
     BROKEN,
+    ERROR_TEXTS,
     NO_FAULTS,
     ConfirmFault,
     Faults,
@@ -174,6 +175,10 @@ class DemoExchange:
     def fail_rest(self, kind: RestFault, times: int = 1, endpoint: str = "") -> None:
         """Let the next requests fail, of one endpoint (``kline``, ``funding/history`` …) or of any."""
         self._rest_failures.extend([(kind, endpoint)] * times)
+
+    def change_rules(self, symbol: str, **rules: Any) -> None:
+        """Let other trading rules hold from now on, as in ``tick_size=Decimal("0.5")``."""
+        self._boards[symbol].instrument = msgspec.structs.replace(self._boards[symbol].instrument, **rules)
 
     def refuse(self, topic: str, times: int = 1) -> None:
         """Refuse the next requests that contain this topic; -1 refuses them for ever."""
@@ -530,7 +535,7 @@ class DemoExchange:
             return web.Response(status=status, text=_HTML.format(status), content_type="text/html")
         elif fault is not None and fault.startswith("code"):
             reset = {"X-Bapi-Limit-Reset-Timestamp": str(self.clock_ms + 200)}
-            return self._json(int(fault[4:]), _ERRORS[fault], {}, reset if fault == "code10006" else {})
+            return self._json(int(fault[4:]), ERROR_TEXTS[fault], {}, reset if fault == "code10006" else {})
         handler = self._endpoints.get(endpoint)
         if handler is None:
             return self._json(10017, "Route not found.", {})
@@ -567,10 +572,3 @@ class DemoExchange:
         return web.Response(
             body=msgspec.json.encode(envelope), content_type="application/json", headers=headers or {}
         )
-
-
-_ERRORS = {
-    "code10000": "Server Timeout",
-    "code10006": "Too many visits. Exceeded the API Rate Limit.",
-    "code10016": "Server error.",
-}

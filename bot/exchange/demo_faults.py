@@ -28,6 +28,13 @@ RestFault = Literal[
 """What can happen to a REST answer. ``missing_bar`` and ``broken_row`` strike the newest closed bar of a
 kline answer and leave other answers alone; ``dropped`` closes the connection without any answer."""
 
+ERROR_TEXTS = {
+    "code10000": "Server Timeout",
+    "code10006": "Too many visits. Exceeded the API Rate Limit.",
+    "code10016": "Server error.",
+}
+"""What the exchange says where an answer is a code."""
+
 GarbageFrame = Literal["no_json", "binary", "huge", "other_shape", "odd_data"]
 
 Share = Annotated[float, Meta(ge=0, le=1)]

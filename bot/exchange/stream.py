@@ -14,6 +14,7 @@ from bot.exchange.config import ExchangeConfig
 from bot.exchange.funding import FundingWatch
 from bot.exchange.funding_schedule import FundingSchedule
 from bot.exchange.rest import PAGE_BARS, BybitRest
+from bot.exchange.rules_watch import RulesWatch
 from bot.exchange.sequence import BarSequence, CloseOrder
 from bot.exchange.socket import Socket
 from bot.market import (
@@ -122,12 +123,12 @@ class MarketStream:
             spawn=self._spawn,
             clock_ms=lambda: self._clock_ms,
         )
+        self._rules = RulesWatch(rest, instruments, emit=self.hand_in, clock_ms=lambda: self._clock_ms)
         self._seconds_per_bar = self._step / 1000
         self._paced = False
         known = [start + self._step for start in last_starts.values() if start is not None]
         self._clock_ms = max(known, default=0)
-        self._heard = now
-        self._rebuild = False
+        self._heard, self._rebuild = now, False
         self._outbox: deque[Input] = deque()
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
@@ -138,9 +139,8 @@ class MarketStream:
         self.live = False  # Whether the exchange has told its time since the stream began.
 
     async def __aenter__(self) -> "MarketStream":
-        self._spawn(self._stay_connected())
-        self._spawn(self._watch())
-        self._spawn(self._funding.run())
+        for work in (self._stay_connected(), self._watch(), self._funding.run(), self._rules.run()):
+            self._spawn(work)
         return self
 
     async def __aexit__(
@@ -224,6 +224,7 @@ class MarketStream:
                 state.ticker, state.quoted_ms = wire.TickerState(state.sequence.symbol), 0
                 state.book = wire.BookState(state.sequence.symbol)
             self._notice("connected", self._url)
+            self._rules.connected()
             last = opened
             while True:
                 now = time.monotonic()
@@ -255,7 +256,7 @@ class MarketStream:
                             refusals += 1
                             pause = min(60.0, 2.0**refusals)
                             unanswered[topic] = time.monotonic() + pause - _ACK_SECONDS
-                            self._notice("subscription_refused", message.ret_msg, _symbol_of(topic))
+                            self._notice("subscription_refused", message.ret_msg, wire.symbol_of(topic))
                 except wire.MalformedFrame as error:
                     self._notice("refused", f"frame: {error}")
 
@@ -276,7 +277,7 @@ class MarketStream:
     def _on_topic(self, message: wire.Frame) -> None:
         kind, _, rest = message.topic.partition(".")
         self._clock_ms, self.live = max(self._clock_ms, message.ts), True
-        state = self._symbols.get(_symbol_of(message.topic))
+        state = self._symbols.get(wire.symbol_of(message.topic))
         if kind == "kline":
             interval = rest.partition(".")[0]
             if state is None or interval != self._interval:
@@ -372,6 +373,7 @@ class MarketStream:
             if bar.close_ms > self._clock_ms:
                 self._clock_ms = bar.close_ms
             self._funding.bar(bar)
+            self._rules.bar()
         # A hole that is still open is looked at by the watch.
         if any(state.sequence.missing() for state in self._symbols.values()):
             self._look.set()
@@ -481,7 +483,3 @@ class MarketStream:
 def _growing(first: float, times: int, *, longest: float) -> float:
     """A pause that doubles each time, up to the longest."""
     return min(longest, first * 2.0 ** min(times, 30))
-
-
-def _symbol_of(topic: str) -> str:
-    return topic.rpartition(".")[2]

@@ -74,6 +74,11 @@ def frame(raw: str | bytes) -> Frame:
         raise MalformedFrame(f"not a message of Bybit's: {error}") from error
 
 
+def symbol_of(topic: str) -> str:
+    """The symbol that a topic is about."""
+    return topic.rpartition(".")[2]
+
+
 def subscribe(topic: str) -> str:
     """A subscription to one topic; the topic is its own request id, so that a refusal names it."""
     return msgspec.json.encode({"op": "subscribe", "req_id": topic, "args": [topic]}).decode()
