@@ -224,7 +224,7 @@ def outcome_words(funnel: Funnel) -> str:
     for counts in funnel.outcomes.values():
         for kind, count in counts.items():
             total[kind] = total.get(kind, 0) + count
-    return ", ".join(f"{count} {KINDS[kind]}" for kind, count in sorted(total.items(), key=lambda c: -c[1]))
+    return ", ".join(f"{count:,} {KINDS[kind]}" for kind, count in sorted(total.items(), key=lambda c: -c[1]))
 
 
 _AFTER_SIGNALS = ("orders", "accepted", "filled")

@@ -5,6 +5,7 @@ from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,13 +43,15 @@ class Listed:
 def reported(path: Path, signals, bars, **sections):
     """What the database says of a run over these bars, and the run's Steps."""
     sections["risk"] = {"require_contiguous_bars": 0, **sections.get("risk", {})}
-    strategy = Listed(signals)
-    trader = a_trader(a_config(*signals, **sections), strategy)
+    strategy, config = Listed(signals), a_config(*signals, **sections)
+    trader = a_trader(config, strategy)
     steps = run(trader, bars)
 
     async def main():
         async with Database.open(path, IDENTITY, durable=False) as database:
-            session = await begin_session(database, "demo", "{}", START_MS, checks=strategy.checks)
+            session = await begin_session(
+                database, "demo", msgspec.json.encode(config).decode(), START_MS, checks=strategy.checks
+            )
             writer = StepWriter(database, session, batch_bars=1000)
             for step in steps:
                 await writer.append(step)
