@@ -327,7 +327,15 @@ def _held_before(fills: list[Row], symbol: str, time_ms: int) -> Fraction:
 
 
 def _funding_is_on_what_was_held(path: Path | str, fills: list[Row]) -> None:
+    told = {
+        (row["symbol"], row["time_ms"])
+        for row in rows(path, "SELECT symbol, time_ms FROM events WHERE kind = 'mark_price'")
+    }
+    offline = any(row["mode"] == "backtest" for row in rows(path, "SELECT mode FROM sessions"))
     for row in rows(path, "SELECT * FROM funding"):
+        assert row["time_ms"] % MINUTE_MS == 0, row
+        assert row["mark_source"] in (("close",) if offline else ("mark", "index", "close")), row
+        assert offline or row["mark_source"] == "mark" or (row["symbol"], row["time_ms"]) in told, row
         quantity = Fraction(row["quantity"])
         assert quantity == _held_before(fills, row["symbol"], row["time_ms"]), row
         assert quantity, f"funding without a position: {row}"

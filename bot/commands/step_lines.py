@@ -2,7 +2,7 @@
 
 import structlog
 
-from bot.market import plain
+from bot.market import plain, utc_text
 from bot.trading.events import Step
 
 _GOOD_NEWS = {"connected", "backfill", "resume", "watch"}
@@ -25,7 +25,14 @@ def tell(step: Step) -> None:
             order=fill.order_id,
         )
     for payment in step.funding:
-        _log.info("funding", symbol=payment.symbol, payment=plain(payment.payment), rate=plain(payment.rate))
+        _log.info(
+            "funding",
+            symbol=payment.symbol,
+            payment=plain(payment.payment),
+            rate=plain(payment.rate),
+            settled=utc_text(payment.time_ms),
+            price=payment.mark_source,
+        )
     for rejection in step.rejections:
         _log.warning("rejected", symbol=rejection.order.symbol, rule=rejection.rule, reason=rejection.reason)
     for answer in step.answers:
