@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measure import ROOT, Result, bot, cost, rate, run_child, seconds
 from bot.market import plain
-from bot.sources.csv_bars import HEADER
+from bot.sources.bar_rows import HEADER
 from bot.synthetic import PRESETS, SyntheticMarket
 
 _SYMBOL, _CHUNK = "BTCUSDT", 10_000

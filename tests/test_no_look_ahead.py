@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from bot.assembly import load_strategy
 from bot.cli import main
 from bot.market import Bar
-from bot.sources.csv_bars import HEADER, read_bars
+from bot.sources.bar_rows import HEADER
+from bot.sources.csv_bars import read_bars
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.events import Step
 from strategies import STRATEGIES

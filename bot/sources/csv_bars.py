@@ -1,6 +1,10 @@
-"""Bars from CSV files, also gzipped: a file is checked to its end, or refused with its bad rows named."""
+"""Bars from files, also gzipped: one is checked to its end, or refused with its bad rows named.
 
-from collections.abc import Iterator
+CSV with the project's own header or another's (:mod:`bot.sources.bar_rows`), and freqtrade's candles.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -8,9 +12,9 @@ from msgspec import Struct
 
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, interval_from_name
-from bot.sources.csv_files import LAST_MS, read_rows, require_sound
-
-HEADER = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
+from bot.sources import freqtrade
+from bot.sources.bar_rows import HEADER, Layout, layout_of
+from bot.sources.csv_files import LAST_MS, read_table, require_sound
 
 
 class BarFile(Struct, frozen=True, kw_only=True):
@@ -65,9 +69,23 @@ def read_bars(path: Path | str, symbol: str | None = None, interval: str | None 
     return bars
 
 
+_FREQTRADE = re.compile(r"([0-9A-Z]+)_([0-9A-Z]+)(?:_[0-9A-Z]+)?-([0-9]+[a-zA-Z])(?:-(?:futures|spot))?")
+_BINANCE = re.compile(r"([0-9A-Z]+)-([0-9]+[a-zA-Z])-[0-9]{4}-.*")
+
+
+def _name_parts(path: Path) -> list[str]:
+    """A name's symbol, venue, interval and more; also of ``BTC_USDT-1h.json`` and ``BTCUSDT-1h-2024-01.csv``."""
+    name = path.name.split(".")[0]
+    if (told := _FREQTRADE.fullmatch(name)) is not None:
+        return [told[1] + told[2], "freqtrade", told[3]]
+    if (told := _BINANCE.fullmatch(name)) is not None:
+        return [told[1], "binance", told[2]]
+    return name.split("_")
+
+
 def name_parts(path: Path, symbol: str | None = None, interval: str | None = None) -> tuple[str, str]:
     """Symbol and interval, as given or by a file's name (``SYMBOL_venue_interval_…``); or InputError."""
-    parts = path.name.split(".")[0].split("_")
+    parts = _name_parts(path)
     if symbol is None:
         symbol = parts[0] if len(parts) > 2 else ""
         if not symbol:
@@ -88,13 +106,15 @@ def name_parts(path: Path, symbol: str | None = None, interval: str | None = Non
 def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterator[Bar]:
     """The sound rows of a file as bars; what is wrong with the others is added to ``problems``."""
     last_ms = -1
-    for line, row in read_rows(path, HEADER):
+    for place, row, layout in _rows(path, interval):
         try:
-            start, open_, high, low, close, volume, turnover = row
+            if len(row) != layout.width:
+                raise ValueError
+            start, open_, high, low, close, volume, turnover = layout.cells(row)
             bar = Bar(
                 symbol=symbol,
                 interval=interval,
-                start_ms=int(start),
+                start_ms=layout.time(start),
                 open=Decimal(open_),
                 high=Decimal(high),
                 low=Decimal(low),
@@ -103,29 +123,47 @@ def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterat
                 turnover=Decimal(turnover) if turnover else None,
                 source="import",
             )
-        except (ValueError, InvalidOperation):
-            problems.append(f"line {line}: {_malformed(row)}")
+        except (ValueError, InvalidOperation, OverflowError):
+            problems.append(f"{place}: {_malformed(row, layout)}")
             continue
         problem = bar.contradiction()
         if problem is None and not 0 <= bar.start_ms <= LAST_MS:
-            problem = "start_ms is no time in milliseconds"
+            problem = f"{layout.names[0]} is no time in milliseconds"
         if problem is None and bar.start_ms <= last_ms:
             problem = "its start does not come after the row before it"
         if problem is not None:
-            problems.append(f"line {line}: {problem}")
+            problems.append(f"{place}: {problem}")
             continue
         last_ms = bar.start_ms
         yield bar
 
 
-def _malformed(row: list[str]) -> str:
-    if len(row) != len(HEADER):
-        return f"{len(row)} columns where {len(HEADER)} are expected"
-    for name, value in zip(HEADER, row, strict=True):
-        if name == "turnover" and not value:
+def _rows(path: Path, interval: str) -> Iterator[tuple[str, Sequence[str], Layout]]:
+    """Where each row stands, its columns, and what they are: of CSV, or of freqtrade's candles."""
+    if freqtrade.is_candles(path):
+        layout, _ = layout_of(freqtrade.HEADER, interval, path)
+        for place, row in freqtrade.read_candles(path):
+            yield place, row, layout
+        return
+    rows = read_table(path, f"the header {','.join(HEADER)}")
+    line, first = next(rows, (1, []))
+    layout, is_bar = layout_of(first, interval, path)
+    if is_bar:
+        yield f"line {line}", first, layout
+    for line, row in rows:
+        yield f"line {line}", row, layout
+
+
+def _malformed(row: Sequence[str], layout: Layout) -> str:
+    if len(row) != layout.width:
+        return f"{len(row)} columns where {layout.width} are expected"
+    for name, value in zip(layout.names, layout.cells(row), strict=True):
+        is_time = name == layout.names[0]
+        if not value and name == layout.names[-1]:
             continue
         try:
-            _ = int(value) if name == "start_ms" else Decimal(value)
-        except (ValueError, InvalidOperation):
-            return f"{name} is no number: {value[:20]!r}"
+            _ = layout.time(value) if is_time else Decimal(value)
+        except (ValueError, InvalidOperation, OverflowError):
+            what = "time" if is_time and name != "start_ms" else "number"
+            return f"{name} is no {what}: {value[:40]!r}"
     return "it is no row of numbers"

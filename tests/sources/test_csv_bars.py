@@ -91,7 +91,7 @@ def test_many_bad_rows_are_counted_and_the_first_are_named(tmp_path: Path) -> No
         (b"", "line 1 must be the header"),
         (HEADER.encode(), "holds no bars"),
         ("".join(ROWS).encode(), "line 1 must be the header"),
-        (b"time,open,high,low,close,volume\n", "line 1 must be the header"),
+        (b"time,open,high,low,last,volume\n", "line 1 must be the header"),
         (bytes(range(256)) * 10, "is not a text file"),
         (gzip.compress((HEADER + "".join(ROWS)).encode())[:-12], "is a damaged gzip file"),
         (b"\x1f\x8bnot gzip at all", "is a damaged gzip file"),
