@@ -11,6 +11,7 @@ from bot.exchange.funding_schedule import FundingSchedule
 from bot.exchange.rest import BybitRest
 from bot.exchange.symbol_funding import Ask, News, PriceWanted
 from bot.market import Bar
+from bot.trading.held import LookBack
 
 
 class FundingWatch:
@@ -33,6 +34,11 @@ class FundingWatch:
         self._spawn = spawn
         self._clock_ms = clock_ms
         self._look = asyncio.Event()
+
+    def add(self, symbol: str, every_ms: int, look_back: LookBack) -> None:
+        """Ask for this symbol's settlements too."""
+        self._schedule.add(symbol, every_ms, look_back)
+        self._look.set()
 
     def bar(self, bar: Bar) -> None:
         """A bar was handed on."""

@@ -28,6 +28,11 @@ class FundingSchedule:
             if every
         }
 
+    def add(self, symbol: str, every_ms: int, look_back: LookBack) -> None:
+        """Follow this symbol's settlements too."""
+        if every_ms and symbol not in self._symbols:
+            self._symbols[symbol] = SymbolFunding(symbol, Pace(every_ms), look_back)
+
     def bar(self, bar: Bar) -> None:
         """A bar was handed on."""
         state = self._symbols.get(bar.symbol)

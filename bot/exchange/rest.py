@@ -58,6 +58,8 @@ class Banned(FeedError):
 _STATUSES = ("", "PreLaunch", "Delivering", "Closed")
 """Without a status named, the exchange tells of symbols that are traded."""
 
+_PATIENT_LOOKS = 3
+
 _REFUSALS = {"10001", "10029", "10009", "10024"}
 
 
@@ -119,22 +121,29 @@ class BybitRest:
 
     async def instrument(self, symbol: str) -> Instrument | None:
         """The rules of a symbol, whatever its status; None where the exchange knows no such symbol."""
-        for status in _STATUSES:
-            asked = {"category": self.category, "symbol": symbol} | ({"status": status} if status else {})
-            try:
-                answer = await self._get("InstrumentsInfo", asked)
-            except NoSuchRoute:
-                raise
-            except RequestRefused:
-                continue
-            for row in _list(answer):
-                if isinstance(row, dict) and row.get("symbol") == symbol:
-                    try:
-                        rules = wire.instrument(row, self.category, _time(answer))
-                    except wire.MalformedFrame as error:
-                        raise FeedError(str(error)) from error
-                    return replace(rules, tiers=await self._risk_tiers(symbol))
+        # An empty answer alone says nothing.
+        for look in range(_PATIENT_LOOKS):
+            await asyncio.sleep(0.2 * look)
+            for status in _STATUSES:
+                found = await self._listed(symbol, status)
+                if found is not None:
+                    return replace(found, tiers=await self._risk_tiers(symbol))
         return None
+
+    async def _listed(self, symbol: str, status: str) -> Instrument | None:
+        """The rules of a symbol among those of one status."""
+        asked = {"category": self.category, "symbol": symbol} | ({"status": status} if status else {})
+        try:
+            answer = await self._get("InstrumentsInfo", asked)
+        except NoSuchRoute:
+            raise
+        except RequestRefused:
+            return None
+        rows = [row for row in _list(answer) if isinstance(row, dict) and row.get("symbol") == symbol]
+        try:
+            return wire.instrument(rows[0], self.category, _time(answer)) if rows else None
+        except wire.MalformedFrame as error:
+            raise FeedError(str(error)) from error
 
     async def listing(self, symbol: str, rules: Instrument | None) -> Listing:
         """Whether a symbol of these rules (None: unknown) trades, and where it is delivered, at which price."""

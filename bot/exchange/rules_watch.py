@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from bot.errors import ConfigError, FeedError
 from bot.exchange.rest import BybitRest
-from bot.market import Instrument, Notice, RuleChange
+from bot.market import TRADING, Instrument, Notice, RuleChange
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -27,7 +27,7 @@ class RulesWatch:
         clock_ms: Callable[[], int],
     ) -> None:
         self._rest = rest
-        self._symbols = sorted(instruments)
+        self._symbols = {symbol for symbol, rules in instruments.items() if rules.status == TRADING}
         self._emit = emit
         self._clock_ms = clock_ms
         # Rules that do not say when they were read count as read now.
@@ -35,6 +35,14 @@ class RulesWatch:
         self._read_ms = min(known, default=0)
         self._reconnected = False
         self._look = asyncio.Event()
+
+    def add(self, symbol: str) -> None:
+        """Read this symbol's rules too."""
+        self._symbols.add(symbol)
+
+    def remove(self, symbol: str) -> None:
+        """Read this symbol's rules no longer."""
+        self._symbols.discard(symbol)
 
     def bar(self) -> None:
         """Time has passed."""
@@ -59,7 +67,7 @@ class RulesWatch:
 
     async def _read(self) -> None:
         read_ms, failed = self._clock_ms(), False
-        for symbol in self._symbols:
+        for symbol in sorted(self._symbols):
             try:
                 rules = (await self._rest.instruments((symbol,)))[symbol]
             except (FeedError, ConfigError) as error:

@@ -139,6 +139,15 @@ class CloseOrder:
         self._held: tuple[int, float] = (-1, 0.0)
         self._released_ms: int | None = None
 
+    def add(self, sequence: BarSequence) -> None:
+        """Wait for this symbol too, once it is in step with the others."""
+        self._sequences = sorted((*self._sequences, sequence), key=lambda each: each.symbol)
+        self._behind.add(sequence.symbol)
+
+    def remove(self, symbol: str) -> None:
+        """Wait for this symbol no longer."""
+        self._sequences = [sequence for sequence in self._sequences if sequence.symbol != symbol]
+
     def heard(self, symbol: str, now: float) -> None:
         """There is news of a symbol's bars at ``now`` (local seconds)."""
         self._news[symbol] = now

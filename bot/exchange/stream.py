@@ -13,15 +13,21 @@ from bot.exchange import wire
 from bot.exchange.config import ExchangeConfig
 from bot.exchange.funding import FundingWatch
 from bot.exchange.funding_schedule import FundingSchedule
-from bot.exchange.rest import PAGE_BARS, BybitRest
+from bot.exchange.listings import ListingWatch
+from bot.exchange.rest import PAGE_BARS, BybitRest, RequestRefused
 from bot.exchange.rules_watch import RulesWatch
-from bot.exchange.sequence import BarSequence, CloseOrder
+from bot.exchange.sequence import CloseOrder
 from bot.exchange.socket import Socket
+from bot.exchange.subscriptions import Subscriptions
+from bot.exchange.symbol_feed import SymbolFeed
 from bot.market import (
     INTERVAL_MS,
+    TRADING,
     Bar,
+    Book,
     Category,
     Instrument,
+    Listing,
     Notice,
     Quote,
     grid_start_ms,
@@ -32,7 +38,6 @@ from bot.trading.held import LookBack
 
 _FUTURE_TOLERANCE_MS = 5_000
 _PATIENCE_SECONDS = 5.0
-_ACK_SECONDS = 10.0
 _QUOTE_EVERY_MS = 1_000
 _BOOK_EVERY_MS = 200
 """Depth changes fifty times a second and is worth a hundred quotes; so often it is handed on."""
@@ -45,36 +50,6 @@ _HOLE_ATTEMPTS = 6
 """Looks at a hole that the exchange's own list shows as a hole before it counts as never published."""
 _REPAIRS_BEFORE_REBUILD = 3
 _OUTBOX_EVENTS = 5_000
-
-
-class _Symbol:
-    """What is known of one symbol's feed."""
-
-    def __init__(self, symbol: str, interval: str, last_start_ms: int | None, now: float) -> None:
-        self.sequence = BarSequence(symbol, interval, last_start_ms)
-        self.ticker = wire.TickerState(symbol)
-        self.book = wire.BookState(symbol)
-        self.running_ms = 0
-        self.pushed = 0.0
-        """Start of the bar that the stream says is open, and local time of that push."""
-        self.progress = now
-        """Local time of the last new bar."""
-        self.suspect = True
-        """Whether to ask over REST at once: at the start, and after a confirmation that was refused."""
-        self.caught_up = False
-        """Whether all that closed before this session has been handed on."""
-        self.hole: int | None = None
-        """Start of the first bar that is missing."""
-        self.hole_since = now
-        self.repair_at = 0.0
-        """Local time before which REST is not asked again for the same thing."""
-        self.repairing = False
-        self.failures = 0
-        self.looks = 0
-        """Answers in a row that did not show what was asked for."""
-        self.repairs_in_a_row = 0
-        self.quoted_ms = 0
-        self.book_ms = 0
 
 
 class MarketStream:
@@ -111,9 +86,13 @@ class MarketStream:
         self._waits = waits
         self._depth = depth
         self._symbols = {
-            symbol: _Symbol(symbol, interval, last, now) for symbol, last in sorted(last_starts.items())
+            symbol: SymbolFeed(symbol, interval, last, now) for symbol, last in sorted(last_starts.items())
         }
         self._order = CloseOrder((state.sequence for state in self._symbols.values()), _PATIENCE_SECONDS)
+        kinds = (f"kline.{interval}", "orderbook.1" if category == "spot" else "tickers")
+        self._subscriptions = Subscriptions(kinds + (_DEPTH,) * depth, sorted(self._symbols))
+        self._listings = ListingWatch(rest, instruments, self._on_listing, lambda: self._clock_ms)
+        self._ended: dict[str, int | None] = {}
         every = {symbol: rules.funding_interval_minutes * 60_000 for symbol, rules in instruments.items()}
         self._funding = FundingWatch(
             rest,
@@ -139,7 +118,8 @@ class MarketStream:
         self.live = False  # Whether the exchange has told its time since the stream began.
 
     async def __aenter__(self) -> "MarketStream":
-        for work in (self._stay_connected(), self._watch(), self._funding.run(), self._rules.run()):
+        watches = self._funding.run(), self._rules.run(), self._listings.run()
+        for work in (self._stay_connected(), self._watch(), *watches):
             self._spawn(work)
         return self
 
@@ -215,10 +195,7 @@ class MarketStream:
         async with Socket(self._url, self._category) as socket:
             self._rebuild = False
             opened = time.monotonic()
-            unanswered = dict.fromkeys(self._topics(), opened)
-            refusals = 0
-            for topic in unanswered:
-                socket.send(wire.subscribe(topic))
+            self._subscriptions.begin(socket)
             for state in self._symbols.values():
                 # A missing field of a delta is unchanged since a snapshot of this connection only.
                 state.ticker, state.quoted_ms = wire.TickerState(state.sequence.symbol), 0
@@ -232,10 +209,7 @@ class MarketStream:
                     raise FeedError(f"silent for {now - last:.0f} s")
                 if self._rebuild:
                     raise FeedError("a topic went silent, or lost a message, while others go on")
-                for topic, asked in list(unanswered.items()):
-                    if now - asked > _ACK_SECONDS:
-                        unanswered[topic] = now
-                        socket.send(wire.subscribe(topic))
+                self._subscriptions.ask_again(now)
                 try:
                     async with asyncio.timeout(min(1.0, last + self._config.silence_seconds - now)):
                         raw = await socket.receive()
@@ -247,16 +221,10 @@ class MarketStream:
                     if message.topic:
                         last = self._heard = time.monotonic()
                         self._on_topic(message)
-                    elif message.op == "subscribe":
-                        topic = message.req_id
-                        if message.success or "already subscribed" in message.ret_msg:
-                            unanswered.pop(topic, None)
-                        elif topic in unanswered:
-                            # Asked again with growing pauses; until then its bars come over REST.
-                            refusals += 1
-                            pause = min(60.0, 2.0**refusals)
-                            unanswered[topic] = time.monotonic() + pause - _ACK_SECONDS
-                            self._notice("subscription_refused", message.ret_msg, wire.symbol_of(topic))
+                    elif message.op == "subscribe" and (topic := self._subscriptions.answer(message)):
+                        # Until it is granted its bars come over REST.
+                        self._notice("subscription_refused", message.ret_msg, wire.symbol_of(topic))
+                        self._listings.suspect(wire.symbol_of(topic))
                 except wire.MalformedFrame as error:
                     self._notice("refused", f"frame: {error}")
 
@@ -266,11 +234,49 @@ class MarketStream:
             self._drained.clear()
             await self._drained.wait()
 
-    def _topics(self) -> list[str]:
-        kinds = [f"kline.{self._interval}", "orderbook.1" if self._category == "spot" else "tickers"]
-        if self._depth:
-            kinds.append(_DEPTH)
-        return [f"{kind}.{symbol}" for symbol in self._symbols for kind in kinds]
+    # Symbols that come and go.
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Those that bars and quotes come of."""
+        return tuple(self._symbols)
+
+    def add(self, rules: Instrument, last_start_ms: int | None, look_back: LookBack) -> None:
+        """Stream a symbol too, from behind the bar that the core knows of it."""
+        symbol = rules.symbol
+        state = SymbolFeed(symbol, self._interval, last_start_ms, time.monotonic())
+        self._symbols[symbol] = state
+        self._order.add(state.sequence)
+        self._funding.add(symbol, rules.funding_interval_minutes * 60_000, look_back)
+        self._listings.add(rules)
+        self._rules.add(symbol)
+        self._subscriptions.add(symbol)
+        self._look.set()
+
+    def remove(self, symbol: str) -> None:
+        """Stream a symbol no longer: nothing of it is handed on any more."""
+        self._silence(symbol)
+        self._listings.remove(symbol)
+        self._rules.remove(symbol)
+
+    def _silence(self, symbol: str) -> None:
+        if self._symbols.pop(symbol, None) is not None:
+            self._order.remove(symbol)
+            self._subscriptions.remove(symbol)
+            left = [event for event in self._outbox if not _is_of(event, symbol)]
+            self._outbox.clear()
+            self._outbox.extend(left)
+
+    def _on_listing(self, listing: Listing, rules: Instrument | None) -> None:
+        """The exchange trades a symbol no longer, or again: what closed meanwhile is late."""
+        state = self._symbols.get(listing.symbol)
+        self.hand_in(listing)
+        if listing.status != TRADING:
+            if state is not None:
+                self._ended[listing.symbol] = state.sequence.last_start_ms
+            self._silence(listing.symbol)
+        elif state is None and rules is not None:
+            self.add(rules, self._ended.get(listing.symbol), LookBack())
 
     # Frames.
 
@@ -280,6 +286,8 @@ class MarketStream:
         state = self._symbols.get(wire.symbol_of(message.topic))
         if kind == "kline":
             interval = rest.partition(".")[0]
+            if state is None and self._listings.was_watched(wire.symbol_of(message.topic)):
+                return
             if state is None or interval != self._interval:
                 self._notice("refused", f"bar of a topic nobody asked for: {message.topic}")
                 return
@@ -294,7 +302,7 @@ class MarketStream:
             if quote is not None:
                 self._on_quote(state, quote)
 
-    def _on_kline(self, state: _Symbol, entry: wire.KlineEntry | wire.MalformedFrame, ts: int) -> None:
+    def _on_kline(self, state: SymbolFeed, entry: wire.KlineEntry | wire.MalformedFrame, ts: int) -> None:
         symbol = state.sequence.symbol
         try:
             if isinstance(entry, wire.MalformedFrame):
@@ -319,7 +327,7 @@ class MarketStream:
         state.repairs_in_a_row = 0
         self._offer(state, bar)
 
-    def _offer(self, state: _Symbol, bar: Bar) -> bool:
+    def _offer(self, state: SymbolFeed, bar: Bar) -> bool:
         """Hand a closed bar to its sequence; whether it was news."""
         now = time.monotonic()
         verdict = state.sequence.offer(bar)
@@ -339,27 +347,21 @@ class MarketStream:
         self._seconds_per_bar += (0.2 if self._paced else 1.0) * (seconds - self._seconds_per_bar)
         self._paced = True
 
-    def _on_depth(self, state: _Symbol, message: wire.Frame) -> None:
+    def _on_depth(self, state: SymbolFeed, message: wire.Frame) -> None:
         try:
             book = state.book.message(message)
         except wire.MalformedFrame:
             # Only a new subscription brings a snapshot, on which later deltas can build.
             self._rebuild = True
             raise
-        if book is None or not self._caught_up(state) or not self._waits(book.symbol):
+        if book is None or not state.is_caught_up() or not self._waits(book.symbol):
             return
         if book.time_ms - state.book_ms >= _BOOK_EVERY_MS:
             state.book_ms = book.time_ms
             self.hand_in(book)
 
-    def _caught_up(self, state: _Symbol) -> bool:
-        """Whether what closed while nobody watched has entered, and settled what was resting."""
-        if not state.caught_up:
-            state.caught_up = not (state.suspect or state.repairing) and state.sequence.all_released
-        return state.caught_up
-
-    def _on_quote(self, state: _Symbol, quote: Quote) -> None:
-        if not self._caught_up(state):
+    def _on_quote(self, state: SymbolFeed, quote: Quote) -> None:
+        if not state.is_caught_up():
             return
         if quote.time_ms < state.quoted_ms:
             return
@@ -386,7 +388,7 @@ class MarketStream:
             now = time.monotonic()
             wake = now + 1.0
             for state in self._symbols.values():
-                due = self._repair_due(state, now)
+                due = state.repair_due(now, self._seconds_per_bar)
                 if due is not None and due <= now:
                     state.repairing, state.suspect = True, False
                     self._spawn(self._repair(state))
@@ -402,29 +404,13 @@ class MarketStream:
             except TimeoutError:
                 continue
 
-    def _repair_due(self, state: _Symbol, now: float) -> float | None:
-        """When this symbol should be asked for over REST: a hole after a grace, silence when overdue."""
-        if state.repairing:
-            return None
-        hole = state.sequence.missing()
-        first = None if hole is None else hole[0]
-        if first != state.hole:
-            state.hole, state.hole_since, state.looks = first, now, 0
-            if not state.failures:
-                state.repair_at = 0.0
-        if state.suspect:
-            return state.repair_at
-        if first is None:
-            slack = min(5.0, max(0.5, 0.5 * self._seconds_per_bar))
-            return max(state.repair_at, state.progress + self._seconds_per_bar + slack)
-        # A confirmation may come shortly after the next bar's first push.
-        return max(state.repair_at, state.hole_since + min(1.0, 0.2 * self._seconds_per_bar))
-
-    async def _repair(self, state: _Symbol) -> None:
+    async def _repair(self, state: SymbolFeed) -> None:
         try:
             pause = await self._fetch_missing(state)
             state.failures = 0
         except FeedError as error:
+            if isinstance(error, RequestRefused):
+                self._listings.suspect(state.sequence.symbol)
             state.failures += 1
             pause = _growing(0.5, state.failures, longest=30.0) * random.uniform(0.5, 1.0)
             self._notice("rest_failed", str(error), state.sequence.symbol)
@@ -434,7 +420,7 @@ class MarketStream:
         self._release()
         self._look.set()
 
-    async def _fetch_missing(self, state: _Symbol) -> float:
+    async def _fetch_missing(self, state: SymbolFeed) -> float:
         """Ask for what is missing, or whether anything has closed since; seconds until another look."""
         sequence, step = state.sequence, self._step
         short = min(2.0, max(0.05, 0.5 * self._seconds_per_bar))
@@ -447,6 +433,8 @@ class MarketStream:
         hole = sequence.missing()
         if hole is None:
             state.looks += 1
+            if state.looks >= _HOLE_ATTEMPTS:
+                self._listings.suspect(sequence.symbol)
             return _growing(short, state.looks, longest=30.0)
         first, last = hole[0], min(hole[1], hole[0] + (PAGE_BARS - 2) * step)
         bars, refused, newest = await self._rest.bars(
@@ -463,6 +451,8 @@ class MarketStream:
                 self._rebuild, state.repairs_in_a_row = True, 0
             return 0.0
         state.looks += 1
+        if state.looks >= _HOLE_ATTEMPTS:
+            self._listings.suspect(sequence.symbol)
         if newest > last and not refused and state.looks >= _HOLE_ATTEMPTS:
             count = (last - first) // step + 1
             self._notice(
@@ -483,3 +473,8 @@ class MarketStream:
 def _growing(first: float, times: int, *, longest: float) -> float:
     """A pause that doubles each time, up to the longest."""
     return min(longest, first * 2.0 ** min(times, 30))
+
+
+def _is_of(event: Input, symbol: str) -> bool:
+    """Whether this is the market of that symbol."""
+    return isinstance(event, Bar | Quote | Book) and event.symbol == symbol

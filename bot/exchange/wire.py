@@ -84,6 +84,11 @@ def subscribe(topic: str) -> str:
     return msgspec.json.encode({"op": "subscribe", "req_id": topic, "args": [topic]}).decode()
 
 
+def unsubscribe(topic: str) -> str:
+    """The end of a subscription."""
+    return msgspec.json.encode({"op": "unsubscribe", "req_id": topic, "args": [topic]}).decode()
+
+
 def kline_entries(data: msgspec.Raw) -> Iterator[KlineEntry | MalformedFrame]:
     """Every entry of a kline message's ``data``; one that cannot be read does not hide the others."""
     try:
