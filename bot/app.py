@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, Callable
 from bot.market import Notice
 from bot.store.steps import StepWriter
 from bot.trader import Trader
-from bot.trading.events import Answer, Input, Step
+from bot.trading.events import Answer, History, Input, Step
 
 
 async def run(
@@ -23,6 +23,9 @@ def advance(trader: Trader, event: Input) -> Step:
     if isinstance(event, Notice):
         # The market's weather: kept for people, nothing that the core decides by.
         return Step(time_ms=event.time_ms, notices=(event,))
+    if isinstance(event, History):
+        trader.observe_all(event.bars)
+        return Step(time_ms=event.bars[-1].close_ms)
     if isinstance(event, Answer):
         # What was asked for cannot even be put to the core.
         return Step(time_ms=event.time_ms, answers=(event,))

@@ -8,10 +8,10 @@ SOURCES = sorted((ROOT / "bot").rglob("*.py"))
 
 # Two thoughts in one file: a list that may only shrink, with the lines of each.
 LONG_FILES = {
-    "bot/commands/live.py": 449,
+    "bot/commands/live.py": 440,
     "bot/evaluation/walk_forward.py": 640,
     "bot/exchange/demo.py": 576,
-    "bot/exchange/stream.py": 488,
+    "bot/exchange/stream.py": 485,
     "bot/model/encoder.py": 406,
     "bot/model/kernels.py": 523,
     "bot/model/memory.py": 418,

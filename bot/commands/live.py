@@ -25,6 +25,7 @@ from bot.assembly import (
     search_engine,
 )
 from bot.commands.data_files import check_data
+from bot.commands.joining import Joining
 from bot.commands.progress import Progress
 from bot.commands.step_lines import tell
 from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
@@ -299,9 +300,12 @@ class _Session:
             depth=config.broker.fill_model == "book",
         )
 
+        joining = Joining(stream, self._rest, self._database, steps, self._wanted())
+
         def report(step: Step) -> None:
             tally.count(step)
             tell(step)
+            joining.follow(step)
             if max_bars is not None and self._reached(step, max_bars):
                 self._stop.now(f"{max_bars} bars")
 
@@ -311,27 +315,29 @@ class _Session:
                 self._stop.after(seconds)
             for told in self._watch.inputs(max(stream.clock_ms, _last_ms(account))):
                 stream.hand_in(told)
-            asking = asyncio.create_task(self._hand_in(stream))
+            asking = asyncio.create_task(self._hand_in(stream, joining))
             try:
                 await app.run(stream if recorder is None else recorder.tap(stream), trader, steps, report)
             finally:
                 asking.cancel()
+                joining.cancel()
 
-    async def _hand_in(self, stream: MarketStream) -> None:
+    async def _hand_in(self, stream: MarketStream, joining: Joining) -> None:
         """Hand on what a person asks for, looked at once a second, as soon as the exchange tells the time."""
         inbox = Inbox(self._database)
         while True:
             if stream.live:
                 for asked in await inbox.take(stream.clock_ms):
-                    if not isinstance(asked, ChangeSymbols):
+                    if isinstance(asked, ChangeSymbols):
+                        joining.change(asked)
+                    else:
                         stream.hand_in(asked)
             await asyncio.sleep(_LOOK_SECONDS if stream.live else _COMING_UP_SECONDS)
 
-    async def _warm_up(
-        self, observe: Callable[[list[Bar], int], None], steps: StepWriter
-    ) -> dict[str, int | None]:
+    def _wanted(self) -> history.Wanted:
+        """The history that the model wants."""
         run, memory = self._config.run, self._config.memory
-        wanted = history.Wanted(
+        return history.Wanted(
             symbols=self._watch.streamed,
             interval=run.interval,
             bars=memory.warmup_bars,
@@ -341,6 +347,11 @@ class _Session:
             joining=self._watch.joining,
             held=frozenset(self._watch.held),
         )
+
+    async def _warm_up(
+        self, observe: Callable[[list[Bar], int], None], steps: StepWriter
+    ) -> dict[str, int | None]:
+        wanted = self._wanted()
         with Progress() as progress:
             last_starts = await history.download(self._rest, self._database, steps, wanted, progress)
             observed = await history.observe(observe, self._database, wanted, progress)

@@ -36,7 +36,7 @@ from bot.store.database import Mode
 from bot.store.entries import Entry, Observed, Written, read_entry, write_entry
 from bot.strategy import Strategy
 from bot.trader import Opening
-from bot.trading.events import Input
+from bot.trading.events import History, Input
 
 FORMAT_VERSION = 1
 
@@ -129,7 +129,10 @@ class Recorder:
 
     def note(self, entry: Entry) -> None:
         """Take down what the core is about to see."""
-        self._entries.append(write_entry(entry))
+        if isinstance(entry, History):
+            self._entries += [write_entry(Observed(bar)) for bar in entry.bars]
+        else:
+            self._entries.append(write_entry(entry))
         if len(self._entries) >= _GATHERED:
             self._seal()
 

@@ -256,7 +256,14 @@ class Watch(Struct, frozen=True, kw_only=True):
 Request = Resume | Transfer | Close | Pause | Watch | Listing
 """What a person wants done, and what the exchange does to a symbol."""
 
-Input = Bar | Quote | Book | Funding | RuleChange | Request | Notice | Answer
+
+class History(Struct, frozen=True, kw_only=True):
+    """Closed bars of a symbol that joins, ascending: observed, not decided on."""
+
+    bars: tuple[Bar, ...]
+
+
+Input = History | Bar | Quote | Book | Funding | RuleChange | Request | Notice | Answer
 """What moves the core, and what else belongs to a session's rows: notices, and answers to what never reached it."""
 
 

@@ -218,6 +218,7 @@ class Hands:
         changed: list[Order] = []
         for rules in asked.add:
             closing_only.pop(rules.symbol, None)
+            self._instruments[rules.symbol] = rules
             self._leaving.discard(rules.symbol)
             watched.append(Watched(symbol=rules.symbol, state="trading", since_ms=now_ms, reason=asked.note))
         for symbol in asked.drop:
@@ -238,7 +239,12 @@ class Hands:
         outcome = "; ".join(f"{one.symbol} {_watch_text(one)}" for one in watched)
         answers = (Answer(id=asked.id, time_ms=now_ms, outcome=outcome),) if asked.id else ()
         return Step(
-            time_ms=now_ms, orders=tuple(changed), notices=notices, watched=tuple(watched), answers=answers
+            time_ms=now_ms,
+            orders=tuple(changed),
+            notices=notices,
+            watched=tuple(watched),
+            answers=answers,
+            rules=asked.add,
         )
 
     def _listing(self, listing: Listing) -> Step:
