@@ -257,12 +257,12 @@ class MarketStream:
         """Stream a symbol no longer: nothing of it is handed on any more."""
         self._silence(symbol)
         self._listings.remove(symbol)
-        self._rules.remove(symbol)
 
     def _silence(self, symbol: str) -> None:
         if self._symbols.pop(symbol, None) is not None:
             self._order.remove(symbol)
             self._subscriptions.remove(symbol)
+            self._rules.remove(symbol)
             left = [event for event in self._outbox if not _is_of(event, symbol)]
             self._outbox.clear()
             self._outbox.extend(left)
