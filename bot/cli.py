@@ -13,7 +13,7 @@ from bot import __version__
 from bot.commands.arguments import at_least, count, count_or_zero, duration, names, share, when
 from bot.commands.category import category_of, require_offline
 from bot.commands.hand_arguments import HANDS, add_hands
-from bot.errors import BotError, ConfigError, InputError
+from bot.errors import BotError, ConfigError, InputError, printable
 from bot.store.tables import TABLES
 
 OK, FAILED, MISUSED = 0, 1, 2
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
     except BotError as error:
         if args.traceback:
             traceback.print_exception(error)
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return MISUSED if isinstance(error, ConfigError | InputError) else FAILED
     except KeyboardInterrupt:
         return OK

@@ -18,6 +18,7 @@ from bot.errors import ConfigError, InputError
 from bot.exchange.config import ExchangeConfig
 from bot.market import INTERVAL_MS, Category
 from bot.market.calendars import NEVER_CLOSES, OBSERVED
+from bot.market.symbols import currency_problem, symbol_problem
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig
 from bot.strategy import StrategyConfig
@@ -217,6 +218,11 @@ def _explained(
     section, _, name = key.partition(".")
     branch = tree.get(section)
     value = branch.get(name.partition("[")[0]) if name and isinstance(branch, dict) else branch
+    if (key, value) == ("run.category", "inverse"):
+        return ConfigError(
+            f"{origins.get(key, source)}: {key} = inverse: inverse contracts are settled in their own coin and not "
+            "traded here; linear, spot and (offline) equity are"
+        )
     shown = _one_line(value) if isinstance(value, str | int | Decimal | float) else type(value).__name__
     return ConfigError(
         f"{origins.get(key, source)}: {key} = {shown}: {_one_line(what[:1].lower() + what[1:])}"
@@ -259,8 +265,10 @@ def _check(config: Config, origins: dict[str, str], source: str) -> None:
     if run.interval not in INTERVAL_MS:
         raise wrong("run.interval", f"{run.interval!r} is none of {' '.join(INTERVAL_MS)} (Bybit's notation)")
     for symbol in run.symbols:
-        if not symbol.isalnum() or symbol != symbol.upper():
-            raise wrong("run.symbols", f"{symbol!r} is no symbol of Bybit's; they look like BTCUSDT")
+        if (problem := symbol_problem(symbol)) is not None:
+            raise wrong("run.symbols", problem)
+    if run.category != "equity" and (problem := currency_problem(run.symbols)) is not None:
+        raise wrong("run.symbols", problem)
     if run.calendar_name != NEVER_CLOSES and run.category != "equity":
         raise wrong("run.calendar", f"{run.category} never closes; a calendar is for run.category = 'equity'")
     try:

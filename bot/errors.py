@@ -31,3 +31,8 @@ class StoreError(BotError):
 
 class BrokenInvariant(BotError):
     """A contradiction in the books. The bot stops before anything is written. Exit code 1."""
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows as it is, whatever a stranger's words in it hold."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

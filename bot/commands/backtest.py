@@ -58,13 +58,13 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     if files is not None:
         config = files.applied_to(config)
     rates = funding_of(args.funding, config)
+    given = read_given(args.instrument)
     path = config.database_path("backtest")
     identity = Identity(
         mode="backtest", category=config.run.category, starting_cash=config.broker.starting_cash
     )
     began = time.monotonic()
     async with Database.open(path, identity, durable=False) as database:
-        given = read_given(args.instrument)
         settled = await _settled(database, config, given, files)
         await forget_runs(database, config.broker.starting_cash)
         instruments = {symbol: one.rules for symbol, one in settled.items()}

@@ -18,6 +18,12 @@ class Answer(Exception):
 class BybitClient(ccxt.bybit):  # type: ignore[misc]
     """ccxt's client with Bybit's refusals told apart: ccxt maps 403, 429 and 10016 to unlike classes."""
 
+    @staticmethod
+    def rawencode(
+        params: Any = None, sort: bool = False
+    ) -> str:  # ccxt's hook, which leaves 币安人生 as it is
+        return str(ccxt.bybit.urlencode(params or {}))
+
     def handle_errors(  # ccxt's hook
         self,
         httpCode: int,

@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from bot.exchange.demo_funding import FundingBook
 from bot.market import INTERVAL_MS, Bar, Category, Instrument, plain
+from bot.market.symbols import is_dated, quote_coin_of
 from bot.synthetic import SyntheticMarket
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-_QUOTE_COINS = ("USDT", "USDC", "USD", "BTC", "ETH", "EUR")
 
 
 class Source(Protocol):
@@ -289,8 +289,8 @@ class Board:
 def instrument_fields(instrument: Instrument) -> dict[str, Any]:
     """A row of instruments-info."""
     symbol, tick, lot = instrument.symbol, instrument.tick_size, instrument.lot_size
-    quote = next((coin for coin in _QUOTE_COINS if symbol.endswith(coin) and symbol != coin), "USDT")
-    base = symbol.removesuffix(quote)
+    quote = quote_coin_of(symbol) or "USDT"
+    base = symbol.partition("-")[0].removesuffix("PERP").removesuffix(quote)
     common = {"symbol": symbol, "status": "Trading", "baseCoin": base, "quoteCoin": quote}
     if instrument.category == "spot":
         return common | {
@@ -309,7 +309,7 @@ def instrument_fields(instrument: Instrument) -> dict[str, Any]:
             "priceFilter": {"tickSize": plain(tick)},
         }
     return common | {
-        "contractType": "LinearPerpetual",
+        "contractType": "LinearFutures" if is_dated(symbol) else "LinearPerpetual",
         "launchTime": "1584230400000",
         "deliveryTime": "0",
         "deliveryFeeRate": "",

@@ -112,11 +112,8 @@ class BybitRest:
             rows = [row for row in _list(answer) if isinstance(row, dict) and row.get("symbol") == symbol]
             if not rows:
                 raise _unknown(symbol, self.category)
-            try:
-                rules = wire.instrument(rows[0], self.category, _time(answer))
-                found[symbol] = replace(rules, tiers=await self._risk_tiers(symbol))
-            except wire.MalformedFrame as error:
-                raise FeedError(str(error)) from error
+            rules = self._rules(rows[0], answer)
+            found[symbol] = replace(rules, tiers=await self._risk_tiers(symbol))
         return found
 
     async def instrument(self, symbol: str) -> Instrument | None:
@@ -140,10 +137,18 @@ class BybitRest:
         except RequestRefused:
             return None
         rows = [row for row in _list(answer) if isinstance(row, dict) and row.get("symbol") == symbol]
+        return self._rules(rows[0], answer) if rows else None
+
+    def _rules(self, row: dict[str, Any], answer: dict[str, Any]) -> Instrument:
         try:
-            return wire.instrument(rows[0], self.category, _time(answer)) if rows else None
+            return wire.instrument(row, self.category, _time(answer))
         except wire.MalformedFrame as error:
             raise FeedError(str(error)) from error
+        except wire.InverseContract as error:
+            raise ConfigError(
+                f"run.symbols: {error} is an inverse contract, settled in its own coin; only linear contracts, as "
+                "BTCUSDT and BTCPERP, and spot are traded here"
+            ) from error
 
     async def listing(self, symbol: str, rules: Instrument | None) -> Listing:
         """Whether a symbol of these rules (None: unknown) trades, and where it is delivered, at which price."""

@@ -14,6 +14,10 @@ class MalformedFrame(Exception):
     """A frame or row that cannot be what it claims to be; the text says why."""
 
 
+class InverseContract(Exception):
+    """A contract that is settled in its own coin; the text is its symbol."""
+
+
 class Frame(Struct, frozen=True):
     """The envelope of every public websocket message; control answers fill the lower half.
 
@@ -300,8 +304,10 @@ def instrument(fields: dict[str, Any], category: Category, known_ms: int = 0) ->
 
     https://bybit-exchange.github.io/docs/v5/market/instrument. Spot's step is ``basePrecision`` and
     its limit that counts ``minOrderAmt``; linear gives ``fundingInterval`` in minutes. A dated future is
-    delivered and never funded. ``known_ms`` is the answer's time.
+    delivered and never funded. ``known_ms`` is the answer's time. Raises InverseContract for one that is not linear.
     """
+    if str(fields.get("contractType", "")).startswith("Inverse"):
+        raise InverseContract(str(fields.get("symbol", "?")))
     try:
         lots, prices = fields["lotSizeFilter"], fields["priceFilter"]
         spot = category == "spot"

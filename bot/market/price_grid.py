@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from bot.exact import EXACT, ZERO, is_multiple
 from bot.market.bars import Bar
 from bot.market.instruments import Category, Instrument
-from bot.market.symbols import is_dollar, quote_coin_of
+from bot.market.symbols import is_dated, is_dollar, quote_coin_of
 
 _MIN_NOTIONAL = Decimal(5)
 """Quote currency; Bybit's for linear contracts and most of spot."""
@@ -76,7 +76,7 @@ def inferred_rules(symbol: str, category: Category, grid: PriceGrid) -> Instrume
     """
     quote = quote_coin_of(symbol)
     lot = Decimal(1).scaleb(-grid.high.adjusted())
-    funded = category == "linear" and "-" not in symbol
+    funded = category == "linear" and not is_dated(symbol)
     return Instrument(
         symbol=symbol,
         category=category,

@@ -1,9 +1,12 @@
 """What a symbol may look like: the one place that says so."""
 
+import re
 import unicodedata
+from collections.abc import Iterable
 
 _LONGEST = 40
 _QUOTES = ("USDT", "USDC", "USDE", "USD", "BTC", "ETH", "EUR", "BRL", "TRY", "DAI")
+_DATED = re.compile(r"-[0-9]{1,2}[A-Z]{3}[0-9]{2}")
 _DOLLARS = ("USDT", "USDC", "USDE", "USD", "DAI")
 
 
@@ -37,6 +40,26 @@ def quote_coin_of(symbol: str) -> str:
         return "USDC"
     found = next((coin for coin in _QUOTES if head.endswith(coin) and head != coin), "")
     return "USDC" if dash and not found else found
+
+
+def is_dated(symbol: str) -> bool:
+    """Whether a symbol's name is that of a dated future, as BTC-26DEC25 or BTCUSDT-26DEC25."""
+    return _DATED.search(symbol) is not None
+
+
+def currency_problem(symbols: Iterable[str]) -> str | None:
+    """What keeps symbols from being traded in one account, by their names: they are priced in unlike coins.
+
+    Coins that are worth a dollar count as one.
+    """
+    first: dict[str, str] = {}
+    for symbol in symbols:
+        if coin := quote_coin_of(symbol):
+            first.setdefault("USDT" if is_dollar(coin) else coin, symbol)
+    if len(first) < 2:
+        return None
+    priced = " and ".join(f"{symbol} in {quote_coin_of(symbol)}" for symbol in first.values())
+    return f"an account keeps one currency, but {priced} are priced; trade them in runs of their own"
 
 
 def is_dollar(coin: str) -> bool:

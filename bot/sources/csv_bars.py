@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, interval_from_name
+from bot.market.symbols import symbol_problem
 from bot.sources import freqtrade
 from bot.sources.bar_rows import HEADER, Layout, layout_of
 from bot.sources.csv_files import LAST_MS, read_table, require_sound
@@ -92,6 +93,8 @@ def name_parts(path: Path, symbol: str | None = None, interval: str | None = Non
             raise InputError(
                 f"{path}: its name does not tell the symbol (SYMBOL_venue_interval_…); give --symbol"
             )
+    if (problem := symbol_problem(symbol)) is not None:
+        raise InputError(f"{path}: {problem}")
     told = interval if interval is not None else parts[2] if len(parts) > 2 else ""
     known = interval_from_name(told)
     if known is None:

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from bot.errors import InputError
 from bot.market import FundingRate, settlement_ms, utc_text
+from bot.market.symbols import symbol_problem
 from bot.sources.csv_files import LAST_MS, read_rows, require_sound
 
 HEADER = ("time_ms", "rate")
@@ -30,6 +31,8 @@ def read_funding(path: Path | str, symbol: str | None = None) -> list[FundingRat
         raise InputError(
             f"{path}: its name does not tell the symbol (SYMBOL_venue_funding_…); give it as SYMBOL=FILE"
         )
+    if (problem := symbol_problem(symbol)) is not None:
+        raise InputError(f"{path}: {problem}")
     rates: list[FundingRate] = []
     problems: list[str] = []
     last_ms = -1

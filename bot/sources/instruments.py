@@ -1,6 +1,7 @@
 """The rules of a symbol in a run without an exchange: told, stored, listed, or inferred and named as such."""
 
 import csv
+import os.path
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -134,7 +135,7 @@ def read_given(names: Sequence[str] | None) -> dict[str, Given]:
     found: dict[str, Given] = {}
     for name in names or ():
         symbol, colon, pairs = name.partition(":")
-        if colon and "=" in pairs and not Path(name).exists():
+        if colon and "=" in pairs and not os.path.exists(name):
             told = {symbol: dict(_pair(name, pair) for pair in pairs.split(","))}
             source: RuleSource = "options"
             place = f"--instrument {name}"
@@ -218,7 +219,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise InputError(
             f"--instrument {path}: no such file; rules may also be given as SYMBOL:tick_size=0.01,lot_size=0.001"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"--instrument {path}: cannot be read as text: {error}") from error
     try:
         if text.lstrip().startswith("{"):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.market import INTERVAL_MS, Bar, Category, Instrument
+from bot.market.symbols import is_dated
 from bot.synthetic.motifs import Library, Occurrence
 from bot.synthetic.spec import MONDAY_MS, Candles, MarketSpec, Truth, listing_of
 
@@ -196,7 +197,7 @@ class SyntheticMarket:
             tick_size=Decimal(1).scaleb(-listing.tick_decimals),
             lot_size=lot,
             min_quantity=lot,
-            funding_interval_minutes=480 if category == "linear" else 0,
+            funding_interval_minutes=480 if category == "linear" and not is_dated(symbol) else 0,
             source="generated",
         )
 

@@ -206,6 +206,12 @@ def test_a_dated_future_is_delivered_and_never_funded():
     assert (rules.funding_interval_minutes, rules.status) == (480, "Delivering")
 
 
+@pytest.mark.parametrize("kind", ["InversePerpetual", "InverseFutures"])
+def test_an_inverse_contract_is_told_apart(kind):
+    with pytest.raises(wire.InverseContract, match="BTCUSD"):
+        wire.instrument(contract("BTCUSD", contractType=kind, quoteCoin="USD"), "linear")
+
+
 def depth(kind: str, u: int, bids: list[list[str]], asks: list[list[str]]) -> wire.Frame:
     data = {"s": "BTCUSDT", "b": bids, "a": asks, "u": u, "seq": u}
     return wire.frame(json.dumps({"topic": "orderbook.50.BTCUSDT", "type": kind, "ts": START, "data": data}))
