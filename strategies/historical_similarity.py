@@ -79,7 +79,7 @@ class HistoricalSimilarityStrategy:
         against = direction * situation.position.quantity < 0
         why = (
             f"{lean}, expected {forecast.expected_return:+.2%} against {costs:.2%} costs, "
-            f"chance {forecast.chance:.2%}"
+            f"chance {_chance(forecast.chance)}"
         )
         outlook = forecast.outlook
         if outlook is not None:
@@ -161,6 +161,11 @@ class HistoricalSimilarityStrategy:
 
 _RECALLED = Check("memory", True)
 _NOTHING_RECALLED = (Check("memory", False),)
+
+
+def _chance(chance: float) -> str:
+    """A probability; a small one is not told as none."""
+    return f"{chance:.2%}" if chance >= 0.00005 else "below 0.01%"
 
 
 def _lean(recollection: Recollection, forecast: Forecast, rising: bool) -> str:

@@ -94,7 +94,7 @@ def _print_forecast(
         print_text(
             f"positive outcomes {ratio:.0%}, base rate {forecast['base_ratio']:.0%} "
             f"(mean {percent(forecast['base_return'])}); {forecast['effective']:.1f} effective episodes, "
-            f"{forecast['chance']:.0%} likely by chance alone"
+            f"{_chance(forecast['chance'])} likely by chance alone"
         )
         belief = forecast.get("belief")
         if belief is not None:
@@ -109,6 +109,11 @@ def _print_forecast(
     votes = sorted(recollection.get("regime_votes", {}).items(), key=lambda vote: -vote[1])
     if votes:
         print_text("regime vote: " + ", ".join(f"{regime} {share:.0%}" for regime, share in votes))
+
+
+def _chance(chance: float) -> str:
+    """A probability; a small one is not told as none."""
+    return f"{chance:.0%}" if chance >= 0.01 else f"{chance:.2%}" if chance >= 0.00005 else "below 0.01%"
 
 
 def _against(signal: StoredSignal) -> str:

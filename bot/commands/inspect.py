@@ -19,6 +19,7 @@ from bot.exact import ZERO
 from bot.market import INTERVAL_MS, minute_text, plain, utc_text
 from bot.store import decisions, queries
 from bot.store.database import Database, Mode
+from bot.store.funnel import load_decision_report
 
 OK = 0
 
@@ -46,10 +47,12 @@ async def trades(db_path: Path | str, *, limit: int | None = None, json: bool = 
     """Print the trade log, oldest fill first."""
     async with Database.open(db_path, readonly=True) as database:
         log_rows = await queries.load_trades(database, limit=limit)
+        report = None if log_rows else await load_decision_report(database, None)
     if json:
         _print_json(log_rows)
     elif not log_rows:
         print("no trades yet; `run_bot.py explain` says why the last bar led to none")
+        print_headlines(report)
     elif sys.stdout.isatty():
         _print_trades_on_screen(log_rows)
     else:

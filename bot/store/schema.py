@@ -290,7 +290,7 @@ _FOURTH_SCHEMA = (
                         THEN strftime('%H:%M', end_ms / 1000, 'unixepoch')
                         WHEN end_ms - start_ms > 86400000
                         THEN strftime('%Y-%m-%d', end_ms / 1000, 'unixepoch') ELSE '24:00' END,
-                    symbol, similarity, forward_return * 100
+                    symbol, similarity, round(forward_return * 100, 1) + 0.0
                 ) AS moment
                 FROM (
                     SELECT rank, neighbors.symbol AS symbol, similarity, forward_return,

@@ -1,10 +1,12 @@
 """Check: one condition that a decision was put to, with its number and its threshold."""
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from msgspec import Struct
 
 Relation = Literal[">=", "<=", ">"]
+
+_RELATIONS = get_args(Relation)
 
 
 class Check(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
@@ -47,4 +49,11 @@ def contradiction(checks: object) -> str | None:
     for check in checks:
         if not isinstance(check.name, str) or not check.name:
             return f"a check is named {check.name!r}, not by a word"
+        if not isinstance(check.passed, bool):
+            return f"check {check.name} passed is {check.passed!r}, neither True nor False"
+        for number in (check.value, check.limit):
+            if number is not None and type(number) not in (int, float):
+                return f"check {check.name} holds {number!r}, not a number"
+        if check.relation not in _RELATIONS:
+            return f"check {check.name} holds by {check.relation!r}, none of {', '.join(_RELATIONS)}"
     return None
