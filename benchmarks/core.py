@@ -27,8 +27,9 @@ from bot.store.checkpoints import DEFAULT, load_checkpoint, save_checkpoint
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session
 from bot.synthetic import PRESETS, SyntheticMarket
-from bot.trader import Opening, Trader
+from bot.trader import Trader
 from bot.trading.ledger import Ledger
+from bot.trading.opening import Opening
 from strategies import STRATEGIES
 
 REAL_BARS = "../shared/data/BTCUSDT_binance-perp_1h_20190908_20240229.csv.gz"

@@ -18,12 +18,14 @@ from bot.store.checkpoints import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.queries import AccountState
 from bot.store.recording import strategy_source
 from bot.strategy import Costs, Strategy, declared_checks
-from bot.trader import Opening, Trader
+from bot.trader import Trader
+from bot.trading.account import AccountTrack
 from bot.trading.broker import PaperBroker
 from bot.trading.fills import PRESETS
 from bot.trading.held import Held, LookBack
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
+from bot.trading.opening import Opening
 from bot.trading.risk import RiskReview
 from bot.trading.sizing import Sizer
 
@@ -175,6 +177,7 @@ def build_trader(
         broker=broker,
         margin=margin,
         ledger=Ledger.from_state(opening.ledger),
+        track=AccountTrack(opening.track, INTERVAL_MS[config.run.interval], calendar),
         instruments=rules,
         costs_of=lambda each: _costs(config, each),
         interval=config.run.interval,
@@ -196,6 +199,7 @@ def opening_of(account: AccountState) -> Opening:
         next_fill_id=account.next_fill_id,
         risk=account.risk,
         funding=account.known_funding,
+        account=account.track,
     )
 
 

@@ -11,7 +11,8 @@ from bot.assembly import build_trader, load_strategy
 from bot.config import from_json
 from bot.errors import ConfigError
 from bot.market import Bar, Notice
-from bot.store.recording import Header, Recording
+from bot.store.header import Header
+from bot.store.recording import Recording
 from bot.strategy import Strategy
 from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, Signal
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
-from msgspec import Struct
-
 from bot.costs import CostBook
 from bot.market import INTERVAL_MS, Bar, Book, Funding, Instrument, Notice, Quote, RuleChange
 from bot.market.calendars import ALWAYS_OPEN, Calendar
@@ -13,6 +11,7 @@ from bot.model.recent import RecentBars
 from bot.model.similarity import SimilarityModel
 from bot.strategy import Costs, OnError, Situation, Strategy
 from bot.strategy_guard import StrategyGuard, hold
+from bot.trading.account import AccountTrack
 from bot.trading.asked import why_halted, why_no_order
 from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import (
@@ -28,29 +27,14 @@ from bot.trading.events import (
     Watch,
 )
 from bot.trading.hands import Hands
-from bot.trading.ledger import Ledger, LedgerState
+from bot.trading.ledger import Ledger
 from bot.trading.limits import RiskContext
 from bot.trading.margin import Margin
 from bot.trading.new_rules import rules_notices
-from bot.trading.risk import NOTHING_YET, RiskReview, RiskState
+from bot.trading.risk import RiskReview
 from bot.trading.sizing import Sizer
 
 _LATE = "late: a newer bar had closed before this one came, so it opens nothing"
-
-
-class Opening(Struct, frozen=True, kw_only=True):
-    """All that a Trader goes on from, apart from history: the books, resting orders, and what is counted.
-
-    What a session resumes from must come in through here, so that its recording holds it too.
-    """
-
-    ledger: LedgerState
-    open_orders: tuple[Order, ...]
-    next_signal_id: int
-    next_order_id: int
-    next_fill_id: int
-    risk: RiskState = NOTHING_YET
-    funding: tuple[KnownFunding, ...] = ()
 
 
 class Trader:
@@ -71,6 +55,7 @@ class Trader:
         broker: PaperBroker,
         margin: Margin,
         ledger: Ledger,
+        track: AccountTrack,
         instruments: dict[str, Instrument],
         costs_of: Callable[[Instrument], Costs],
         interval: str,
@@ -88,6 +73,7 @@ class Trader:
         self._broker = broker
         self._margin = margin
         self._ledger = ledger
+        self._track = track
         self._instruments = instruments
         self._costs_of = costs_of
         self._step_ms = INTERVAL_MS[interval]
@@ -103,6 +89,7 @@ class Trader:
             risk=risk,
             margin=margin,
             instruments=instruments,
+            track=track,
             post=self._post,
         )
         self._next_signal_id = next_signal_id
@@ -144,13 +131,13 @@ class Trader:
             matched = self._broker.match_bar(bar, self._ledger, late=bar.late)
             changed, rejections = matched.orders, matched.rejections
             if matched.fills:
-                fills = self._post(matched.fills, equity)
+                fills = self._post(matched, equity)
         position = self._ledger.position(symbol)
         self._mark(bar)
 
         recollection = self._model.observe(bar)
         self._risk.observe(bar)
-        account = self._ledger.equity(now_ms)
+        account = self._track.close(bar, self._ledger.equity(now_ms))
         equity.append(account)
         notices: tuple[Notice, ...] = ()
         if bar.late:
@@ -162,7 +149,7 @@ class Trader:
                     recent=RecentBars(self._model.window(symbol)),
                     recollection=recollection,
                     position=position,
-                    bars_held=self._bars_held(position, now_ms),
+                    bars_held=self._track.bars_held(position, now_ms),
                     account=account,
                     costs=self._costs.of(symbol),
                 )
@@ -172,7 +159,7 @@ class Trader:
         if signal.horizon_bars is not None:
             forecast = None if recollection is None else recollection.forecast
             self._risk.observe_signal(signal, bar, None if forecast is None else forecast.base_ratio)
-        halt = self._risk.judge(bar, account)
+        halt = self._risk.judge(bar, account, self._track)
 
         drafts: tuple[Order, ...] = ()
         unsized: tuple[Rejection, ...] = ()
@@ -207,30 +194,32 @@ class Trader:
         if len(changed) > 1:
             # One that met the bar in vain may have been withdrawn since: it is told as it stands now.
             changed = tuple({order.id: order for order in changed}.values())
-        return self._checked(
-            Step(
-                time_ms=now_ms,
-                bar=bar,
-                signal_id=signal_id,
-                signal=signal,
-                recollection=recollection,
-                orders=changed,
-                rejections=rejections,
-                fills=fills,
-                positions=(position,) if fills else (),
-                equity=tuple(equity),
-                halts=() if halt is None else (halt,),
-                notices=(
-                    *notices,
-                    *_liquidations(fills),
-                    *(() if halt is None else (self._hands.halt_notice(halt),)),
-                ),
-                risk=self._risk.news(),
-                no_order=no_order,
-                marks=self._ledger.held_marks,
-                watched=self._hands.let_go(symbol, now_ms),
-            )
+        trips, track = self._track.news()
+        step = Step(
+            time_ms=now_ms,
+            bar=bar,
+            signal_id=signal_id,
+            signal=signal,
+            recollection=recollection,
+            orders=changed,
+            rejections=rejections,
+            fills=fills,
+            positions=(position,) if fills else (),
+            equity=tuple(equity),
+            halts=() if halt is None else (halt,),
+            notices=(
+                *notices,
+                *_liquidations(fills),
+                *(() if halt is None else (self._hands.halt_notice(halt),)),
+            ),
+            risk=self._risk.news(),
+            no_order=no_order,
+            marks=self._ledger.held_marks,
+            watched=self._hands.let_go(symbol, now_ms),
+            round_trips=trips,
+            account=track,
         )
+        return self._checked(step) if fills else step
 
     def on_quote(self, quote: Quote) -> Step:
         """Waiting orders meet the first quote after them; the position is valued at its mark price."""
@@ -255,16 +244,17 @@ class Trader:
         payment = self._ledger.settle(funding)
         if payment is None:
             return Step(time_ms=funding.time_ms, known_funding=known)
-        equity = (self._ledger.equity(payment.time_ms),)
-        self._risk.observe_funding(payment)
+        row, trip = self._track.pay(payment, self._ledger.equity(payment.time_ms))
+        if trip is not None and trip.closed_ms is not None:
+            self._risk.observe_trip(trip, self._track.losing_run(trip.symbol), self._step_ms)
         return self._checked(
             Step(
                 time_ms=payment.time_ms,
                 funding=(payment,),
-                equity=equity,
-                risk=self._risk.news(),
+                equity=(row,),
                 known_funding=known,
                 marks=self._ledger.held_marks,
+                **self._news(),
             )
         )
 
@@ -293,7 +283,7 @@ class Trader:
                 watched=self._hands.let_go(market.symbol, market.time_ms) if matched.orders else (),
             )
         equity: list[Equity] = []
-        fills = self._post(matched.fills, equity)
+        fills = self._post(matched, equity)
         return self._checked(
             Step(
                 time_ms=market.time_ms,
@@ -303,9 +293,9 @@ class Trader:
                 fills=fills,
                 positions=(self._ledger.position(market.symbol),),
                 equity=tuple(equity),
-                risk=self._risk.news(),
                 marks=self._ledger.held_marks,
                 watched=self._hands.let_go(market.symbol, market.time_ms),
+                **self._news(),
             )
         )
 
@@ -321,14 +311,19 @@ class Trader:
             keep_entries=side if position.quantity and on_course else None,
         )
 
-    def _post(self, fills: tuple[Fill, ...], equity: list[Equity]) -> tuple[Fill, ...]:
-        """Book each fill and note the account right after it."""
-        booked: list[Fill] = []
-        for fill in fills:
-            booked += self._ledger.post((fill,))
-            self._risk.observe_fill(booked[-1], self._ledger.position(fill.symbol), self._step_ms)
-            equity.append(self._ledger.equity(fill.time_ms))
-        return tuple(booked)
+    def _post(self, matched: Matched, equity: list[Equity]) -> tuple[Fill, ...]:
+        """Book fills and note the account right after each."""
+        booked = self._ledger.post(matched.fills)
+        rows, ended = self._track.book(booked, matched.orders)
+        for trip in ended:
+            self._risk.observe_trip(trip, self._track.losing_run(trip.symbol), self._step_ms)
+        equity += rows
+        return booked.fills
+
+    def _news(self) -> dict[str, Any]:
+        """What the risk review and the track go on from, where that has changed, and the trips that did."""
+        trips, account = self._track.news()
+        return {"risk": self._risk.news(), "round_trips": trips, "account": account}
 
     def _mark(self, bar: Bar) -> None:
         """Value at the close, unless the exchange tells the mark price itself."""
@@ -368,10 +363,6 @@ class Trader:
         placed = self._broker.place(passed)
         rejections = self._broker.refuse(rejections)
         return (*placed, *(rejection.order for rejection in rejections)), rejections
-
-    def _bars_held(self, position: Position, now_ms: int) -> int:
-        opened_ms = position.opened_ms if position.quantity else now_ms
-        return self._calendar.bars_between(opened_ms, now_ms, self._step_ms)
 
     def _checked(self, step: Step) -> Step:
         """The step, once the books behind it are known to balance."""

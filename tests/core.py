@@ -10,9 +10,10 @@ from bot.assembly import build_trader
 from bot.config import Config
 from bot.market import ALWAYS_OPEN, Bar, Calendar
 from bot.strategy import Strategy
-from bot.trader import Opening, Trader
+from bot.trader import Trader
 from bot.trading.events import Step
 from bot.trading.ledger import Ledger
+from bot.trading.opening import Opening
 from tests.eager import Eager
 from tests.factories import an_instrument
 

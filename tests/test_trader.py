@@ -6,9 +6,9 @@ from msgspec.structs import replace
 from bot.errors import InputError
 from bot.market import Book, Funding, Level
 from bot.strategy import Situation
-from bot.trader import Opening
 from bot.trading.events import Position, Signal
 from bot.trading.ledger import Ledger
+from bot.trading.opening import Opening
 from tests.core import NOTHING_YET, a_config, a_trader, run
 from tests.factories import START_MS, a_bar, a_fill, a_quote, a_signal
 
@@ -428,6 +428,7 @@ def test_a_trader_that_goes_on_from_its_orders_and_books_decides_and_fills_as_if
             next_order_id=1 + max((order.id for step in done for order in step.orders), default=0),
             next_fill_id=1 + sum(len(step.fills) for step in done),
             risk=first._risk.snapshot(),
+            account=first._track.snapshot(),
         )
         config = a_config("BTCUSDT", "ETHUSDT", risk={"require_contiguous_bars": 0})
         second = a_trader(config, Scripted(*turns[cut:]), opening=opening)

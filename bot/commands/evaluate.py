@@ -33,8 +33,8 @@ from bot.store.database import Database, Identity
 from bot.store.queries import load_instruments
 from bot.store.trials import Judged, keeping_trials, note_trial, tried
 from bot.synthetic import PRESETS, SyntheticMarket
-from bot.trader import Opening
 from bot.trading.ledger import Ledger
+from bot.trading.opening import Opening
 
 REPORT, FIGURES = "report.md", "report.json"
 

@@ -40,15 +40,17 @@ from bot.market import INTERVAL_MS, Bar, plain, utc_text
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.entries import Observed
+from bot.store.header import Header
 from bot.store.queries import AccountState, load_account
-from bot.store.recording import Header, Recorder, made_with, record, strategy_path
+from bot.store.recording import Recorder, made_with, record, strategy_path
 from bot.store.requests import ChangeSymbols, Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
 from bot.store.watching import keep_watched, read_watched
 from bot.strategy import Strategy, declared_checks
 from bot.synthetic import PRESETS, SyntheticMarket
-from bot.trader import Opening, Trader
+from bot.trader import Trader
 from bot.trading.events import Step
+from bot.trading.opening import Opening
 
 _DEMO_BAR_SECONDS = 0.05
 _DEMO_SEED = 7
@@ -205,12 +207,14 @@ class _Session:
         opening = opening_of(account)
         trader = build_trader(config, strategy, instruments, opening, quotes=True)
         await save_instruments(database, instruments.values())
-        started_ms, config_json = time.time_ns() // 1_000_000, msgspec.json.encode(config).decode()
+        config_json, started_ms = msgspec.json.encode(config).decode(), time.time_ns() // 1_000_000
         checkpoint = find_checkpoint(config) if strategy.needs_memory else None
         sha256 = None if checkpoint is None else checkpoint.sha256
         await keep_watched(database, watch.traded, started_ms)
         begun = database, self._mode, config_json, started_ms
-        self.id = await begin_session(*begun, checkpoint_sha256=sha256, checks=declared_checks(strategy))
+        self.id = await begin_session(
+            *begun, checkpoint_sha256=sha256, checks=declared_checks(strategy), start=account.equity
+        )
         if checkpoint is not None:
             _log.info("model", checkpoint=checkpoint.card.summary(), search=search_engine(config))
         if self._mode == "testnet":
@@ -219,10 +223,7 @@ class _Session:
                 note="testnet's prices are not the market's; for those: python run_bot.py --mainnet",
             )
         if run.category == "spot" and config.broker.taker_fee < _SPOT_FEE:
-            _log.warning(
-                "spot_fees", note=f"Bybit takes {_SPOT_FEE} on spot; set broker.taker_fee, maker_fee"
-            )
-        equity = account.equity.equity if account.equity is not None else account.starting_cash
+            _log.warning("spot_fees", note=f"Bybit takes {_SPOT_FEE}; set broker.taker_fee, maker_fee")
         header = Header(
             session_id=self.id,
             started_ms=started_ms,
@@ -234,9 +235,9 @@ class _Session:
             made_with=made_with(strategy),
             instruments=tuple(instruments.values()),
             opening=opening,
-            equity=equity,
+            equity=account.worth,
         )
-        tally = Tally(account.positions, float(equity))
+        tally = Tally(account.positions, float(account.worth))
         reason = "failed"
         try:
             async with self._recorded(header) as recorder:

@@ -17,8 +17,9 @@ from bot.errors import InputError
 from bot.market import Bar, Book, Notice, Quote, plain, utc_text
 from bot.store.database import Database
 from bot.store.recording import Recording, is_recording
-from bot.trader import Opening, Trader
+from bot.trader import Trader
 from bot.trading.events import RESTING, Fill, Order, Position, Signal, Step
+from bot.trading.opening import Opening
 
 ALIKE, UNEXPLAINED = 0, 1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot import app, logs
 from bot.assembly import build_trader, checkpoint_sha256, load_strategy
@@ -24,6 +25,7 @@ from bot.store.recording import Recording, made_with
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.strategy import Strategy, declared_checks
 from bot.trader import Trader
+from bot.trading.account import began_with
 from bot.trading.events import Step
 from bot.trading.risk import NOTHING_YET
 
@@ -93,7 +95,7 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
     await discard(path, "replay")
     # What the account did before this session is not told here, so its books open with what it left.
     identity = Identity(mode="replay", category=header.category, starting_cash=header.opening.ledger.cash)
-    ledger = header.opening.ledger
+    ledger, track = header.opening.ledger, header.opening.track
     tally = Tally(ledger.positions, float(header.equity))
     reason = "end of recording"
     if recording.cut_bytes:
@@ -109,6 +111,7 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
             recording=str(recording.path),
             session_id=header.session_id,
             checks=declared_checks(strategy),
+            start=header.start,
         )
         steps = StepWriter(database, header.session_id, batch_bars=_BATCH_BARS)
         opened = Step(
@@ -116,6 +119,8 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
             orders=header.opening.open_orders,
             positions=ledger.positions,
             risk=None if header.opening.risk == NOTHING_YET else header.opening.risk,
+            round_trips=tuple(trip for trip in track.trips if trip.closed_ms is None),
+            account=None if track == began_with(ledger.cash) else replace(track, trips=()),
         )
         await steps.append(opened)
         with Progress() as progress:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from bot.errors import InputError
 from bot.market import utc_text
 from bot.store.database import Database
-from bot.store.recording import Header
+from bot.store.header import Header
 from bot.trading.events import Halt, Order, Step
 
 _REPLAYED = "replayed"
@@ -35,6 +35,11 @@ _CHANGING = (
     *("quantity", "limit_price", "stop_price", "reduce_only"),
     *("status", "reason", "updated_ms", "due_ms"),
     *("distance", "anchor", "filled_quantity", "active_ms", "triggered_ms"),
+)
+_GOES_ON = "NOT :is_last AND r.closed_ms IS NULL"
+_GROWING = (
+    *("closed_ms", "quantity", "entry_price", "entry_notional", "exit_quantity", "exit_price"),
+    *("exit_notional", "realized_pnl", "fees", "bars", "adverse", "favourable", "exit_reason"),
 )
 _RESUMED_LATER = "r.resumed_ms IS NULL AND NOT :is_last"
 _OF_SESSION = "SELECT * FROM main.{} WHERE session_id = :session"
@@ -70,26 +75,48 @@ _TABLES = (
         name="fills",
         key=("id",),
         time="{row}.time_ms",
-        # A fill does not say its session; one that only the database has shows in its equity too.
-        original="SELECT * FROM main.fills "
-        "WHERE id IN (SELECT id FROM replayed.fills) OR (:is_last AND id >= :next_fill_id)",
+        original=_OF_SESSION.format("fills"),
         signal="(SELECT signal_id FROM {base}.orders WHERE id = {row}.order_id)",
     ),
     _Table(
         name="funding",
         key=("symbol", "time_ms"),
         time="{row}.time_ms",
-        original="SELECT * FROM main.funding "
-        "WHERE (symbol, time_ms) IN (SELECT symbol, time_ms FROM replayed.funding)",
+        original=_OF_SESSION.format("funding"),
+    ),
+    _Table(
+        name="transfers",
+        key=("id",),
+        time="{row}.time_ms",
+        original=_OF_SESSION.format("transfers"),
     ),
     _Table(
         name="equity",
         key=("id",),
         time="{row}.time_ms",
         original=_OF_SESSION.format("equity"),
-        # The rows of earlier sessions are not there to be counted.
-        replayed="SELECT id + :earlier_equity AS id, session_id, time_ms, cash, unrealized_pnl, equity "
-        "FROM replayed.equity",
+    ),
+    _Table(
+        name="round_trips",
+        key=("id",),
+        time="coalesce({row}.closed_ms, {row}.opened_ms)",
+        original="SELECT * FROM main.round_trips WHERE :session IN (session_id, closed_session_id) "
+        "OR id IN (SELECT id FROM replayed.round_trips)",
+        pardon={
+            "session_id": "o.id < :next_trip_id",
+            **dict.fromkeys(_GROWING, _GOES_ON),
+            "closed_session_id": f"o.id < :next_trip_id OR {_GOES_ON}",
+            # Late funding may have become known in a later session.
+            **dict.fromkeys(("funding", "net"), "NOT :is_last"),
+        },
+        signal="{row}.signal_id",
+    ),
+    _Table(
+        name="account_state",
+        key=("id",),
+        time="(SELECT max(time_ms) FROM {base}.equity)",
+        original="SELECT * FROM main.account_state WHERE :is_last",
+        replayed="SELECT * FROM replayed.account_state WHERE :is_last",
     ),
     _Table(
         name="halts",
@@ -98,8 +125,7 @@ _TABLES = (
         original=_OF_SESSION.format("halts") + " OR id IN (SELECT id FROM replayed.halts)",
         pardon={
             "session_id": "o.id < :next_halt_id",
-            "resumed_ms": _RESUMED_LATER,
-            "note": _RESUMED_LATER,
+            **dict.fromkeys(("resumed_ms", "resumed_equity_id", "note"), _RESUMED_LATER),
         },
     ),
     _Table(
@@ -118,6 +144,14 @@ _TABLES = (
         replayed="SELECT * FROM replayed.positions WHERE :is_last",
     ),
 )
+
+
+_PLACES = {
+    ("equity", "id"),
+    ("halts", "resumed_equity_id"),
+    *((table, "equity_id") for table in ("fills", "funding", "transfers")),
+}
+"""Columns that count the rows of equity."""
 
 
 class Difference(Struct, frozen=True, kw_only=True):
@@ -208,17 +242,25 @@ class StoredSession:
             "session": self._header.session_id,
             "is_last": self._is_last,
             "next_order_id": self._header.opening.next_order_id,
-            "next_fill_id": self._header.opening.next_fill_id,
+            "next_trip_id": self._header.opening.track.next_trip_id,
             "next_halt_id": self._header.opening.risk.next_halt_id,
             "earlier_equity": await self._earlier_equity(),
         }
         found: list[Difference] = []
         counts: dict[str, int] = {}
         for table in _TABLES:
-            replayed = table.replayed or f"SELECT * FROM replayed.{table.name}"
+            replayed = table.replayed or await self._rows(table)
             counts[table.name] = await self._database.value(f"SELECT count(*) FROM ({replayed})", parameters)
             found += await self._differences(table, replayed, parameters)
         return min(found, key=lambda difference: difference.time_ms, default=None), counts
+
+    async def _rows(self, table: _Table) -> str:
+        """A table's replayed rows; the rows of equity of earlier sessions are not there to be counted."""
+        named = [
+            f"{name} + :earlier_equity AS {name}" if (table.name, name) in _PLACES else name
+            for name in await self._database.columns(table.name)
+        ]
+        return f"SELECT {', '.join(named)} FROM replayed.{table.name}"
 
     async def _earlier_equity(self) -> int:
         first: int | None = await self._database.value(

@@ -17,9 +17,8 @@ import msgspec
 from msgspec import Struct
 
 from bot.errors import BotError, BrokenInvariant, InputError, StoreError
-from bot.exact import EXACT
 from bot.market import Category, plain, utc_text
-from bot.store.schema import MIGRATIONS, SCHEMA_VERSION
+from bot.store.schema import MIGRATIONS, SCHEMA_VERSION, exact_distance
 
 Mode = Literal["demo", "testnet", "mainnet", "backtest", "replay"]
 
@@ -280,10 +279,15 @@ class Database:
                 await self._run_migrations(version, identity)
 
     async def _run_migrations(self, version: int, identity: Identity | None) -> None:
-        await self._connection.create_function("exact_distance", 2, _exact_distance, deterministic=True)
+        await self._connection.create_function("exact_distance", 2, exact_distance, deterministic=True)
         for migration in MIGRATIONS[version:]:
             for statement in migration:
                 await self._connection.execute(statement)
+        if 0 < version < 4:
+            # It reads its rows as values, by what stands on this module.
+            from bot.store.backfill import backfill
+
+            await backfill(self)
         if self._identity is None and identity is not None:
             await self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             await self._connection.executemany(
@@ -299,10 +303,6 @@ class Database:
 
     def _translated(self) -> AbstractContextManager[None]:
         return _translated(self.path, opening=self._opening)
-
-
-def _exact_distance(one: str, other: str) -> str:
-    return plain(EXACT.subtract(Decimal(one), Decimal(other)).copy_abs())
 
 
 def _stored_mode(path: Path) -> str:

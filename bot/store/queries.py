@@ -14,7 +14,9 @@ from bot.performance.funnel import DecisionReport
 from bot.store.database import Database, Holder, Mode, holder
 from bot.store.funnel import read_decision_report
 from bot.store.rows import structs as _structs
+from bot.store.track import read_track
 from bot.store.watching import read_marks
+from bot.trading.account import TrackState
 from bot.trading.events import (
     RESTING,
     Action,
@@ -47,7 +49,7 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class AccountState(Struct, frozen=True, kw_only=True):
-    """All that a session resumes from. Fills and transfers ascend by id, funding by time.
+    """All that a session resumes from. Fills and transfers ascend by id, funding in the order of booking.
 
     ``positions`` are as stored, flat ones included; ``equity`` is the last row written.
     """
@@ -65,8 +67,14 @@ class AccountState(Struct, frozen=True, kw_only=True):
     next_order_id: int
     next_fill_id: int
     next_transfer_id: int
+    track: TrackState
     risk: RiskState = NOTHING_YET
     known_funding: tuple[KnownFunding, ...] = ()
+
+    @property
+    def worth(self) -> Decimal:
+        """The equity last written, before any what the account began with."""
+        return self.starting_cash if self.equity is None else self.equity.equity
 
 
 class Trade(Struct, frozen=True, kw_only=True):
@@ -201,7 +209,7 @@ async def read_account(database: Database) -> AccountState:
     return AccountState(
         starting_cash=database.identity.starting_cash,
         fills=await _structs(database, Fill, "FROM fills ORDER BY id"),
-        funding=await _structs(database, FundingPayment, "FROM funding ORDER BY time_ms, symbol"),
+        funding=await _structs(database, FundingPayment, "FROM funding ORDER BY equity_id"),
         transfers=await _structs(database, Transfer, "FROM transfers ORDER BY id"),
         open_orders=await _open_orders(database),
         positions=await _positions(database),
@@ -212,6 +220,7 @@ async def read_account(database: Database) -> AccountState:
         next_order_id=await _next_id(database, "orders"),
         next_fill_id=await _next_id(database, "fills"),
         next_transfer_id=await _next_id(database, "transfers"),
+        track=await read_track(database),
         risk=await read_risk(database),
         known_funding=await _structs(database, KnownFunding, "FROM known_funding ORDER BY symbol"),
     )

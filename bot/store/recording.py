@@ -18,7 +18,6 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cached_property
 from importlib.metadata import version
 from io import FileIO
@@ -27,15 +26,13 @@ from typing import BinaryIO, Self, TypeVar
 
 import msgspec
 import zstandard
-from msgspec import Struct
 
 from bot import __version__
 from bot.errors import InputError, StoreError
-from bot.market import Bar, Category, Instrument
-from bot.store.database import Mode
+from bot.market import Bar, Instrument
 from bot.store.entries import Entry, Observed, Written, read_entry, write_entry
+from bot.store.header import Header, read_header
 from bot.strategy import Strategy
-from bot.trader import Opening
 from bot.trading.events import History, Input
 
 FORMAT_VERSION = 1
@@ -51,26 +48,6 @@ _LEVEL = 3
 
 
 EventT = TypeVar("EventT", bound=Input)
-
-
-class Header(Struct, frozen=True, kw_only=True):
-    """All that a session began with.
-
-    ``strategy`` is its ``module:Class``; ``made_with`` names the versions and the machine that the
-    digits of model figures depend on; ``equity`` is what the account was worth, in quote currency.
-    """
-
-    session_id: int
-    started_ms: int
-    mode: Mode
-    category: Category
-    config_json: str
-    checkpoint_sha256: str | None
-    strategy: str
-    made_with: dict[str, str]
-    instruments: tuple[Instrument, ...]
-    opening: Opening
-    equity: Decimal
 
 
 def strategy_path(strategy: Strategy) -> str:
@@ -305,7 +282,7 @@ class _Records:
         if payload is None:
             raise InputError(f"{path} is cut off within its header, so nothing can be replayed")
         try:
-            self.header = msgspec.msgpack.decode(payload, type=Header)
+            self.header = read_header(payload)
         except msgspec.MsgspecError as error:
             raise self._damaged(f"its header does not hold what one holds ({error})") from error
 

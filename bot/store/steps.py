@@ -1,8 +1,8 @@
 """Steps, written whole or not at all; and the sessions and instruments that they belong to."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any
 
 import msgspec
@@ -10,11 +10,27 @@ import msgspec
 from bot.errors import BrokenInvariant
 from bot.market import Bar, Instrument, plain
 from bot.model.similarity import Recollection
+from bot.store.account_rows import (
+    ACCOUNT_STATE,
+    EQUITY,
+    FILL,
+    FUNDING,
+    POSITION,
+    ROUND_TRIP,
+    TRANSFER,
+    equity_row,
+    fill_row,
+    funding_row,
+    position_row,
+    round_trip_row,
+    transfer_row,
+)
 from bot.store.bars import BarRow, Inserted, bar_row, insert_bar_rows
 from bot.store.database import Database, Mode
 from bot.store.hand_rows import HandRows
 from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, neighbor_rows, signal_row
-from bot.trading.events import Order, Position, Step
+from bot.trading.account import TrackState
+from bot.trading.events import Equity, Order, Step
 from bot.trading.risk import RiskState
 
 _Row = tuple[Any, ...]
@@ -22,8 +38,9 @@ _Row = tuple[Any, ...]
 _HISTORY_BATCH = 5_000
 
 _SESSION = """
-INSERT INTO sessions (id, started_ms, mode, config_json, checkpoint_sha256, recording, checks_json)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO sessions (
+    id, started_ms, mode, config_json, checkpoint_sha256, recording, checks_json, start_equity, start_unit_value
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _ORDER = """
 INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -34,18 +51,11 @@ ON CONFLICT (id) DO UPDATE SET
     anchor = excluded.anchor, filled_quantity = excluded.filled_quantity,
     active_ms = excluded.active_ms, triggered_ms = excluded.triggered_ms
 """
-_FILL = "INSERT INTO fills VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FUNDING = """
-INSERT INTO funding (symbol, time_ms, rate, mark_price, quantity, payment, mark_source)
-VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
-_TRANSFER = "INSERT INTO transfers VALUES (?, ?, ?, ?)"
-_POSITION = "INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?, ?)"
-_EQUITY = "INSERT INTO equity (session_id, time_ms, cash, unrealized_pnl, equity) VALUES (?, ?, ?, ?, ?)"
 _EVENT = "INSERT INTO events (session_id, time_ms, kind, symbol, detail) VALUES (?, ?, ?, ?, ?)"
 _HALT = """
-INSERT INTO halts VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms, note = excluded.note
+INSERT INTO halts VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms, note = excluded.note,
+    resumed_equity_id = excluded.resumed_equity_id
 """
 _KNOWN_FUNDING = "INSERT OR REPLACE INTO known_funding VALUES (?, ?, ?, ?, ?)"
 _RISK_STATE = "INSERT OR REPLACE INTO risk_state VALUES (1, ?)"
@@ -55,8 +65,7 @@ _INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?
 _RUN_TABLES = (
     *("sessions", "signals", "neighbors", "orders", "fills"),
     *("funding", "transfers", "positions", "equity", "events", "halts", "risk_state"),
-    "known_funding",
-    *("marks", "watched", "pauses"),
+    *("known_funding", "marks", "watched", "pauses", "round_trips", "account_state"),
 )
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -72,17 +81,22 @@ async def begin_session(
     recording: str | None = None,
     session_id: int | None = None,
     checks: Mapping[str, str] = {},
+    start: Equity | None = None,
 ) -> int:
     """Write down that a session begins; its id, one more than the last one's where none is given.
 
-    ``checks`` are those that its strategy declares, name to label, in order.
+    ``checks`` are those that its strategy declares, name to label, in order; ``start`` is what the account is
+    worth, by default what it began with.
     """
+    worth = (
+        ("1", database.identity.starting_cash) if start is None else (plain(start.unit_value), start.equity)
+    )
     async with database.transaction():
         if session_id is None:
             session_id = await database.value("SELECT coalesce(max(id), 0) + 1 FROM sessions")
             assert session_id is not None
         row = (session_id, started_ms, mode, config_json, checkpoint_sha256, recording)
-        await database.write(_SESSION, [(*row, _encode(checks).decode())])
+        await database.write(_SESSION, [(*row, _encode(checks).decode(), plain(worth[1]), worth[0])])
     return session_id
 
 
@@ -158,17 +172,21 @@ class StepWriter:
         self._halts: list[_Row] = []
         self._known_funding: list[_Row] = []
         self._rules: list[_Row] = []
+        # As they stand at the end of a batch.
+        self._trips: dict[int, _Row] = {}
+        self._account: TrackState | None = None
+        self._next_equity_id = 0
         self._risk: RiskState | None = None
         self._hands = HandRows(session_id)
         self._tables = (
             (INSERT_SIGNAL, self._signals),
             (INSERT_NEIGHBOR, self._neighbors),
             (_ORDER, self._orders),
-            (_FILL, self._fills),
-            (_FUNDING, self._funding),
-            (_TRANSFER, self._transfers),
-            (_POSITION, self._positions),
-            (_EQUITY, self._equity),
+            (FILL, self._fills),
+            (FUNDING, self._funding),
+            (TRANSFER, self._transfers),
+            (POSITION, self._positions),
+            (EQUITY, self._equity),
             (_EVENT, self._events),
             (_HALT, self._halts),
             (_KNOWN_FUNDING, self._known_funding),
@@ -184,6 +202,9 @@ class StepWriter:
         """
         if step.is_empty and step.known_funding is None:
             return
+        if not self._next_equity_id:
+            newest = await self._database.value("SELECT max(id) FROM equity")
+            self._next_equity_id = (newest or 0) + 1
         self._gather(step)
         self._gathered += 1
         if self._gathered >= self._batch:
@@ -202,11 +223,15 @@ class StepWriter:
                 for statement, rows in self._tables:
                     if rows:
                         await self._database.write(statement, rows)
+                await self._database.write(ROUND_TRIP, self._trips.values())
+                if self._account is not None:
+                    await self._database.write(ACCOUNT_STATE, [(_encode(self._account).decode(),)])
                 if self._risk is not None:
                     await self._database.write(_RISK_STATE, [(_encode(self._risk).decode(),)])
         finally:
             self._gathered = 0
-            self._risk = None
+            self._risk = self._account = None
+            self._trips.clear()
             self._bars.clear()
             for _, rows in self._tables:
                 rows.clear()
@@ -232,40 +257,44 @@ class StepWriter:
                 self._neighbors.extend(neighbor_rows(step.signal_id, recollection))
         if bar is not None:
             self._bars.append(bar_row(bar))
-        for row in step.equity:
-            self._equity.append(
-                (session_id, row.time_ms, plain(row.cash), plain(row.unrealized_pnl), plain(row.equity))
-            )
+        # Each fill, payment and transfer has a row of equity of its own, ahead of that of a closed bar.
+        first_id = self._next_equity_id
+        self._next_equity_id += len(step.equity)
+        places = chain(range(first_id, self._next_equity_id), repeat(0))
+        for place, row in enumerate(step.equity, first_id):
+            self._equity.append(equity_row(row, session_id, place))
         if step.orders:
             self._orders.extend(_order_row(order, session_id) for order in step.orders)
         if step.fills:
-            self._fills.extend(_fill_rows(step))
+            self._fills.extend(fill_row(fill, session_id, next(places)) for fill in step.fills)
         if step.positions:
-            self._positions.extend(_position_row(position) for position in step.positions)
+            self._positions.extend(position_row(position) for position in step.positions)
+        for trip in step.round_trips:
+            self._trips[trip.id] = round_trip_row(trip, session_id)
+        self._account = step.account or self._account
         self._risk = step.risk or self._risk
         self._hands.gather(step)
         if (known := step.known_funding) is not None:
             learned = known.symbol, known.time_ms, plain(known.rate), known.every_ms, known.longer_ms
             self._known_funding.append(learned)
         if step.funding or step.transfers or step.notices or step.rejections or step.halts or step.rules:
-            self._gather_rarities(step)
+            self._gather_rarities(step, places)
 
-    def _gather_rarities(self, step: Step) -> None:
-        for paid in step.funding:
-            figures = (paid.rate, paid.mark_price, paid.quantity, paid.payment)
-            self._funding.append((paid.symbol, paid.time_ms, *map(plain, figures), paid.mark_source))
-        for moved in step.transfers:
-            self._transfers.append((moved.id, moved.time_ms, plain(moved.amount), moved.reason))
+    def _gather_rarities(self, step: Step, places: Iterator[int]) -> None:
+        session_id = self._session_id
+        self._funding.extend(funding_row(paid, session_id, next(places)) for paid in step.funding)
+        self._transfers.extend(transfer_row(moved, session_id, next(places)) for moved in step.transfers)
         for notice in step.notices:
-            self._events.append((self._session_id, notice.time_ms, notice.kind, notice.symbol, notice.detail))
+            self._events.append((session_id, notice.time_ms, notice.kind, notice.symbol, notice.detail))
         for halt in step.halts:
             told = (halt.time_ms, halt.rule, halt.reason, halt.resumed_ms, halt.note)
-            self._halts.append((halt.id, self._session_id, *told))
+            newest_id = None if halt.resumed_ms is None else self._next_equity_id - 1
+            self._halts.append((halt.id, session_id, *told, newest_id))
         self._rules.extend(_instrument_row(rules) for rules in step.rules)
         for rejection in step.rejections:
             order = rejection.order
             detail = f"order {order.id}: {rejection.rule}: {rejection.reason}"
-            self._events.append((self._session_id, order.updated_ms, "rejection", order.symbol, detail))
+            self._events.append((session_id, order.updated_ms, "rejection", order.symbol, detail))
 
 
 def _order_row(order: Order, session_id: int) -> _Row:
@@ -292,44 +321,6 @@ def _order_row(order: Order, session_id: int) -> _Row:
         plain(order.filled_quantity),
         order.active_ms,
         order.triggered_ms,
-    )
-
-
-def _fill_rows(step: Step) -> Sequence[_Row]:
-    return [
-        (
-            fill.id,
-            fill.order_id,
-            fill.symbol,
-            fill.side,
-            plain(fill.quantity),
-            plain(fill.price),
-            plain(fill.notional),
-            plain(fill.fee),
-            fill.liquidity,
-            plain(fill.realized_pnl),
-            fill.time_ms,
-            fill.rule,
-            plain(fill.reference_price),
-            fill.late,
-            fill.reference_ms,
-            plain(fill.slippage),
-            fill.preset,
-        )
-        for fill in step.fills
-    ]
-
-
-def _position_row(position: Position) -> _Row:
-    # For people alone: the exact figures are quantity and cost.
-    entry_price = plain(position.cost / position.quantity) if position.quantity else "0"
-    return (
-        position.symbol,
-        plain(position.quantity),
-        entry_price,
-        plain(position.cost),
-        position.opened_ms,
-        position.updated_ms,
     )
 
 

@@ -2,6 +2,6 @@
 
 TABLES = (
     *("sessions", "instruments", "bars", "signals", "neighbors", "orders", "fills"),
-    *("funding", "transfers", "positions", "equity", "events", "halts", "trials", "trade_log"),
+    *("funding", "transfers", "positions", "equity", "events", "halts", "round_trips", "trials", "trade_log"),
 )
 """Every table of the schema but its bookkeeping, and the view ``trade_log``."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from bot.exact import EXACT
 from bot.market import Bar, Book, Funding, Instrument, Listing, Mark, MarkSource, Notice, Quote, RuleChange
 from bot.market.funding import KnownFunding
 from bot.trading.checks import Check
@@ -159,6 +160,42 @@ class FundingPayment(Struct, frozen=True, kw_only=True, gc=False):
     mark_source: MarkSource = "mark"
 
 
+class RoundTrip(Struct, frozen=True, kw_only=True, gc=False):
+    """A position from leaving zero (or turning over) to flat (or its turn). Amounts in quote currency, exact.
+
+    ``quantity`` and ``entry_notional`` sum what entered, ``exit_quantity`` and ``exit_notional`` what has
+    left since. Funding belongs to the trip that was held just before its time, also where it is known
+    after the end. ``adverse`` and ``favourable`` are the furthest that the price stood against and for the
+    position, as fractions of its cost at the time: seen at its own fills, at closes, and at the highs and
+    lows of bars that lie wholly within it. ``signal_id`` led to it (0: no decision did). ``bars`` is for
+    how many it was held, None until it ends. ``exit_reason`` is ``stop``, ``target``, ``trailing_stop``,
+    ``time_stop``, ``reversal``, ``decision``, ``liquidation``, or what its closing order says (``halted``).
+    """
+
+    id: int
+    symbol: str
+    side: Literal["long", "short"]
+    signal_id: int = 0
+    opened_ms: int
+    closed_ms: int | None = None
+    quantity: Decimal = Decimal(0)
+    entry_notional: Decimal = Decimal(0)
+    exit_quantity: Decimal = Decimal(0)
+    exit_notional: Decimal = Decimal(0)
+    realized_pnl: Decimal = Decimal(0)
+    fees: Decimal = Decimal(0)
+    funding: Decimal = Decimal(0)
+    bars: int | None = None
+    adverse: Decimal = Decimal(0)
+    favourable: Decimal = Decimal(0)
+    exit_reason: str = ""
+
+    @property
+    def net(self) -> Decimal:
+        """What it brought: realized PnL less fees, plus the funding received."""
+        return EXACT.add(EXACT.subtract(self.realized_pnl, self.fees), self.funding)
+
+
 class Transfer(Struct, frozen=True, kw_only=True, gc=False):
     """A deposit (positive) or withdrawal after the start, in quote currency."""
 
@@ -277,12 +314,16 @@ class Watched(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Equity(Struct, frozen=True, kw_only=True, gc=False):
-    """The account at one moment: ``equity`` = ``cash`` + ``unrealized_pnl``, in quote currency."""
+    """The account at one moment: ``equity`` = ``cash`` + ``unrealized_pnl``, in quote currency.
+
+    ``unit_value`` is what one unit of it is worth (:class:`bot.trading.account.AccountTrack`); it began at 1.
+    """
 
     time_ms: int
     cash: Decimal
     unrealized_pnl: Decimal
     equity: Decimal
+    unit_value: Decimal = Decimal(1)
 
 
 class Step(Struct, frozen=True, kw_only=True, gc=False):
@@ -291,6 +332,10 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     ``orders`` are those placed, rejected, changed, filled or cancelled, as they stand after the event.
     ``equity`` has a row for each fill, funding payment, transfer and closed bar, in that order.
     ``recollection`` (a :class:`bot.model.similarity.Recollection`) is None without a memory.
+    ``round_trips`` are those that began, changed or ended, as they stand after the event; one that ended
+    before changes by funding that became known late. ``account`` (a
+    :class:`bot.trading.account.TrackState` without its trips) is what the account's track goes on from,
+    where that has changed.
     ``halts`` are those that began or ended. ``risk`` (a :class:`bot.trading.risk.RiskState`) is what
     the risk review goes on from, where that has changed. ``no_order`` says why nothing was drafted for a
     signal that asks for something, as ``name: words``. ``known_funding`` is what a settlement taught.
@@ -321,6 +366,8 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     watched: tuple[Watched, ...] = ()
     pauses: tuple[Pause, ...] = ()
     answers: tuple[Answer, ...] = ()
+    round_trips: tuple[RoundTrip, ...] = ()
+    account: Any = None
 
     @property
     def is_empty(self) -> bool:
@@ -339,4 +386,6 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
             or self.pauses
             or self.answers
             or self.risk is not None
+            or self.round_trips
+            or self.account is not None
         )

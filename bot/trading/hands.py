@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from bot.exact import EXACT, ZERO
 from bot.market import CLOSED, TRADING, Instrument, Listing, Notice, plain, utc_text
-from bot.trading.broker import PaperBroker
+from bot.trading.account import AccountTrack
+from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import (
     Answer,
     Close,
@@ -27,7 +28,7 @@ from bot.trading.margin import Margin
 from bot.trading.risk import RiskReview
 from bot.trading.sizing import Sizer
 
-Post = Callable[[tuple[Fill, ...], list[Equity]], tuple[Fill, ...]]
+Post = Callable[[Matched, list[Equity]], tuple[Fill, ...]]
 """Books fills, and notes the account after each."""
 
 
@@ -43,6 +44,7 @@ class Hands:
         risk: RiskReview,
         margin: Margin,
         instruments: dict[str, Instrument],
+        track: AccountTrack,
         post: Post,
     ) -> None:
         self._ledger = ledger
@@ -51,6 +53,7 @@ class Hands:
         self._risk = risk
         self._margin = margin
         self._instruments = instruments
+        self._track = track
         self._post = post
         self._leaving: set[str] = set()
 
@@ -117,7 +120,9 @@ class Hands:
 
     def _resume(self, resume: Resume) -> Step:
         now_ms = resume.time_ms
-        ended, over = self._risk.resume(resume, self._ledger.equity(now_ms))
+        ended, over = self._risk.resume(resume)
+        if ended is not None:
+            self._track.restart_limits()
         told = [] if ended is None else [f"after the halt by {ended.rule}"]
         told += [f"after the pause of {pause.symbol or 'everything'}" for pause in over]
         if not told:
@@ -132,6 +137,7 @@ class Hands:
             halts=() if ended is None else (ended,),
             pauses=over,
             risk=self._risk.news(),
+            account=self._track.news()[1],
             answers=(Answer(id=resume.id, time_ms=now_ms, outcome=f"resumed {', '.join(told)}"),),
         )
 
@@ -147,13 +153,13 @@ class Hands:
                 why = f"{plain(-amount)} cannot be withdrawn: {max(free, ZERO):.2f} of the cash is not bound any more"
                 return self._refused(transfer.id, "transfer_refused", now_ms, why)
         self._ledger.transfer(transfer)
-        self._risk.observe_transfer(amount)
         self._ledger.check()
+        row = self._track.move(amount, self._ledger.equity(now_ms))
         return Step(
             time_ms=now_ms,
             transfers=(transfer,),
-            equity=(self._ledger.equity(now_ms),),
-            risk=self._risk.news(),
+            equity=(row,),
+            account=self._track.news()[1],
             marks=self._ledger.held_marks,
             answers=(Answer(id=transfer.id, time_ms=now_ms, outcome=f"booked {plain(amount)}"),),
         )
@@ -276,7 +282,7 @@ class Hands:
                 position, price, now_ms, fee_rate=listing.fee_rate, reason=f"settled at {source}"
             )
             changed = (*changed, order)
-            fills = self._post((fill,), equity)
+            fills = self._post(Matched(fills=(fill,), orders=(order,), rejections=()), equity)
             self._ledger.check()
             realized = plain(fills[0].realized_pnl)
             detail = f"{plain(fill.quantity)} at {plain(price)}, {source}, which realized {realized}"
@@ -284,10 +290,13 @@ class Hands:
         elif listing.status != TRADING and position.quantity:
             detail = f"{plain(position.quantity)} stay held, valued at the last mark known"
             notices.append(Notice(kind="not_trading", time_ms=now_ms, symbol=symbol, detail=detail))
+        trips, account = self._track.news()
         return Step(
             time_ms=now_ms,
             orders=changed,
             fills=fills,
+            round_trips=trips,
+            account=account,
             positions=(self._ledger.position(symbol),) if fills else (),
             equity=tuple(equity),
             notices=tuple(notices),

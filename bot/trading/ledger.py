@@ -29,6 +29,14 @@ def _funding_payment(quantity: Decimal, mark_price: Decimal, rate: Decimal) -> D
     return EXACT.minus(EXACT.multiply(EXACT.multiply(quantity, mark_price), rate))
 
 
+class Booked(Struct, frozen=True, kw_only=True, gc=False):
+    """Fills as the ledger booked them; ``positions`` and ``equity`` are what each left behind, in their order."""
+
+    fills: tuple[Fill, ...]
+    positions: tuple[Position, ...]
+    equity: tuple[Equity, ...]
+
+
 class LedgerState(Struct, frozen=True, kw_only=True):
     """All that a :class:`Ledger` knows, however many fills led there. Amounts in quote currency.
 
@@ -92,7 +100,7 @@ class Ledger:
         ledger = cls(starting_cash)
         # Ids ascend in the order of booking, which is what realized PnL depends on.
         for fill in sorted(fills, key=lambda fill: fill.id):
-            booked = ledger.post((fill,))[0]
+            (booked,) = ledger.post((fill,)).fills
             if booked.realized_pnl != fill.realized_pnl:
                 raise BrokenInvariant(
                     f"fill {fill.id} is stored with realized PnL {fill.realized_pnl}, "
@@ -232,22 +240,24 @@ class Ledger:
                 free = EXACT.subtract(free, needed)
         return free
 
-    def post(self, fills: Iterable[Fill]) -> tuple[Fill, ...]:
-        """Book fills in the order given, all or none; returns them with their realized PnL.
+    def post(self, fills: Iterable[Fill]) -> Booked:
+        """Book fills in the order given, all or none; gives them back with their realized PnL.
 
         BrokenInvariant for a fill whose notional is not quantity * price, or that is not a trade at all.
         """
         fills = tuple(fills)
         if not fills:
-            return fills
+            return Booked(fills=(), positions=(), equity=())
         with _exactly(f"fill {fills[0].id} or one booked with it"):
             return self._post(fills)
 
-    def _post(self, fills: tuple[Fill, ...]) -> tuple[Fill, ...]:
+    def _post(self, fills: tuple[Fill, ...]) -> Booked:
         cash, realized, fees, spent = self._cash, self._realized, self._fees, self._spent
-        positions: dict[str, Position] = {}
+        latest: dict[str, Position] = {}
         traded: dict[str, Decimal] = {}
-        booked = []
+        booked: list[Fill] = []
+        positions: list[Position] = []
+        balances: list[Decimal] = []
         for fill in fills:
             symbol = fill.symbol
             if fill.quantity <= 0 or fill.price <= 0:
@@ -256,8 +266,8 @@ class Ledger:
                 raise BrokenInvariant(
                     f"fill {fill.id} has notional {fill.notional}, not {fill.quantity} * {fill.price}"
                 )
-            after, pnl = book(positions.get(symbol) or self.position(symbol), fill)
-            positions[symbol] = after
+            after, pnl = book(latest.get(symbol) or self.position(symbol), fill)
+            latest[symbol] = after
             cash = EXACT.add(cash, EXACT.subtract(pnl, fill.fee))
             realized = EXACT.add(realized, pnl)
             fees = EXACT.add(fees, fill.fee)
@@ -269,27 +279,30 @@ class Ledger:
                 spent = EXACT.subtract(spent, fill.notional)
                 traded[symbol] = EXACT.subtract(before, fill.quantity)
             booked.append(replace(fill, realized_pnl=pnl))
+            positions.append(after)
+            balances.append(cash)
         for symbol, quantity in traded.items():
-            if positions[symbol].quantity != quantity:
+            if latest[symbol].quantity != quantity:
                 raise BrokenInvariant(
-                    f"{symbol}: position {positions[symbol].quantity}, but its fills sum to {quantity}"
+                    f"{symbol}: position {latest[symbol].quantity}, but its fills sum to {quantity}"
                 )
 
         self._version += 1
-        self._cash, self._realized, self._fees, self._spent = cash, realized, fees, spent
+        self._realized, self._fees, self._spent = realized, fees, spent
         self._traded.update(traded)
-        self._positions.update(positions)
-        for symbol, position in positions.items():
-            if position.quantity:
-                self._open[symbol] = position
+        equity: list[Equity] = []
+        for fill, after, cash in zip(fills, positions, balances, strict=True):
+            self._cash, self._positions[fill.symbol] = cash, after
+            if after.quantity:
+                self._open[fill.symbol] = after
             else:
-                self._open.pop(symbol, None)
-        for fill in fills:
+                self._open.pop(fill.symbol, None)
             if fill.symbol not in self._held:
                 self._held[fill.symbol] = Held()
             change = fill.quantity if fill.side == "buy" else EXACT.minus(fill.quantity)
             self._held[fill.symbol].record(fill.time_ms, change)
-        return tuple(booked)
+            equity.append(self.equity(fill.time_ms))
+        return Booked(fills=tuple(booked), positions=tuple(positions), equity=tuple(equity))
 
     def settle(self, funding: Funding) -> FundingPayment | None:
         """Charge a settlement on the position held just before its time, however late its rate is known.
@@ -370,9 +383,10 @@ class Ledger:
             )
 
     def _unrealized(self) -> Decimal:
-        total = ZERO
+        total: Decimal | None = None
         for symbol, position in self._open.items():
             mark = self._marks.get(symbol)
             if mark is not None:
-                total = EXACT.add(total, unrealized_pnl(position, mark))
-        return total
+                gain = unrealized_pnl(position, mark)
+                total = gain if total is None else EXACT.add(total, gain)
+        return ZERO if total is None else total

@@ -10,16 +10,16 @@ from msgspec.structs import replace
 from bot.exact import EXACT, ZERO, is_multiple, require_within
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, Instrument, Quote
 from bot.market.times import DAY_MS, date_text
+from bot.trading.account import AccountTrack, drawdown
 from bot.trading.events import (
     Equity,
-    Fill,
-    FundingPayment,
     Halt,
     Order,
     Pause,
     Position,
     Rejection,
     Resume,
+    RoundTrip,
     Signal,
 )
 from bot.trading.halts import Halts
@@ -46,9 +46,9 @@ class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     that symbol for ``cooldown_bars`` bars. None while confidence as stated did worse than the base
     rate over the last ``stand_down_claims`` predictions (0: it does not matter).
 
-    Limits on the account. At a close at which equity is ``max_daily_loss`` below what it was when the
-    UTC day began, or ``max_drawdown`` below its highest (0: no limit), everything is sold and
-    nothing entered until a person resumes.
+    Limits on the account. At a close at which the account's unit value, which no transfer moves, is
+    ``max_daily_loss`` below what it was when the UTC day began, or ``max_drawdown`` below its highest (0: no
+    limit), everything is sold and nothing entered until a person resumes.
     """
 
     sizing: Literal["fixed", "volatility", "kelly"] = "fixed"
@@ -82,24 +82,16 @@ class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class RiskState(Struct, frozen=True, kw_only=True):
-    """What a :class:`RiskReview` goes on from. Amounts in quote currency.
+    """What a :class:`RiskReview` goes on from.
 
-    ``halt`` is the one in force, ``pauses`` likewise. ``day`` counts UTC days since 1970, ``day_equity`` is what the
-    account was worth when it began, ``peak_equity`` the most it ever was; both move with transfers,
-    and begin anew when a person resumes. ``ordered_ms`` are the times of the last hour's orders.
-    By symbol: ``results`` of the open round trip so far, ``losses`` in a row, and ``cooling_ms``,
-    the last close at which nothing may be entered.
+    ``halt`` is the one in force, ``pauses`` likewise. ``ordered_ms`` are the times of the last hour's orders.
+    ``cooling_ms`` is by symbol the last close at which nothing may be entered.
     """
 
     halt: Halt | None = None
     next_halt_id: int = 1
     last_resume_id: int = 0
-    day: int | None = None
-    day_equity: Decimal = ZERO
-    peak_equity: Decimal | None = None
     ordered_ms: tuple[int, ...] = ()
-    results: dict[str, Decimal] = {}
-    losses: dict[str, int] = {}
     cooling_ms: dict[str, int] = {}
     record: TrackRecordState = TrackRecordState()
     pauses: tuple[Pause, ...] = ()
@@ -115,8 +107,8 @@ class RiskReview:
     ``leverage`` says what a symbol's positions are held with, ``margin_rules`` what the account must
     have to back an entry.
 
-    Halts and pauses stand in ``halts``; cool-downs, here. It is told of every bar, quote, fill, funding payment and
-    transfer, and judges the account at each close.
+    Halts and pauses stand in ``halts``; cool-downs, here. It is told of every bar, quote and round trip
+    that ended, and judges the account's track at each close.
 
     Rules for entries do not stop exits: where they stop an order that would reverse a position,
     its closing part still passes. What closes a whole position may also be smaller than the
@@ -139,17 +131,18 @@ class RiskReview:
         self._leverage = leverage
         self.halts = Halts(state.halt, state.next_halt_id, state.pauses)
         self._last_resume_id = state.last_resume_id
-        self._day = state.day
-        self._day_equity = state.day_equity
-        self._peak_equity = state.peak_equity
         self._ordered_ms = list(state.ordered_ms)
-        self._results = dict(state.results)
-        self._losses = dict(state.losses)
         self._cooling_ms = dict(state.cooling_ms)
         self._record = TrackRecord(config.stand_down_claims, state.record, calendar)
-        self._floor = self._ceiling = ZERO
-        self._day_ends_ms = 0
-        self._account_changed()
+        # What must be left of a unit's value; without a limit, anything.
+        limits = (config.max_daily_loss, config.max_drawdown)
+        self._daily_rest, self._drawdown_rest = (
+            EXACT.subtract(1, limit) if limit else ZERO for limit in limits
+        )
+        # What the limits were last measured by, and the unit value at which the nearer one is reached.
+        self._day_value: Decimal | None = None
+        self._peak: Decimal | None = None
+        self._floor = ZERO
         self._changed = False
         self._newest_ms: dict[str, int] = {}
         self._contiguous: dict[str, int] = {}
@@ -192,12 +185,7 @@ class RiskReview:
             halt=self.halts.halt,
             next_halt_id=self.halts.next_halt_id,
             last_resume_id=self._last_resume_id,
-            day=self._day,
-            day_equity=self._day_equity,
-            peak_equity=self._peak_equity,
             ordered_ms=tuple(self._ordered_ms),
-            results=dict(self._results),
-            losses=dict(self._losses),
             cooling_ms=dict(self._cooling_ms),
             record=self._record.snapshot(),
             pauses=self.halts.pauses,
@@ -225,82 +213,44 @@ class RiskReview:
         """Take note that a symbol was quoted."""
         self._quoted_ms[quote.symbol] = quote.time_ms
 
-    def observe_fill(self, fill: Fill, position: Position, interval_ms: int) -> None:
-        """Take note of a booked fill; ``position`` is its symbol's after it.
-
-        The fee of a fill that turns a position over counts to the round trip that it ends.
-        """
-        self._changed = True
-        symbol = fill.symbol
-        change = fill.quantity if fill.side == "buy" else EXACT.minus(fill.quantity)
-        before = EXACT.subtract(position.quantity, change)
-        result = EXACT.add(self._results.get(symbol, ZERO), EXACT.subtract(fill.realized_pnl, fill.fee))
-        if not before or (position.quantity and (position.quantity > 0) == (before > 0)):
-            self._results[symbol] = result
-            return
-        self._results[symbol] = ZERO
-        self._losses[symbol] = self._losses.get(symbol, 0) + 1 if result < 0 else 0
+    def observe_trip(self, trip: RoundTrip, losing_run: int, interval_ms: int) -> None:
+        """Take note of a round trip that ended, or got late funding, as the symbol's last ``losing_run`` ones lost."""
         needed = self._config.cooldown_losses
-        if needed and self._losses[symbol] >= needed:
-            self._losses[symbol] = 0
-            began_ms = self._calendar.clock_ms(fill.time_ms)
-            self._cooling_ms[symbol] = began_ms + self._config.cooldown_bars * interval_ms
-
-    def observe_funding(self, payment: FundingPayment) -> None:
-        """Take note of funding: it is part of the open round trip's result."""
-        self._changed = True
-        result = EXACT.add(self._results.get(payment.symbol, ZERO), payment.payment)
-        self._results[payment.symbol] = result
-
-    def observe_transfer(self, amount: Decimal) -> None:
-        """Take note of a deposit or withdrawal: neither gain nor loss."""
-        self._day_equity = EXACT.add(self._day_equity, amount)
-        if self._peak_equity is not None:
-            self._peak_equity = EXACT.add(self._peak_equity, amount)
-        self._account_changed()
+        if needed and trip.closed_ms is not None and trip.net < 0 and losing_run and losing_run % needed == 0:
+            began_ms = self._calendar.clock_ms(trip.closed_ms)
+            until_ms = began_ms + self._config.cooldown_bars * interval_ms
+            self._cooling_ms[trip.symbol] = max(until_ms, self._cooling_ms.get(trip.symbol, until_ms))
+            self._changed = True
 
     def observe_signal(self, signal: Signal, bar: Bar, base_ratio: float | None) -> None:
         """Take note of what was claimed at a bar's close; ``base_ratio`` is the memory's own share of rises."""
         if self._record.claim(signal, bar, base_ratio):
             self._changed = True
 
-    def judge(self, bar: Bar, equity: Equity) -> Halt | None:
+    def judge(self, bar: Bar, account: Equity, track: AccountTrack) -> Halt | None:
         """Judge the account, as it is worth at a bar's close: the halt that begins now, or None."""
-        worth, now_ms = equity.equity, equity.time_ms
-        if self._floor < worth <= self._ceiling and now_ms < self._day_ends_ms:
+        if track.day_value is not self._day_value or track.guarded_peak is not self._peak:
+            self._day_value, self._peak = track.day_value, track.guarded_peak
+            self._floor = max(
+                EXACT.multiply(self._day_value, self._daily_rest),
+                EXACT.multiply(self._peak, self._drawdown_rest),
+            )
+        if account.unit_value > self._floor:
             return None
-        day, into_ms = divmod(now_ms, DAY_MS)
-        # A close at midnight still ends the day before, and only then begins the next.
-        if self._day is None or (day > self._day and into_ms):
-            self._begin_day(day, worth)
-        if self._peak_equity is None or worth > self._peak_equity:
-            self._peak_equity = worth
-            self._account_changed()
         # A bar that is no longer the newest tells of a time at which nobody could act.
-        halt = None if worth > self._floor or bar.late else self._too_far_down(worth, now_ms)
-        if self._day is not None and day > self._day:
-            self._begin_day(day, worth)
-        return halt
-
-    def _begin_day(self, day: int, worth: Decimal) -> None:
-        self._day, self._day_equity = day, worth
-        self._account_changed()
-
-    def _too_far_down(self, worth: Decimal, now_ms: int) -> Halt | None:
-        """The halt that begins, where none is in force and the account has fallen by more than it may."""
-        if self.halts.halt is not None:
+        if self.halts.halt is not None or bar.late:
             return None
-        assert self._day is not None
-        rule, reason = "max_daily_loss", _fallen(worth, self._day_equity, self._config.max_daily_loss)
+        rule, reason = "max_daily_loss", _fallen(account, track.day_value, self._config.max_daily_loss)
         if reason is not None:
-            reason += f" when {date_text(self._day * DAY_MS)} began"
+            assert track.day is not None
+            reason += f" when {date_text(track.day * DAY_MS)} began"
         else:
-            rule, reason = "max_drawdown", _fallen(worth, self._peak_equity, self._config.max_drawdown)
+            rule, reason = "max_drawdown", _fallen(account, track.guarded_peak, self._config.max_drawdown)
             if reason is None:
                 return None
             reason += " at its highest"
         self._changed = True
-        return self.halts.begin(rule, reason, now_ms)
+        return self.halts.begin(rule, reason, account.time_ms)
 
     @property
     def halt(self) -> Halt | None:
@@ -312,20 +262,15 @@ class RiskReview:
         self._changed = True
         return self.halts.pause(pause)
 
-    def resume(self, resume: Resume, equity: Equity) -> tuple[Halt | None, tuple[Pause, ...]]:
+    def resume(self, resume: Resume) -> tuple[Halt | None, tuple[Pause, ...]]:
         """A person's leave to go on: the halt and the pauses that it ended.
 
-        After a halt the day and the highest equity begin anew, or the same loss would halt at the next
-        close. A request that was granted before changes nothing.
+        A request that was granted before changes nothing.
         """
         if resume.id <= self._last_resume_id:
             return None, ()
         self._last_resume_id, self._changed = resume.id, True
-        ended, over = self.halts.resume(resume)
-        if ended is not None:
-            self._day_equity = self._peak_equity = equity.equity
-            self._account_changed()
-        return ended, over
+        return self.halts.resume(resume)
 
     def review(
         self, orders: Iterable[Order], context: RiskContext
@@ -370,22 +315,6 @@ class RiskReview:
             else:
                 rejections.append(_rejection(order, *broken, context))
         return tuple(passed), tuple(rejections)
-
-    def _account_changed(self) -> None:
-        """Note, and work out between which equities, and until when, there is nothing to judge."""
-        self._changed = True
-        limits = (
-            (self._config.max_daily_loss, self._day_equity),
-            (self._config.max_drawdown, self._peak_equity),
-        )
-        floors = [
-            EXACT.multiply(before, EXACT.subtract(1, share))
-            for share, before in limits
-            if share and before is not None
-        ]
-        self._floor = max(floors, default=Decimal("-Infinity"))
-        self._ceiling = Decimal("-Infinity") if self._peak_equity is None else self._peak_equity
-        self._day_ends_ms = 0 if self._day is None else (self._day + 1) * DAY_MS
 
     def _pass(self, order: Order, passed: list[Order]) -> None:
         passed.append(order)
@@ -551,9 +480,13 @@ def _rejection(order: Order, rule: str, reason: str, context: RiskContext) -> Re
     return Rejection(order=rejected, rule=rule, reason=reason)
 
 
-def _fallen(worth: Decimal, before: Decimal | None, share: Decimal) -> str | None:
-    """How far equity has fallen below ``before``, in words, where that is ``share`` of it or more."""
-    if not share or before is None or before <= 0 or worth > EXACT.multiply(before, EXACT.subtract(1, share)):
+def _fallen(account: Equity, before: Decimal, share: Decimal) -> str | None:
+    """How far a unit has fallen below ``before``, in words, where that is ``share`` of it or more."""
+    value = account.unit_value
+    if not share or value > EXACT.multiply(before, EXACT.subtract(1, share)):
         return None
-    fall = 1 - worth / before
-    return f"equity {worth:.2f} is {fall:.2%} (the limit is {share:.2%}) below the {before:.2f}"
+    # In money of now: what the units that there are would be worth at the value before.
+    was = f"the {account.equity * before / value:.2f}" if value else "its worth"
+    return (
+        f"equity {account.equity:.2f} is {drawdown(value, before):.2%} (the limit is {share:.2%}) below {was}"
+    )

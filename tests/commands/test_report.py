@@ -72,7 +72,7 @@ def reported(path: Path, capsys: pytest.CaptureFixture[str], *args: Any, **optio
 
 
 def booked(*fills: Fill) -> list[Fill]:
-    return list(Ledger(Decimal(1000)).post(fills))
+    return list(Ledger(Decimal(1000)).post(fills).fills)
 
 
 def test_a_session_is_judged_from_the_starting_cash_beside_buy_and_hold(tmp_path: Path, capsys) -> None:

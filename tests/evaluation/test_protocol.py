@@ -10,8 +10,8 @@ from bot.evaluation.protocol import Answers, KeptKeys, library_of, recalled, shu
 from bot.model.features import FeatureWindow, PlainEncoder, key_of
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig, SimilarityModel
-from bot.trader import Opening
 from bot.trading.ledger import Ledger
+from bot.trading.opening import Opening
 from strategies import STRATEGIES
 from tests.factories import an_instrument
 from tests.model.walks import walk as random_walk

@@ -17,6 +17,7 @@ from bot.market import Instrument, Notice, RiskTier
 from bot.store import decisions, queries
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
+from bot.trading.account import began_with
 from bot.trading.events import FundingPayment, Halt, Rejection, Step, Transfer
 from bot.trading.risk import RiskState
 from tests.factories import (
@@ -105,6 +106,7 @@ def test_an_account_comes_back_to_the_last_digit(values: list[Decimal]) -> None:
         next_order_id=8,
         next_fill_id=2,
         next_transfer_id=4,
+        track=began_with(Decimal(10_000)),
     )
 
 
@@ -339,5 +341,5 @@ def test_a_halt_is_one_row_that_its_resume_completes_in_the_session_of_its_begin
             return await database.fetch("SELECT * FROM halts")
 
     assert asyncio.run(main()) == [
-        (1, 1, HALT.time_ms, "max_drawdown", "too deep", START_MS + 3 * BAR_MS, "seen")
+        (1, 1, HALT.time_ms, "max_drawdown", "too deep", START_MS + 3 * BAR_MS, "seen", 0)
     ]

@@ -14,9 +14,11 @@ from msgspec.structs import replace
 from bot.errors import InputError, StoreError
 from bot.market import Bar, Funding, Notice, Quote
 from bot.store.entries import Entry, Observed
-from bot.store.recording import Header, Recording, record
-from bot.trader import Opening
+from bot.store.header import Header
+from bot.store.recording import Recording, record
+from bot.trading.account import began_with
 from bot.trading.ledger import Ledger
+from bot.trading.opening import Opening
 from tests.factories import START_MS, a_bar, a_fill, a_quote, an_instrument, an_order
 
 REAL = Path(__file__).parents[1] / "recordings" / "killed.rec.zst"
@@ -51,6 +53,7 @@ def a_header(**fields) -> Header:
             next_signal_id=7,
             next_order_id=5,
             next_fill_id=2,
+            account=began_with(Decimal("10000.00")),
         ),
         "equity": Decimal("9999.990"),
     }

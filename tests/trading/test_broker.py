@@ -70,7 +70,7 @@ class Desk:
     def _book(self, matched: Matched) -> tuple[Fill, ...]:
         self.orders.update({order.id: order for order in matched.orders})
         self.rejections += matched.rejections
-        booked = self.ledger.post(matched.fills)
+        booked = self.ledger.post(matched.fills).fills
         self.ledger.check()
         return booked
 

@@ -257,7 +257,7 @@ class Accounts(RuleBasedStateMachine):
             assert order.anchor == _decimal(mine.anchor)
 
     def _met(self, matched):
-        self.fills += self.ledger.post(matched.fills)
+        self.fills += self.ledger.post(matched.fills).fills
         self._keep(matched.orders)
         self.rejected += [rejection.order.id for rejection in matched.rejections]
 

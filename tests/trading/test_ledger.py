@@ -58,7 +58,7 @@ def test_the_worked_example_nets_114_871():
     assert paid.payment == Decimal("-0.605")
     (sold,) = ledger.post(
         [a_fill(2, side="sell", quantity="0.1", price="61200", fee_rate="0.0002", liquidity="maker")]
-    )
+    ).fills
     assert sold.realized_pnl == 120
     assert sold.fee == Decimal("1.224")
     assert ledger.equity(START_MS).equity - 10000 == Decimal("114.871")
@@ -70,7 +70,7 @@ def test_closing_a_part_releases_its_share_of_the_cost_and_the_last_part_takes_t
     ledger.post([a_fill(1, quantity="3", price="33.333333333333"), a_fill(2, quantity="4", price="10.1")])
     first, second = ledger.post(
         [a_fill(3, side="sell", quantity="2", price="50"), a_fill(4, side="sell", quantity="5", price="50")]
-    )
+    ).fills
     # The cost is 140.399999999999; two sevenths of it are 40.114285714285428571…
     assert first.realized_pnl == Decimal("100") - Decimal("40.114285714285")
     assert second.realized_pnl == Decimal("250") - Decimal("100.285714285714")
@@ -89,14 +89,14 @@ def test_closing_a_part_releases_its_share_of_the_cost_and_the_last_part_takes_t
 def test_a_share_of_the_cost_is_rounded_once_and_half_even(entry, released):
     ledger = a_ledger()
     ledger.post([a_fill(1, quantity="2", price=entry)])
-    (sold,) = ledger.post([a_fill(2, side="sell", quantity="1", price="1")])
+    (sold,) = ledger.post([a_fill(2, side="sell", quantity="1", price="1")]).fills
     assert EXACT.subtract(Decimal(1), sold.realized_pnl) == Decimal(released)
 
 
 def test_a_fill_across_zero_closes_and_opens_the_other_side():
     ledger = a_ledger()
     ledger.post([a_fill(1, quantity="2", price="100")])
-    (turned,) = ledger.post([a_fill(2, side="sell", quantity="5", price="110")])
+    (turned,) = ledger.post([a_fill(2, side="sell", quantity="5", price="110")]).fills
     position = ledger.position("BTCUSDT")
     assert turned.realized_pnl == 20
     assert (position.quantity, position.cost, entry_price(position)) == (-3, -330, 110)
@@ -107,7 +107,7 @@ def test_a_position_is_as_old_as_its_side():
     ledger = a_ledger()
     bought, added, cut = ledger.post(
         [a_fill(1, quantity="2"), a_fill(2, quantity="2"), a_fill(3, side="sell", quantity="1")]
-    )
+    ).fills
     position = ledger.position("BTCUSDT")
     assert position.opened_ms == bought.time_ms
     assert position.updated_ms == cut.time_ms
@@ -231,10 +231,10 @@ def test_a_market_without_funding_does_not_remember_every_fill():
 
 def test_a_rate_that_was_missing_for_10_000_fills_is_charged_on_what_was_held_before_them():
     ledger = a_ledger()
-    fills = list(ledger.post([a_fill(1, quantity="3")]))
+    fills = list(ledger.post([a_fill(1, quantity="3")]).fills)
     for id in range(2, 10_000, 2):
         at_ms = START_MS + HOUR + id * MINUTE
-        fills += ledger.post([a_fill(id, time_ms=at_ms), a_fill(id + 1, side="sell", time_ms=at_ms)])
+        fills += ledger.post([a_fill(id, time_ms=at_ms), a_fill(id + 1, side="sell", time_ms=at_ms)]).fills
     restored = Ledger.restore(Decimal(10000), fills, (), ())
     assert restored.snapshot() == replace(ledger.snapshot(), marks={})
     for each in (ledger, restored, through_text(ledger)):
@@ -289,7 +289,7 @@ def test_a_cost_that_was_lost_breaks_the_books():
 
 def test_a_stored_history_with_a_changed_profit_is_refused():
     ledger = a_ledger()
-    fills = ledger.post([a_fill(1), a_fill(2, side="sell", price="110")])
+    fills = ledger.post([a_fill(1), a_fill(2, side="sell", price="110")]).fills
     wrong = (fills[0], replace(fills[1], realized_pnl=Decimal("10.01")))
     with pytest.raises(BrokenInvariant, match=r"fill 2 is stored with realized PnL 10\.01, .* 10$"):
         Ledger.restore(Decimal(10000), wrong, (), ())
@@ -436,7 +436,7 @@ def test_the_ledger_agrees_with_fractions_to_the_last_digit(story, shuffler: ran
                 fee_rate="0.00055",
                 time_ms=now_ms,
             )
-            (booked,) = ledger.post([fill])
+            (booked,) = ledger.post([fill]).fills
             fills.append(booked)
             assert Fraction(booked.realized_pnl) == oracle.post(fill)
         elif kind == "mark":

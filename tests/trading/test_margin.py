@@ -45,7 +45,7 @@ def test_a_trade_comes_out_as_the_exchanges_own_arithmetic_has_it():
     broker, ledger, margin = PaperBroker(config, rules), Ledger(Decimal(10_000)), Margin(config, rules)
 
     def met(quote) -> list[Decimal]:
-        return [fill.fee for fill in ledger.post(broker.match_quote(quote, ledger).fills)]
+        return [fill.fee for fill in ledger.post(broker.match_quote(quote, ledger).fills).fills]
 
     broker.place([an_order(quantity="0.1")])
     assert met(a_quote(bid="59999.9", ask="60000")) == [Decimal("3.30")]

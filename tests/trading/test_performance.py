@@ -39,7 +39,7 @@ def a_payment(time_ms: int, amount: str, symbol: str = "BTCUSDT") -> FundingPaym
 
 
 def booked(*fills):
-    return Ledger(Decimal(10000)).post(fills)
+    return Ledger(Decimal(10000)).post(fills).fills
 
 
 def test_nothing_happened_without_any_equity():

@@ -8,12 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from bot.market import RiskTier
-from bot.trading.events import Equity, FundingPayment, Order, Pause, Position, Rejection, Resume
+from bot.trading.account import AccountTrack, began_with
+from bot.trading.events import Equity, Order, Pause, Position, Rejection, Resume, RoundTrip
 from bot.trading.fills import BrokerConfig
 from bot.trading.limits import RiskContext
 from bot.trading.margin import Margin
 from bot.trading.risk import RiskConfig, RiskReview, RiskState
-from tests.factories import START_MS, a_bar, a_fill, a_quote, a_signal, an_instrument, an_order
+from tests.factories import START_MS, a_bar, a_quote, a_signal, an_instrument, an_order
 
 FIRST, BAR = a_bar(0), a_bar(1, close="100")
 
@@ -222,21 +223,31 @@ def worth(equity: str, index: int = 0) -> Equity:
     )
 
 
-def judged(review: RiskReview, *equities: str, late: bool = False) -> list[str | None]:
-    """The rule of the halt that begins at each of the bars from 0 on, if one does."""
-    found = []
-    for index, equity in enumerate(equities):
-        halt = review.judge(a_bar(index, late=late), worth(equity, index))
-        found.append(None if halt is None else halt.rule)
-    return found
+class Judge:
+    """A review and the track of the account that it judges, which began with 10,000."""
+
+    def __init__(self, review: RiskReview) -> None:
+        self.review = review
+        self.track = AccountTrack(began_with(Decimal(10_000)), 900_000)
+
+    def __call__(self, *equities: str, late: bool = False, first: int = 0) -> list[str | None]:
+        """The rule of the halt that begins at each of the bars from there on, if one does."""
+        found = []
+        for index, equity in enumerate(equities, start=first):
+            row = self.track.mark(worth(equity, index))
+            halt = self.review.judge(a_bar(index, late=late), row, self.track)
+            found.append(None if halt is None else halt.rule)
+        return found
 
 
-def trip(review: RiskReview, result: str, *, time_ms: int = START_MS, symbol: str = "BTCUSDT") -> None:
-    """A round trip of one coin that comes to so much, fees aside."""
-    closed = a_fill(2, side="sell", time_ms=time_ms, symbol=symbol, realized_pnl=Decimal(result))
-    held = Position(symbol=symbol, quantity=Decimal(1))
-    review.observe_fill(a_fill(1, time_ms=time_ms, symbol=symbol), held, 900_000)
-    review.observe_fill(closed, Position(symbol=symbol), 900_000)
+def trip(
+    review: RiskReview, result: str, run: int, *, time_ms: int = START_MS, symbol: str = "BTCUSDT"
+) -> None:
+    """A round trip came to so much, as the symbol's last ``run`` ones had lost."""
+    ended = RoundTrip(
+        id=1, symbol=symbol, side="long", opened_ms=0, closed_ms=time_ms, realized_pnl=Decimal(result)
+    )
+    review.observe_trip(ended, run, 900_000)
 
 
 # Each rule alone stops an order that breaks no other.
@@ -260,7 +271,7 @@ def a_full_review(config: RiskConfig | None = None, *, leverage: str = "1", **ru
 
 def halted() -> RiskReview:
     review = a_full_review()
-    judged(review, "10000", "8000")
+    Judge(review)("10000", "8000")
     return review
 
 
@@ -290,7 +301,7 @@ def unquoted() -> RiskReview:
 
 def cooling() -> RiskReview:
     review = a_full_review(RiskConfig(cooldown_losses=1))
-    trip(review, "-1", time_ms=BAR.close_ms)
+    trip(review, "-1", 1, time_ms=BAR.close_ms)
     return review
 
 
@@ -411,49 +422,31 @@ def test_only_the_order_limit_stops_what_follows_so_many_orders_of_the_last_hour
 def test_only_the_cooldown_stops_a_symbol_after_losses_in_a_row():
     review = a_review(RiskConfig(cooldown_losses=2, cooldown_bars=3))
     over = BAR.close_ms - 3 * 900_000
-    trip(review, "-1", time_ms=over)
+    trip(review, "-1", 1, time_ms=over)
     assert broken_rule(review, an_order()) is None
-    trip(review, "-1", time_ms=over)
+    trip(review, "-1", 2, time_ms=over)
     assert broken_rule(review, an_order()) == "cooldown"
     assert broken_rule(review, an_order(side="sell", reduce_only=True), held="1") is None
     # What was over a bar earlier has cooled down by now.
     earlier = a_review(RiskConfig(cooldown_losses=2, cooldown_bars=3))
-    trip(earlier, "-1", time_ms=over - 900_000)
-    trip(earlier, "-1", time_ms=over - 900_000)
+    trip(earlier, "-1", 2, time_ms=over - 900_000)
     assert broken_rule(earlier, an_order()) is None
 
 
 def test_a_won_round_trip_and_another_symbols_losses_do_not_cool_down():
     review = a_review(RiskConfig(cooldown_losses=2, cooldown_bars=100))
-    for result in ("-1", "0.5", "-1"):
-        trip(review, result)
-    trip(review, "-1", symbol="ETHUSDT")
-    trip(review, "-1", symbol="ETHUSDT")
+    trip(review, "-1", 1)
+    trip(review, "0.5", 0)
+    trip(review, "-1", 2, symbol="ETHUSDT")
     assert broken_rule(review, an_order()) is None
 
 
-def test_fees_and_funding_turn_a_round_trip_into_a_loss():
-    review = a_review(RiskConfig(cooldown_losses=1, cooldown_bars=100))
-    review.observe_fill(a_fill(1, fee="2"), Position(symbol="BTCUSDT", quantity=Decimal(1)), 900_000)
-    payment = FundingPayment(
-        symbol="BTCUSDT",
-        time_ms=START_MS,
-        rate=Decimal("0.01"),
-        mark_price=Decimal(100),
-        quantity=Decimal(1),
-        payment=Decimal("-1"),
-    )
-    review.observe_funding(payment)
-    won = a_fill(2, side="sell", fee="2", realized_pnl=Decimal("4.99"))
-    review.observe_fill(won, Position(symbol="BTCUSDT"), 900_000)
-    assert broken_rule(review, an_order()) == "cooldown"
-
-
-def test_a_fill_that_turns_a_position_over_ends_its_round_trip():
-    review = a_review(RiskConfig(cooldown_losses=1, cooldown_bars=100))
-    review.observe_fill(a_fill(1), Position(symbol="BTCUSDT", quantity=Decimal(1)), 900_000)
-    turned = a_fill(2, side="sell", quantity="3", realized_pnl=Decimal(-1))
-    review.observe_fill(turned, Position(symbol="BTCUSDT", quantity=Decimal(-2)), 900_000)
+def test_it_takes_as_many_losses_again_to_cool_down_again():
+    review = a_review(RiskConfig(cooldown_losses=2, cooldown_bars=100))
+    trip(review, "-1", 2, time_ms=BAR.close_ms - 200 * 900_000)
+    trip(review, "-1", 3, time_ms=BAR.close_ms)
+    assert broken_rule(review, an_order()) is None
+    trip(review, "-1", 4, time_ms=BAR.close_ms)
     assert broken_rule(review, an_order()) == "cooldown"
 
 
@@ -479,7 +472,7 @@ def test_only_a_halt_stops_entries_after_the_account_has_fallen_too_far(key, lim
     off = {"max_daily_loss": Decimal(0), "max_drawdown": Decimal(0)}
     review = a_review(RiskConfig(**(off | {key: Decimal(limit)})))
     assert broken_rule(review, an_order()) is None
-    assert judged(review, "10000", "9500.01", "9500", "9000") == [None, None, key, None]
+    assert Judge(review)("10000", "9500.01", "9500", "9000") == [None, None, key, None]
     assert broken_rule(review, an_order()) == "halted"
     _, (rejection,) = judge(review, an_order())
     assert key in rejection.reason
@@ -490,72 +483,90 @@ def test_only_a_halt_stops_entries_after_the_account_has_fallen_too_far(key, lim
 
 
 def test_the_daily_loss_is_measured_from_the_close_at_midnight():
-    config = RiskConfig(max_daily_loss=Decimal("0.1"), max_drawdown=Decimal(0))
-    review = a_review(config)
+    review = a_review(RiskConfig(max_daily_loss=Decimal("0.1"), max_drawdown=Decimal(0)))
     # Bar 95 closes at midnight: what it leaves is what the day begins with.
-    for index, equity, rule in ((94, "10000", None), (95, "9100", None), (96, "8200", None)):
-        halt = review.judge(a_bar(index), worth(equity, index))
-        assert (None if halt is None else halt.rule) == rule
-    halt = review.judge(a_bar(97), worth("8190", 97))
-    assert halt is not None
-    assert halt.reason.endswith("when 2023-11-16 began")
+    judge = Judge(review)
+    assert judge("10000", "9100", "8200", first=94) == [None, None, None]
+    assert judge("8190", first=97) == ["max_daily_loss"]
+    assert review.halt is not None
+    assert review.halt.reason.endswith("below the 9100.00 when 2023-11-16 began")
 
 
 def test_a_close_at_midnight_still_ends_the_day_before():
-    review = a_review(RiskConfig(max_daily_loss=Decimal("0.1"), max_drawdown=Decimal(0)))
-    for index, equity, rule in ((94, "10000", None), (95, "9000", "max_daily_loss")):
-        halt = review.judge(a_bar(index), worth(equity, index))
-        assert (None if halt is None else halt.rule) == rule
-    assert review.snapshot().day_equity == 9000
+    judge = Judge(a_review(RiskConfig(max_daily_loss=Decimal("0.1"), max_drawdown=Decimal(0))))
+    assert judge("10000", "9000", first=94) == [None, "max_daily_loss"]
 
 
 def test_the_daily_loss_of_daily_bars_is_that_of_each_bar():
     review = a_review(RiskConfig(max_daily_loss=Decimal("0.1"), max_drawdown=Decimal(0)))
-    found = []
+    track, found = Judge(review).track, []
     for index, equity in enumerate(("10000", "9001", "8110", "7299")):
         bar = a_bar(index, interval="D")
-        account = replace(worth(equity), time_ms=bar.close_ms)
-        halt = review.judge(bar, account)
+        halt = review.judge(bar, track.mark(replace(worth(equity), time_ms=bar.close_ms)), track)
         found.append(None if halt is None else halt.reason.partition("when ")[2])
     assert found == [None, None, None, "2023-11-18 began"]
 
 
 def test_a_late_bar_halts_nothing_but_the_next_one_does():
-    review = a_review()
-    assert judged(review, "10000") == [None]
-    assert judged(review, "10000", "6000", late=True) == [None, None]
-    assert judged(review, "6000") == ["max_daily_loss"]
+    judge = Judge(a_review())
+    assert judge("10000") == [None]
+    assert judge("10000", "6000", late=True) == [None, None]
+    assert judge("6000") == ["max_daily_loss"]
 
 
 def test_deposits_and_withdrawals_are_no_loss():
-    review = a_review()
-    assert judged(review, "10000") == [None]
-    review.observe_transfer(Decimal(-5000))
-    assert judged(review, "5000") == [None]
-    review.observe_transfer(Decimal(5000))
-    assert judged(review, "9001", "9000") == [None, "max_daily_loss"]
+    judge = Judge(a_review())
+    assert judge("10000") == [None]
+    judge.track.move(Decimal(-5000), worth("5000"))
+    assert judge("5000") == [None]
+    judge.track.move(Decimal(5000), worth("10000"))
+    assert judge("9001", "9000") == [None, "max_daily_loss"]
+
+
+def test_a_withdrawal_after_a_loss_is_no_halt_and_a_loss_after_a_deposit_is_measured_by_what_there_is_then():
+    judge = Judge(a_review(RiskConfig(max_daily_loss=Decimal(0), max_drawdown=Decimal("0.12"))))
+    assert judge("10000", "9500") == [None, None]
+    judge.track.move(Decimal(-6000), worth("3500", 1))
+    assert judge("3500", first=2) == [None]
+    judge.track.move(Decimal(90_000), worth("93500", 2))
+    # 5 % were lost before: of what there was at its highest, 12 % are lost at 0.88 / 0.95 of what there is.
+    assert judge("90000", "86611", "86610", first=3) == [None, None, "max_drawdown"]
+    assert judge.review.halt is not None
+    assert "equity 86610.00 is 12.00% (the limit is 12.00%) below the 98421.05" in judge.review.halt.reason
 
 
 def test_a_resume_ends_the_halt_once_and_what_was_lost_counts_no_more():
     review = a_review()
-    judged(review, "10000", "8000")
+    judge = Judge(review)
+    judge("10000", "8000")
     halt = review.halt
-    ended = review.resume(Resume(id=1, time_ms=START_MS, note="seen"), worth("8000"))
+    ended = review.resume(Resume(id=1, time_ms=START_MS, note="seen"))
+    judge.track.restart_limits()
     assert halt is not None
     assert ended == (replace(halt, resumed_ms=START_MS, note="seen"), ())
     assert broken_rule(review, an_order()) is None
-    assert judged(review, "8000", "7201", "7200") == [None, None, "max_daily_loss"]
+    assert judge("8000", "7201", "7200") == [None, None, "max_daily_loss"]
     # The request that was granted is not granted again, the next one is.
-    assert review.resume(Resume(id=1, time_ms=START_MS), worth("7000")) == (None, ())
+    assert review.resume(Resume(id=1, time_ms=START_MS)) == (None, ())
     assert review.halt is not None
     assert review.halt.id == 2
-    assert review.resume(Resume(id=2, time_ms=START_MS), worth("7000"))[0] is not None
-    assert review.resume(Resume(id=3, time_ms=START_MS), worth("7000")) == (None, ())
+    assert review.resume(Resume(id=2, time_ms=START_MS))[0] is not None
+    assert review.resume(Resume(id=3, time_ms=START_MS)) == (None, ())
 
 
 def test_limits_that_are_off_never_halt():
-    review = a_review(RiskConfig(max_daily_loss=Decimal(0), max_drawdown=Decimal(0)))
-    assert judged(review, "10000", "1", "-5") == [None, None, None]
+    judge = Judge(a_review(RiskConfig(max_daily_loss=Decimal(0), max_drawdown=Decimal(0))))
+    assert judge("10000", "1", "-5") == [None, None, None]
+
+
+def test_what_lost_everything_halts():
+    judge = Judge(a_review(RiskConfig(max_daily_loss=Decimal(0))))
+    assert judge("10000", "-5") == [None, "max_drawdown"]
+    assert judge.review.halt is not None
+    assert (
+        judge.review.halt.reason
+        == "equity -5.00 is 100.00% (the limit is 30.00%) below its worth at its highest"
+    )
 
 
 def test_stops_and_targets_share_the_fate_of_their_entry():
@@ -572,17 +583,15 @@ def test_stops_and_targets_share_the_fate_of_their_entry():
 def test_a_review_goes_on_from_its_snapshot_as_if_it_had_not_stopped():
     config = RiskConfig(cooldown_losses=2, cooldown_bars=9, max_orders_per_hour=2, stand_down_claims=1)
     review = a_review(config)
-    judged(review, "10000", "8000")
-    trip(review, "-1", time_ms=BAR.close_ms)
-    review.observe_fill(a_fill(3), Position(symbol="BTCUSDT", quantity=Decimal(1)), 900_000)
+    Judge(review)("10000", "8000")
+    trip(review, "-1", 1, time_ms=BAR.close_ms)
     judge(review, an_order(side="sell", reduce_only=True), held="1")
     review.observe_signal(a_signal(confidence=0.9, horizon_bars=2), BAR, 0.5)
     state = msgspec.json.decode(msgspec.json.encode(review.snapshot()), type=RiskState)
     restored = RiskReview(config, {"BTCUSDT": an_instrument()}, state)
     assert restored.snapshot() == review.snapshot() == state
-    closed = a_fill(4, side="sell", realized_pnl=Decimal(-1), time_ms=BAR.close_ms)
     for one in (review, restored):
-        one.observe_fill(closed, Position(symbol="BTCUSDT"), 900_000)
+        trip(one, "-1", 2, time_ms=BAR.close_ms)
         one.observe(a_bar(3, close="90"))
     assert restored.snapshot() == review.snapshot()
     assert restored.snapshot().cooling_ms
@@ -596,19 +605,17 @@ def test_a_restart_on_the_same_day_and_over_midnight_still_counts_what_was_lost_
     ):
         daily = Decimal("0.1") if rule == "max_daily_loss" else Decimal(0)
         config = RiskConfig(max_daily_loss=daily)
-        review = a_review(config)
-        judged(review, *before)
-        restored = RiskReview(config, {"BTCUSDT": an_instrument()}, review.snapshot())
-        index = 10 if rule == "max_daily_loss" else 200
-        halt = restored.judge(a_bar(index), worth(after, index))
-        assert halt is not None
-        assert halt.rule == rule
+        judge = Judge(a_review(config))
+        judge(*before)
+        restored = Judge(RiskReview(config, {"BTCUSDT": an_instrument()}, judge.review.snapshot()))
+        restored.track = AccountTrack(judge.track.snapshot(), 900_000)
+        assert restored(after, first=10 if rule == "max_daily_loss" else 200) == [rule]
 
 
 def test_news_are_told_once():
     review = a_review()
     assert review.news() is None
-    judged(review, "10000")
+    Judge(review)("10000", "8000")
     assert review.news() == review.snapshot()
-    judged(review, "10000")
+    Judge(review)("8000")
     assert review.news() is None
