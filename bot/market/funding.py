@@ -16,7 +16,7 @@ MarkSource = Literal["mark", "index", "close"]
 
 _MINUTE_MS = INTERVAL_MS["1"]
 LONGEST_MS = 8 * INTERVAL_MS["60"]
-"""Bybit's longest interval: what is taken for the prevailing one where no two settlements are known."""
+"""The longest interval of Bybit and Binance: two settlements further apart have one between them."""
 _NEIGHBOURS = 3
 """So many intervals on either side say how long one should be."""
 
@@ -198,4 +198,4 @@ def unknown_funding(
 def _prevailing(before: Sequence[int], after: Sequence[int]) -> int:
     """How long an interval may be between those before it and those after."""
     middles = [median_high(intervals) for intervals in (before, after) if intervals]
-    return max(middles, default=LONGEST_MS)
+    return min(LONGEST_MS, max(middles, default=LONGEST_MS))

@@ -4,16 +4,20 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 
 from msgspec import Struct
 
 from bot.exact import EXACT, ZERO
-from bot.market.funding import settlement_ms, unknown_funding
+from bot.market.funding import settlement_ms
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _BY_THE_MINUTE_MS = 7 * 24 * _HOUR_MS
 """So far back changes are kept by the minute, and beyond by the hour, on which every settlement falls."""
+
+_NEIGHBOURS = 3
+"""So many intervals on either side say how short one may be."""
 
 _BEFORE_ALL = -(2**63)
 
@@ -100,23 +104,18 @@ class Held:
         """The time after which a settlement may not have been charged; None where nothing was held since.
 
         That is the last charged one, or where the position was first held after it, however long ago; or
-        before it the first that is missing between those charged while the position was held, at the pace
-        that they have around it (at ``every_ms`` where there are no two). A position that is still held is
-        held until ``until_ms``.
+        before it the last ahead of a first that may be missing, by the shortest interval around it
+        (``every_ms`` where there is none). A position that is still held is held until ``until_ms``. It may be
+        too early, where an interval has changed, but never too late.
         """
         charged = sorted(self._charged)
         newest = charged[-1] if charged else self._settled_ms
         for begin_ms, end_ms in self._stretches():
             last_ms = min(until_ms if end_ms is None else end_ms, newest)
             times = charged[bisect_right(charged, begin_ms) : bisect_right(charged, last_ms)]
-            if len(times) > 1:
-                holes = unknown_funding("", times, begin_ms, last_ms)
-                missing = [time_ms for hole in holes for time_ms in hole.times_ms]
-            else:
-                grid = range(begin_ms - begin_ms % every_ms + every_ms, last_ms + 1, every_ms)
-                missing = [time_ms for time_ms in grid if not self.is_charged(time_ms)]
-            if missing:
-                return missing[0] - 1
+            gap_ms = _first_gap(begin_ms, times, last_ms, every_ms)
+            if gap_ms is not None:
+                return gap_ms
             if end_ms is None or end_ms > newest:
                 return max(begin_ms, newest)
         return None
@@ -141,6 +140,20 @@ class Held:
             kept = list(last_of.values())
             self._minutes[first:end] = [self._minutes[place] for place in kept]
             self._quantities[first:end] = [self._quantities[place] for place in kept]
+
+
+def _first_gap(begin_ms: int, times: list[int], last_ms: int, every_ms: int) -> int | None:
+    """After which time a settlement may be missing among those charged while something was held."""
+    if not times:
+        return begin_ms if last_ms - last_ms % every_ms > begin_ms else None
+    intervals = [later - sooner for sooner, later in pairwise(times)]
+    # One past the end: what is settled at the very end was held over too.
+    for place, (sooner, later) in enumerate(pairwise((begin_ms, *times, last_ms + 1))):
+        around = intervals[max(0, place - 1 - _NEIGHBOURS) : max(0, place - 1)]
+        around += intervals[place : place + _NEIGHBOURS]
+        if later - sooner > min(around, default=every_ms):
+            return sooner
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,9 @@ def holes(*hours: int, first: int = 0, last: int = 1_000) -> list[tuple[int, int
         ((0, 8, 16, 24, 40, 56, 64, 72, 80), [(24, 40, 1), (40, 56, 1)]),
         ((0, 8, 16, 32, 36, 40, 44), [(16, 32, 1)]),
         ((0, 1, 2, 4, 5), [(2, 4, 1)]),
+        # Half of them, or more: no venue settles less often than every 8 hours.
+        (range(0, 80, 16), [(hour, hour + 16, 1) for hour in range(0, 64, 16)]),
+        ((0, 24, 48), [(0, 24, 2), (24, 48, 2)]),
         # Two that are known say nothing of how often there are more.
         ((0, 8), []),
         ((0, 24), [(0, 24, 2)]),

@@ -73,12 +73,12 @@ def test_a_year_of_a_change_a_minute_is_kept_in_the_room_of_its_hours_and_one_we
         ([(1, "2")], [8, 16, 24], 24 * HOUR),
         ([(1, "2"), (8, "-2"), (26, "1")], [8], 26 * HOUR),
         # One between two that were charged is missing.
-        ([(1, "2")], [8, 24], 16 * HOUR - 1),
-        # Every four hours after every eight, and one of those that is missing.
-        ([(7, "2")], [8, 16, 24, 32, 36, 40, 44], 44 * HOUR),
-        ([(7, "2")], [8, 16, 24, 32, 36, 40, 44, 52, 56, 60], 48 * HOUR - 1),
-        # Where one may be missing or the interval have changed, it is asked for.
-        ([(7, "2"), (27, "-2")], [8, 16, 20], 12 * HOUR - 1),
+        ([(1, "2")], [8, 24], 8 * HOUR),
+        # Where one may be missing or the interval have changed, too early rather than too late.
+        ([(7, "2")], [8, 16, 24, 32, 40, 48, 52, 56, 60], 24 * HOUR),
+        ([(7, "2"), (27, "-2")], [8, 16, 20], 8 * HOUR),
+        # Every hour, of which one is missing just before it is every eight.
+        ([(7, "2")], [8, 9, 10, 12, 16, 24, 32, 40], 10 * HOUR),
         ([(1, "2"), (22, "-2")], [8, 16], 16 * HOUR),
     ],
 )
