@@ -14,6 +14,7 @@ from bot.commands.arguments import at_least, count, count_or_zero, duration, nam
 from bot.commands.category import category_of, require_offline
 from bot.commands.hand_arguments import HANDS, add_hands
 from bot.errors import BotError, ConfigError, InputError, printable
+from bot.market.times import interval_from_name
 from bot.store.tables import TABLES
 
 OK, FAILED, MISUSED = 0, 1, 2
@@ -81,6 +82,10 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
         from bot.commands import data
 
         return asyncio.run(data.run(args, config))
+    if args.command == "fetch" and args.source == "yahoo":
+        from bot.commands import fetch_yahoo
+
+        return asyncio.run(fetch_yahoo.run(args, config))
     if args.command == "fetch":
         from bot.commands import fetch
 
@@ -122,7 +127,8 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """Command line options that stand for a key of the configuration."""
     return {
         "run.symbols": args.symbols,
-        "run.interval": args.interval,
+        # A name of no interval is refused with all others that the configuration knows.
+        "run.interval": args.interval and (interval_from_name(args.interval) or args.interval),
         "run.category": args.category,
         "run.database": args.db,
         "strategy.name": args.strategy,
@@ -359,7 +365,9 @@ def _common_options(default: Any) -> argparse.ArgumentParser:
     group.add_argument("--config", metavar="PATH", help="configuration file (default: config.toml)")
     group.add_argument("--db", metavar="PATH", help="database (default: var/MODE.db)")
     group.add_argument("--symbols", type=names, metavar="A,B", help="symbols, as BTCUSDT,ETHUSDT")
-    group.add_argument("--interval", metavar="N", help="bar interval: 1 3 5 15 30 60 120 240 360 720 D W")
+    group.add_argument(
+        "--interval", metavar="N", help="bar interval: 1 3 5 15 30 60 120 240 360 720 D W, or 1h, 1d"
+    )
     group.add_argument(
         "--strategy", metavar="NAME", help="a shipped strategy, or your own package.module:Class"
     )

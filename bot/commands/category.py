@@ -9,10 +9,12 @@ from bot.market import Category
 
 
 def category_of(args: Namespace) -> Literal["equity"] | None:
-    """Equity where every file of bars is named so (``AAPL_us-equity_1h_…``); None where not, and without any.
+    """Equity of Yahoo's, and where every file of bars is named so (``AAPL_us-equity_1h_…``); None else.
 
     What is no stock's name says nothing of linear or spot: a venue's bars serve for either.
     """
+    if getattr(args, "source", None) == "yahoo":
+        return "equity"
     names = [*(getattr(args, "data", None) or ()), *getattr(args, "files", ())]
     venues = [PurePath(name.partition("=")[2] or name).name.split("_")[1:2] for name in names]
     return "equity" if venues and all(v and v[0].lower().endswith("equity") for v in venues) else None
