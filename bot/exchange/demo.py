@@ -20,6 +20,7 @@ from typing import Any, get_args
 import msgspec
 from aiohttp import WSMsgType, web
 
+from bot.exchange.demo_books import book_message, depth_message
 from bot.exchange.demo_connection import Connection, control_answer
 from bot.exchange.demo_faults import (
     BROKEN,
@@ -36,7 +37,7 @@ from bot.exchange.demo_faults import (
 from bot.exchange.demo_funding import FundingBook
 from bot.exchange.demo_market import Board, GeneratedSource, ListedSource, RunningBar, Source
 from bot.exchange.demo_rest import Desk, Refused
-from bot.market import INTERVAL_MS, Bar, Category, grid_start_ms, plain
+from bot.market import CLOSED, INTERVAL_MS, Bar, Category, grid_start_ms, plain
 from bot.synthetic import SyntheticMarket
 
 __all__ = ["DemoExchange", "Faults"]
@@ -180,6 +181,20 @@ class DemoExchange:
         """Let other trading rules hold from now on, as in ``tick_size=Decimal("0.5")``."""
         self._boards[symbol].instrument = msgspec.structs.replace(self._boards[symbol].instrument, **rules)
 
+    def delist(self, symbol: str, status: str = CLOSED, price: Decimal | None = None) -> None:
+        """Trade a symbol no more; where it is closed, its contracts are delivered at ``price``, if any is told."""
+        delivery_ms = self.clock_ms if status == CLOSED else 0
+        self.change_rules(symbol, status=status, delivery_ms=delivery_ms)
+        self._boards[symbol].delivery_price = price
+        for topic in [topic for topic in self._listeners if topic.endswith(f".{symbol}")]:
+            for connection in list(self._listeners[topic]):
+                self._unlisten(connection, topic)
+
+    def forget(self, symbol: str) -> None:
+        """Know a symbol no more."""
+        self.delist(symbol)
+        del self._boards[symbol]
+
     def refuse(self, topic: str, times: int = 1) -> None:
         """Refuse the next requests that contain this topic; -1 refuses them for ever."""
         self._refusals[topic] = times
@@ -213,7 +228,7 @@ class DemoExchange:
         loop = asyncio.get_running_loop()
         start_ms, due = self.live_from_ms, 0.0
         while self._last_ms is None or start_ms <= self._last_ms:
-            running = [board for board in self._boards.values() if board.begin(start_ms)]
+            running = [board for board in self._boards.values() if board.trades and board.begin(start_ms)]
             passed = 0.0
             for number, fraction in enumerate((*self._fractions, 1.0)):
                 if not self._listened.is_set() and (self._pause_when_alone or not due):
@@ -252,9 +267,9 @@ class DemoExchange:
             if f"tickers.{symbol}" in self._listeners:
                 self._publish(f"tickers.{symbol}", self._ticker_message(board))
             if f"orderbook.1.{symbol}" in self._listeners:
-                self._publish(f"orderbook.1.{symbol}", self._book_message(board))
+                self._publish(f"orderbook.1.{symbol}", book_message(board, self.clock_ms))
             if f"orderbook.50.{symbol}" in self._listeners:
-                self._publish(f"orderbook.50.{symbol}", self._depth_message(board))
+                self._publish(f"orderbook.50.{symbol}", depth_message(board, self.clock_ms))
 
     def _close(self, boards: list[Board], start_ms: int) -> None:
         """Confirm the bars of one close, or let that go wrong."""
@@ -365,48 +380,6 @@ class DemoExchange:
         message = {"topic": f"tickers.{board.instrument.symbol}", "type": kind, "data": fields}
         return msgspec.json.encode(message | {"cs": 24_000_000_000 + board.updates, "ts": self.clock_ms})
 
-    def _book_message(self, board: Board) -> bytes:
-        assert board.bar is not None
-        symbol = board.instrument.symbol
-        price = board.running(board.bar, self.clock_ms).close
-        bid, bid_size, ask, ask_size = (plain(figure) for figure in board.quote(price))
-        data = {
-            "s": symbol,
-            "b": [[bid, bid_size]],
-            "a": [[ask, ask_size]],
-            "u": 1_000 + board.updates,
-            "seq": 70_000_000_000 + board.updates,
-        }
-        message = {"topic": f"orderbook.1.{symbol}", "type": "snapshot", "ts": self.clock_ms, "data": data}
-        return msgspec.json.encode(message | {"cts": self.clock_ms - 3})
-
-    def _depth_message(self, board: Board, *, snapshot: bool = False) -> bytes:
-        """The levels that changed since the last push, those that are gone with size 0; or all as a snapshot."""
-        assert board.bar is not None
-        if not snapshot:
-            before, board.depth = board.depth, board.levels(board.running(board.bar, self.clock_ms).close)
-            changed = {
-                side: {price: Decimal(0) for price in before[side] if price not in levels}
-                | {price: size for price, size in levels.items() if before[side].get(price) != size}
-                for side, levels in board.depth.items()
-            }
-        else:
-            changed = board.depth
-        data: dict[str, Any] = {
-            "s": board.instrument.symbol,
-            "b": [[plain(price), plain(size)] for price, size in sorted(changed["b"].items(), reverse=True)],
-            "a": [[plain(price), plain(size)] for price, size in sorted(changed["a"].items())],
-            "u": 1_000 + board.updates,
-            "seq": 70_000_000_000 + board.updates,
-        }
-        message = {
-            "topic": f"orderbook.50.{board.instrument.symbol}",
-            "type": "snapshot" if snapshot else "delta",
-            "ts": self.clock_ms,
-            "data": data,
-        }
-        return msgspec.json.encode(message | {"cts": self.clock_ms - 3})
-
     # Websocket.
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
@@ -489,7 +462,7 @@ class DemoExchange:
         for topic in topics:
             kind, _, symbol = topic.rpartition(".")
             kinds = (f"kline.{self.interval}", "tickers", "orderbook.1", "orderbook.50")
-            if category != self.category or kind not in kinds or symbol not in self._boards:
+            if category != self.category or kind not in kinds or not self._trades(symbol):
                 return f"error:handler not found,topic:{topic}"
             if topic in connection.topics:
                 return f"error:already subscribed,topic:{topic}"
@@ -498,6 +471,9 @@ class DemoExchange:
                 self._refusals[topic] = left - 1 if left > 0 else left
                 return f"error:handler not found,topic:{topic}"
         return None
+
+    def _trades(self, symbol: str) -> bool:
+        return symbol in self._boards and self._boards[symbol].trades
 
     def _subscribe(self, connection: Connection, topic: str) -> None:
         kind, _, symbol = topic.rpartition(".")
@@ -515,9 +491,9 @@ class DemoExchange:
             # As with tickers: deltas are shared, and build on what was pushed last.
             if len(self._listeners[topic]) == 1:
                 board.depth = board.levels(board.running(board.bar, self.clock_ms).close)
-            connection.send(self._depth_message(board, snapshot=True).decode())
+            connection.send(depth_message(board, self.clock_ms, snapshot=True).decode())
         elif board.bar is not None:
-            connection.send(self._book_message(board).decode())
+            connection.send(book_message(board, self.clock_ms).decode())
 
     # REST.
 

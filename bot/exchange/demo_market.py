@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.exchange.demo_funding import FundingBook
-from bot.market import INTERVAL_MS, Bar, Category, Instrument, plain
+from bot.market import INTERVAL_MS, TRADING, Bar, Category, Instrument, plain
 from bot.market.symbols import is_dated, quote_coin_of
 from bot.synthetic import SyntheticMarket
 
@@ -151,11 +151,17 @@ class Board:
         self.depth: dict[str, dict[Decimal, Decimal]] = {}
         """The book as last pushed, by side."""
         self.updates = 0
+        self.delivery_price: Decimal | None = None
+        """What a closed contract was delivered at."""
         self._source = source
         self._interval_ms = INTERVAL_MS[source.interval]
         self._day: deque[Bar] = deque()
         self._past: _Past | None = None
         self._key = zlib.crc32(instrument.symbol.encode())
+
+    @property
+    def trades(self) -> bool:
+        return self.instrument.status == TRADING
 
     def begin(self, start_ms: int) -> bool:
         """Go on to the bar that starts here; whether there is one."""
@@ -291,7 +297,7 @@ def instrument_fields(instrument: Instrument) -> dict[str, Any]:
     symbol, tick, lot = instrument.symbol, instrument.tick_size, instrument.lot_size
     quote = quote_coin_of(symbol) or "USDT"
     base = symbol.partition("-")[0].removesuffix("PERP").removesuffix(quote)
-    common = {"symbol": symbol, "status": "Trading", "baseCoin": base, "quoteCoin": quote}
+    common = {"symbol": symbol, "status": instrument.status, "baseCoin": base, "quoteCoin": quote}
     if instrument.category == "spot":
         return common | {
             "innovation": "0",
@@ -311,7 +317,7 @@ def instrument_fields(instrument: Instrument) -> dict[str, Any]:
     return common | {
         "contractType": "LinearFutures" if is_dated(symbol) else "LinearPerpetual",
         "launchTime": "1584230400000",
-        "deliveryTime": "0",
+        "deliveryTime": str(instrument.delivery_ms),
         "deliveryFeeRate": "",
         "priceScale": str(max(0, -int(tick.as_tuple().exponent))),
         "leverageFilter": {"minLeverage": "1", "maxLeverage": "100.00", "leverageStep": "0.01"},

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from bot.exchange.demo_market import Board, Source, instrument_fields, risk_tiers
-from bot.market import INTERVAL_MS, Category, grid_start_ms, plain
+from bot.market import INTERVAL_MS, TRADING, Category, grid_start_ms, plain
 
 Endpoint = Callable[[Mapping[str, str]], dict[str, Any]]
 
@@ -46,6 +46,7 @@ class Desk:
             "mark-price-kline": lambda query: self._price_kline(query, "mark"),
             "index-price-kline": lambda query: self._price_kline(query, "index"),
             "instruments-info": self._instruments,
+            "delivery-price": self._delivery_price,
             "tickers": self._tickers,
             "funding/history": self._funding,
             "risk-limit": self._risk_limit,
@@ -71,6 +72,8 @@ class Desk:
         first_ms = 0 if start is None else grid_start_ms(start, self._interval)
         last_ms = self._clock() if end is None else min(end, self._clock())
         running_ms = grid_start_ms(self._clock(), self._interval)
+        if not board.trades and board.instrument.delivery_ms:
+            last_ms = min(last_ms, board.instrument.delivery_ms - self._interval_ms)
         # After the last bar that is ever streamed none is running, though a file may go on.
         if self._last_ms is not None:
             last_ms = min(last_ms, self._last_ms)
@@ -125,13 +128,26 @@ class Desk:
             boards = [self._board(query)]
         else:
             boards = list(self._boards.values()) if category == self._category else []
-        if query.get("status", "Trading") != "Trading":
-            boards = []
+        boards = [board for board in boards if board.instrument.status == query.get("status", TRADING)]
         listed = [instrument_fields(board.instrument) for board in boards]
         if category == "spot":
             return {"category": category, "list": listed}
         cursor = str(begin + limit) if begin + limit < len(listed) else ""
         return {"category": category, "list": listed[begin : begin + limit], "nextPageCursor": cursor}
+
+    def _delivery_price(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """What closed contracts were delivered at."""
+        boards = [self._board(query)] if "symbol" in query else list(self._boards.values())
+        listed = [
+            {
+                "symbol": board.instrument.symbol,
+                "deliveryPrice": plain(board.delivery_price),
+                "deliveryTime": str(board.instrument.delivery_ms),
+            }
+            for board in boards
+            if board.delivery_price is not None
+        ]
+        return {"category": self._category, "list": listed, "nextPageCursor": ""}
 
     def _tickers(self, query: Mapping[str, str]) -> dict[str, Any]:
         category = _category_of(query)
