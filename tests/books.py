@@ -197,7 +197,9 @@ def _orders_and_fills_belong_together(
             assert order["created_ms"] == signal["decided_ms"]
             assert not signal["late"], f"order {order['id']} came of a late bar"
         else:
-            assert {fill["rule"] for fill in filled[order["id"]]} == {"liquidation"}
+            by_hand = order["reason"].startswith("closed by hand") or order["status"] == "cancelled"
+            exchange = {"liquidation", "settlement"}
+            assert by_hand or {fill["rule"] for fill in filled[order["id"]]} <= exchange
         assert order["side"] in ("buy", "sell")
         assert Decimal(order["quantity"]) > 0
         total = sum((Decimal(fill["quantity"]) for fill in filled[order["id"]]), Decimal(0))
@@ -209,9 +211,8 @@ def _orders_and_fills_belong_together(
             assert (fill["symbol"], fill["side"]) == (order["symbol"], order["side"])
             assert price >= reference if fill["side"] == "buy" else price <= reference
             assert Decimal(fill["notional"]) == notional
-            assert Decimal(fill["fee"]) in {
-                EXACT.multiply(notional, rate) for rate in rates[fill["liquidity"]]
-            }
+            allowed = {EXACT.multiply(notional, rate) for rate in rates[fill["liquidity"]]}
+            assert Decimal(fill["fee"]) in (allowed if fill["rule"] != "settlement" else {Decimal(0)})
             if fill["rule"] == "quote":
                 assert fill["time_ms"] >= order["due_ms"], f"fill {fill['id']} came before it was due"
             if fill["rule"] == "next_open":

@@ -19,8 +19,8 @@ from bot.market import plain, utc_text
 from bot.market.symbols import symbol_problem
 from bot.store.database import Database, Holder, holder
 from bot.store.queries import read_account, read_risk
-from bot.store.requests import Kind, ask, read_free_cash, read_request, requested_transfers
-from bot.store.watching import read_trading
+from bot.store.requests import ask, read_free_cash, read_request, requested_transfers
+from bot.store.watching import Kind, read_trading
 from bot.trading.events import Halt, Pause
 
 OK, REFUSED = 0, 1

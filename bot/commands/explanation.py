@@ -12,7 +12,7 @@ from bot.market.times import span_text
 from bot.performance.decisions import KINDS
 from bot.store.decisions import Explanation, RecalledMoment, StoredSignal
 from bot.trading.checks import Check, first_failed
-from bot.trading.events import Halt, Order
+from bot.trading.events import Halt, Order, Pause
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 18
@@ -31,6 +31,8 @@ def print_explanation(found: Explanation) -> None:
         print_text("late: a newer bar had closed when this one arrived, so it could open nothing")
     if found.halt is not None:
         print_text(f"halted {halt_text(found.halt)}")
+    for pause in found.pauses:
+        print_text(pause_text(pause))
     print_text(f"what came of it: {_outcome_text(found)}")
     _print_checks(found)
     _print_forecast(signal, recollection, found.neighbors)
@@ -231,9 +233,19 @@ def print_orders(orders: Sequence[Order]) -> None:
     )
 
 
+def pause_text(pause: Pause) -> str:
+    """What is paused, since when, and whether a person has resumed."""
+    note = f" ({pause.note})" if pause.note else ""
+    text = f"paused: {pause.symbol or 'everything'} since {utc_text(pause.time_ms)} UTC{note}"
+    if pause.resumed_ms is not None:
+        return f"{text}; resumed {utc_text(pause.resumed_ms)} UTC"
+    scope = f" {pause.symbol}" if pause.symbol else ""
+    return f"{text}; nothing is entered until `run_bot.py resume{scope}`, exits go on"
+
+
 def halt_text(halt: Halt) -> str:
     """Since when, by which rule, and whether a person has resumed."""
-    text = f"since {utc_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason}; everything was sold"
+    text = f"since {utc_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason}"
     if halt.resumed_ms is None:
         return f"{text}, and nothing is entered until `run_bot.py resume`"
     note = f" ({halt.note})" if halt.note else ""

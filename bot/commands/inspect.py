@@ -9,8 +9,9 @@ from typing import Any, get_args
 
 import msgspec
 
-from bot.commands.explanation import halt_text, percent, print_explanation, print_orders
+from bot.commands.explanation import halt_text, pause_text, percent, print_explanation, print_orders
 from bot.commands.funnel_text import print_funnel, print_headlines
+from bot.commands.hand_text import mark_cells, print_requests, print_watched
 from bot.commands.money import money_text, price_text
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
@@ -164,25 +165,30 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
         )
     if found.halt is not None:
         asked = "; a resume was asked for, and is taken as the bot runs" if found.resume_asked else ""
-        print_text(f"HALTED {halt_text(found.halt)}{asked}")
+        print_text(f"HALTED {halt_text(found.halt)}; {_sold_text(found)}{asked}")
+    for pause in found.pauses:
+        print_text(pause_text(pause))
+    print_requests(found.requests)
     print_text(f"decisions: {_counts(found.actions)}; events: {_counts(found.events)}")
     held = [position for position in found.positions if position.quantity]
     if held:
         print_title("positions")
         print_table(
-            ("symbol", "quantity", "entry", "since UTC"),
+            ("symbol", "quantity", "entry", "since UTC", "mark", "as of UTC"),
             [
                 (
                     position.symbol,
                     plain(position.quantity),
                     price_text(position.cost / position.quantity),
                     utc_text(position.opened_ms),
+                    *mark_cells(position.symbol, found, now_ms if _in_real_time(found) else None),
                 )
                 for position in held
             ],
         )
     else:
         print_text("no open position")
+    print_watched(found.watched)
     if found.open_orders:
         print_title("resting orders")
         print_orders(found.open_orders)
@@ -219,7 +225,7 @@ def _session_text(found: queries.Status) -> str:
 def _feed_row(feed: queries.FeedQuality, found: queries.Status, now_ms: int) -> Sequence[str]:
     close_ms = feed.last_start_ms + INTERVAL_MS[feed.interval]
     age = ""
-    if found.running is not None and found.mode in _REAL_TIME_MODES:
+    if _in_real_time(found):
         age = f" ({(now_ms - close_ms) // 1000} s ago)"
     return (
         feed.symbol,
@@ -231,6 +237,16 @@ def _feed_row(feed: queries.FeedQuality, found: queries.Status, now_ms: int) -> 
         str(feed.late),
         utc_text(close_ms) + age,
     )
+
+
+def _in_real_time(found: queries.Status) -> bool:
+    return found.running is not None and found.mode in _REAL_TIME_MODES
+
+
+def _sold_text(found: queries.Status) -> str:
+    """What a halt has come to so far."""
+    held = [f"{plain(one.quantity)} {one.symbol}" for one in found.positions if one.quantity]
+    return f"still held: {', '.join(held)}" if held else "everything is sold"
 
 
 def _counts(counts: dict[str, int]) -> str:

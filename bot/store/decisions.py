@@ -14,7 +14,7 @@ from bot.store.funnel import read_check_labels
 from bot.store.rows import structs
 from bot.trading.asked import Asked
 from bot.trading.checks import Check
-from bot.trading.events import Action, Fill, Halt, Order
+from bot.trading.events import Action, Fill, Halt, Order, Pause
 
 
 class StoredSignal(Struct, frozen=True, kw_only=True):
@@ -57,7 +57,8 @@ class RecalledMoment(Struct, frozen=True, kw_only=True):
 class Explanation(Struct, frozen=True, kw_only=True):
     """Why one decision was made and what came of it. ``close`` is None if the bar is not stored.
 
-    ``halt`` is the one that was in force at its close, or began there. ``outcome`` is what came of what it
+    ``halt`` is the one that was in force at its close, or began there; ``pauses`` those of its symbol
+    then. ``outcome`` is what came of what it
     asked for, None where it asked for nothing. ``check_labels`` are what the strategy calls its checks.
     """
 
@@ -67,6 +68,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     orders: tuple[Order, ...]
     fills: tuple[Fill, ...]
     halt: Halt | None
+    pauses: tuple[Pause, ...]
     outcome: DecisionOutcome | None
     check_labels: dict[str, str]
 
@@ -88,6 +90,13 @@ async def load_explanation(database: Database, signal_id: int | None = None) -> 
                 (signal.id,),
             ),
             halt=await _halt_at(database, signal.decided_ms),
+            pauses=await structs(
+                database,
+                Pause,
+                "FROM pauses WHERE time_ms <= ?1 AND coalesce(resumed_ms > ?1, 1) "
+                "AND coalesce(symbol = ?2, 1) ORDER BY id",
+                (signal.decided_ms, signal.symbol),
+            ),
             outcome=None if signal.asked is None else outcome_of(signal.asked, signal.no_order, orders),
             check_labels=await read_check_labels(database, signal.session_id),
         )

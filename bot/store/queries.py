@@ -15,7 +15,7 @@ from bot.store.database import Database, Holder, Mode, holder
 from bot.store.funnel import read_decision_report
 from bot.store.rows import structs as _structs
 from bot.store.track import read_track
-from bot.store.watching import read_marks
+from bot.store.watching import StoredRequest, read_marks, read_requests, read_watched
 from bot.trading.account import TrackState
 from bot.trading.events import (
     RESTING,
@@ -25,9 +25,11 @@ from bot.trading.events import (
     FundingPayment,
     Halt,
     Order,
+    Pause,
     Position,
     Side,
     Transfer,
+    Watched,
 )
 from bot.trading.fills import BrokerConfig
 from bot.trading.reliability import Claim, likelier
@@ -146,7 +148,9 @@ class Status(Struct, frozen=True, kw_only=True):
 
     ``transferred`` is what was deposited since the start, less what was withdrawn.
 
-    ``halt`` is the one in force, ``resume_asked`` whether a person has asked for its end since.
+    ``marks`` are what open positions are valued at. ``requests`` are a person's that were not carried out yet,
+    and the last few. ``halt`` and ``pauses`` are those in force, ``resume_asked`` whether a person
+    has asked for their end since.
     ``rejections`` counts rejected orders by rule, ``last_rejections`` are the newest, of each rule one first.
     """
 
@@ -166,6 +170,10 @@ class Status(Struct, frozen=True, kw_only=True):
     last_rejections: tuple[StoredRejection, ...]
     halt: Halt | None
     resume_asked: bool
+    pauses: tuple[Pause, ...]
+    marks: tuple[Mark, ...]
+    watched: tuple[Watched, ...]
+    requests: tuple[StoredRequest, ...]
     feeds: tuple[FeedQuality, ...]
     decisions: DecisionReport
 
@@ -287,10 +295,12 @@ async def load_status(database: Database) -> Status:
             ),
             last_rejections=await _last_rejections(database, session_id[0]),
             halt=risk.halt,
-            resume_asked=bool(
-                await database.value(
-                    "SELECT count(*) FROM requests WHERE kind = 'resume' AND id > ?", (risk.last_resume_id,)
-                )
+            resume_asked=bool(await read_requests(database, "kind = 'resume' AND done_ms IS NULL")),
+            pauses=risk.pauses,
+            marks=await read_marks(database),
+            watched=await read_watched(database),
+            requests=await read_requests(
+                database, "done_ms IS NULL OR id > (SELECT max(id) - 3 FROM requests)"
             ),
             feeds=await _feeds(database),
             decisions=await read_decision_report(database, session_id[0]),

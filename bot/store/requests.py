@@ -1,38 +1,16 @@
 """What a person asks of the bot through its database: written beside the running process, read by it."""
 
 from decimal import Decimal
-from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from bot.exact import EXACT
 from bot.market import plain
 from bot.store.database import Database
 from bot.store.queries import AccountState, load_instruments, read_settings
+from bot.store.watching import Kind, StoredRequest, read_requests
 from bot.trading.events import Close, Pause, Resume, Transfer
 from bot.trading.margin import Margin
-
-Kind = Literal["resume", "transfer", "close", "pause", "symbols"]
-
-
-class StoredRequest(Struct, frozen=True, kw_only=True):
-    """One row of ``requests``.
-
-    ``symbols`` is the symbol that is meant, empty for all; in ``symbols`` requests with a ``+`` or ``-``
-    before it. ``done_ms`` is when the core took it (the exchange's time), None before that; ``outcome`` says
-    what was done then, ``error`` what was not and why.
-    """
-
-    id: int
-    made_ms: int
-    kind: Kind
-    amount: Decimal
-    symbols: str
-    note: str
-    done_ms: int | None
-    outcome: str | None
-    error: str | None
 
 
 class ChangeSymbols(Struct, frozen=True, kw_only=True):
@@ -58,7 +36,7 @@ async def ask(
 ) -> int:
     """Ask for something; the request's number. The same that was not taken yet is enough, but for a transfer."""
     async with database.transaction():
-        for waiting in await _requests(database, "done_ms IS NULL AND kind = ?", kind):
+        for waiting in await read_requests(database, "done_ms IS NULL AND kind = ?", kind):
             if kind != "transfer" and waiting.symbols == symbols:
                 return waiting.id
         await database.write(
@@ -71,13 +49,13 @@ async def ask(
 
 async def read_request(database: Database, number: int) -> StoredRequest:
     """The request of this number as it stands."""
-    (found,) = await _requests(database, "id = ?", number)
+    (found,) = await read_requests(database, "id = ?", number)
     return found
 
 
 async def read_waiting(database: Database) -> tuple[StoredRequest, ...]:
     """What was asked for and not carried out yet, in order."""
-    return await _requests(database, "done_ms IS NULL")
+    return await read_requests(database, "done_ms IS NULL")
 
 
 async def requested_transfers(database: Database) -> Decimal:
@@ -123,7 +101,7 @@ class Inbox:
         ``now_ms`` is when it enters the core: the exchange's time.
         """
         taken: list[Taken] = []
-        for asked in await _requests(self._database, "done_ms IS NULL AND id > ?", self._last_id):
+        for asked in await read_requests(self._database, "done_ms IS NULL AND id > ?", self._last_id):
             self._last_id = asked.id
             taken.append(_input(asked, now_ms))
         return taken
@@ -143,11 +121,3 @@ def _input(asked: StoredRequest, now_ms: int) -> Taken:
         case "symbols":
             add, name = asked.symbols[:1] == "+", asked.symbols[1:]
             return ChangeSymbols(id=asked.id, symbol=name, add=add, note=asked.note)
-
-
-async def _requests(database: Database, where: str, *parameters: object) -> tuple[StoredRequest, ...]:
-    names = StoredRequest.__struct_fields__
-    rows = await database.fetch(
-        f"SELECT {', '.join(names)} FROM requests WHERE {where} ORDER BY id", parameters
-    )
-    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), StoredRequest) for row in rows)

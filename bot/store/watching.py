@@ -1,12 +1,36 @@
-"""What an account watches: the symbols that are traded or only closed, and the last mark of what is held."""
+"""What an account watches, the last mark of what is held, and what a person has asked of it."""
 
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
+from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Mark
 from bot.store.database import Database
 from bot.trading.events import Watched, WatchState
+
+Kind = Literal["resume", "transfer", "close", "pause", "symbols"]
+
+
+class StoredRequest(Struct, frozen=True, kw_only=True):
+    """One row of ``requests``.
+
+    ``symbols`` is the symbol that is meant, empty for all; in ``symbols`` requests with a ``+`` or ``-``
+    before it. ``done_ms`` is when the core took it (the exchange's time), None before that; ``outcome`` says
+    what was done then, ``error`` what was not and why.
+    """
+
+    id: int
+    made_ms: int
+    kind: Kind
+    amount: Decimal
+    symbols: str
+    note: str
+    done_ms: int | None
+    outcome: str | None
+    error: str | None
+
 
 _NO_LONGER_TOLD = "not among run.symbols any more"
 
@@ -76,3 +100,12 @@ async def keep_watched(database: Database, traded: tuple[str, ...], now_ms: int)
                 if one.symbol not in traded
             ],
         )
+
+
+async def read_requests(database: Database, where: str, *parameters: object) -> tuple[StoredRequest, ...]:
+    """Requests as they stand, in order."""
+    names = StoredRequest.__struct_fields__
+    rows = await database.fetch(
+        f"SELECT {', '.join(names)} FROM requests WHERE {where} ORDER BY id", parameters
+    )
+    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), StoredRequest) for row in rows)

@@ -61,7 +61,7 @@ def starts(events, symbol):
 
 
 async def after(events, bars):
-    while sum(isinstance(event, Bar) for event in events) < bars:
+    while sum(isinstance(event, Bar) for event in events) < bars:  # noqa: ASYNC110 it is the stream that adds
         await asyncio.sleep(0.01)
 
 
@@ -86,7 +86,12 @@ def test_a_symbol_that_is_added_comes_without_a_hole_and_one_that_is_removed_com
 
 @pytest.mark.parametrize(
     ("deed_name", "status", "price"),
-    [("delist", CLOSED, "101.5"), ("delist", CLOSED, None), ("delist", "Delivering", None), ("forget", GONE, None)],
+    [
+        ("delist", CLOSED, "101.5"),
+        ("delist", CLOSED, None),
+        ("delist", "Delivering", None),
+        ("forget", GONE, None),
+    ],
 )
 def test_a_delisting_is_told_once_and_the_others_go_on(deed_name, status, price):
     async def deed(exchange, stream, rest, events):
