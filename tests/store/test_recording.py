@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.errors import InputError, StoreError
-from bot.market import Bar, Funding, Notice, Quote
+from bot.market import Bar, Funding, Notice, Quote, RuleChange
 from bot.store.entries import Entry, Observed
 from bot.store.header import Header
 from bot.store.recording import Recording, record
 from bot.trading.account import began_with
 from bot.trading.ledger import Ledger
 from bot.trading.opening import Opening
-from tests.factories import START_MS, a_bar, a_fill, a_quote, an_instrument, an_order
+from tests.factories import START_MS, a_bar, a_fill, a_quote, a_tier, an_instrument, an_order
 
 REAL = Path(__file__).parents[1] / "recordings" / "killed.rec.zst"
 BYTES = REAL.read_bytes()
@@ -93,10 +93,12 @@ def test_what_was_noted_comes_back_in_order_with_every_digit(tmp_path):
     assert (recording.entries, recording.cut_bytes) == (7, 0)
 
 
-@pytest.mark.parametrize("kind", [Bar, Quote, Funding, Notice])
+@pytest.mark.parametrize("kind", [Bar, Quote, Funding, Notice, RuleChange])
 def test_no_field_of_what_the_core_sees_is_left_out(tmp_path, kind):
     # A field that is added to one of these must find its way into the recording too.
-    entry = next(one for one in (*OTHERS, a_bar(2, late=True, source="backfill")) if type(one) is kind)
+    rules = RuleChange(time_ms=START_MS, rules=an_instrument(tiers=(a_tier("5", "0.1", "3"),), known_ms=7))
+    seen = (*OTHERS, rules, a_bar(2, late=True, source="backfill"))
+    entry = next(one for one in seen if type(one) is kind)
     (back,) = Recording.read(recorded(tmp_path, [entry]))
     for name in kind.__struct_fields__:
         assert getattr(back, name) == getattr(entry, name)
