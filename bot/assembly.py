@@ -10,13 +10,15 @@ from msgspec.structs import replace
 
 from bot.config import Config
 from bot.errors import BrokenInvariant, ConfigError, InputError
+from bot.files import MEGABYTE
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Calendar, Instrument
 from bot.model.features import KEY_BARS
 from bot.model.rows import sound_rows
 from bot.model.similarity import SimilarityModel
 from bot.store.checkpoints import DEFAULT, Checkpoint, load_checkpoint
+from bot.store.provenance import strategy_source
 from bot.store.queries import AccountState
-from bot.store.recording import strategy_source
+from bot.store.recording import Recording
 from bot.strategy import Costs, Strategy, declared_checks
 from bot.trader import Trader
 from bot.trading.account import AccountTrack
@@ -61,6 +63,17 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
         raise ConfigError(f"strategy.name: {path} has no decide(situation) or no needs_memory")
     declared_checks(strategy)
     return strategy  # type: ignore[no-any-return]
+
+
+def read_recording(path: Path | str, config: Config, strategies: Mapping[str, str]) -> Recording:
+    """A recording within the limits of ``config``, which may run what that or ``strategies`` names, nothing else."""
+    allowed = {*strategies.values(), strategies.get(config.strategy.name, config.strategy.name)}
+    return Recording.read(path, max_bytes=config.run.max_recording_mb * MEGABYTE, allowed=allowed)
+
+
+def recorded_strategy(recording: Recording, settings: Config) -> Strategy:
+    """The strategy that a recording names, under these settings. InputError where nobody allowed it."""
+    return load_strategy(settings, {settings.strategy.name: recording.strategy})
 
 
 def _told(error: Exception) -> str:

@@ -77,7 +77,7 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
     if args.command == "replay":
         from bot.commands import replay
 
-        return asyncio.run(replay.run(args, config))
+        return asyncio.run(replay.run(args, config, strategies))
     if args.command == "import":
         from bot.commands import data
 
@@ -97,11 +97,11 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
     if args.command == "parity":
         from bot.commands import parity
 
-        return asyncio.run(parity.run(args, config))
+        return asyncio.run(parity.run(args, config, strategies))
     if args.command == "report":
         from bot.commands import report
 
-        return asyncio.run(report.run(args, config))
+        return asyncio.run(report.run(args, config, strategies))
     if args.command == "export":
         from bot.commands import export
 

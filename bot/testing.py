@@ -1,5 +1,6 @@
 """For tests of your own: a recorded session, replayed in one line, with no network and no database."""
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from bot import app
-from bot.assembly import build_trader, load_strategy
+from bot.assembly import build_trader, load_strategy, recorded_strategy
 from bot.config import from_json
 from bot.errors import ConfigError
 from bot.market import Bar, Notice
@@ -41,7 +42,8 @@ def replay(
 ) -> ReplayedSession:
     """Run a recorded session through the bot: ``session = replay("my.rec.zst")``.
 
-    ``strategy`` decides in place of the recorded one, on the same bars and quotes. ``config`` maps keys
+    ``strategy`` decides in place of the recorded one, on the same bars and quotes; without it a recorded one
+    that ships with the bot, or what ``config`` names. ``config`` maps keys
     such as ``"risk.max_position_fraction"`` to values in place of the recorded ones; what was recorded
     (``run.*``) stands. Raises InputError for an unusable recording, ConfigError for a wrong key or value.
 
@@ -52,12 +54,13 @@ def replay(
     for key in overrides:
         if key.startswith("run."):
             raise ConfigError(f"override: {key}: a replay keeps the symbols and interval that were recorded")
-    recorded = Recording.read(recording)
+    shipped: dict[str, str] = importlib.import_module("strategies").STRATEGIES
+    recorded = Recording.read(recording, allowed=shipped.values())
     header = recorded.header
     settings = from_json(header.config_json, overrides, f"the configuration recorded in {recording}")
     if strategy is None:
-        recorded_name = from_json(header.config_json, {}, str(recording)).strategy.name
-        strategy = load_strategy(settings, {recorded_name: header.strategy})
+        named = "strategy.name" in overrides
+        strategy = load_strategy(settings, shipped) if named else recorded_strategy(recorded, settings)
     trader = build_trader(settings, strategy, recorded.instruments, header.opening, quotes=True)
     orders = {order.id: order for order in header.opening.open_orders}
     session = ReplayedSession(

@@ -4,6 +4,7 @@ import zlib
 
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Action, Signal
+from strategies import STRATEGIES
 
 
 class Eager:
@@ -31,3 +32,12 @@ class Eager:
             close_position=turn == 4,
             detail={"gate": "eager"},
         )
+
+
+ALLOWED = {
+    **STRATEGIES,
+    "eager": "tests.eager:Eager",
+    "bracketed": "tests.test_kill_brackets:Bracketed",
+    "moody": "tests.commands.test_parity:Moody",
+}
+"""What ships, and what sessions of tests were recorded with: a replay runs nothing that is not named."""

@@ -13,10 +13,10 @@ from bot.strategy import Situation
 from bot.testing import replay
 from bot.trader import Trader
 from bot.trading.events import RESTING, Resume, Signal, Step
-from strategies import STRATEGIES
 from tests.books import audit, rows
 from tests.bot_process import run, start, wait_for
 from tests.core import a_config, a_trader
+from tests.eager import ALLOWED
 from tests.factories import a_bar
 
 MANY = "1000000"
@@ -182,7 +182,7 @@ def test_status_and_explain_show_the_halt_and_what_it_rejected(halted, capsys):
     assert order["status"] == "rejected"
     events = rows(halted / "demo.db", "SELECT detail FROM events WHERE kind = 'rejection'")
     assert any(f"order {order['id']}: halted: halted since" in row["detail"] for row in events)
-    assert main(["explain", str(order["signal_id"]), "--db", str(halted / "demo.db")], STRATEGIES) == 0
+    assert main(["explain", str(order["signal_id"]), "--db", str(halted / "demo.db")], ALLOWED) == 0
     told = capsys.readouterr().out
     assert "halted since" in told
     assert "rejected" in told
@@ -212,12 +212,13 @@ def test_halts_and_resumes_are_inputs_that_a_replay_agrees_on(halted, tmp_path, 
                 str(halted / "demo.db"),
                 "--json",
             ],
-            STRATEGIES,
+            ALLOWED,
         )
         told = json.loads(capsys.readouterr().out)
         assert (code, told["verify"]["difference"]) == (0, None)
         assert told["verify"]["rows"]["halts"] > 0
-    session = replay(sorted((halted / "var" / "recordings").iterdir())[0])
+    first = sorted((halted / "var" / "recordings").iterdir())[0]
+    session = replay(first, config={"strategy.name": "tests.eager:Eager"})
     assert [notice.kind for notice in session.notices if notice.kind in ("halt", "resume")][:2] == [
         "halt",
         "resume",
@@ -232,7 +233,7 @@ def test_a_backtest_is_not_resumed(tmp_path, capsys):
     )
     data = f"BTCUSDT={tmp_path / 'bars.csv'}"
     arguments = ["--data", data, "--interval", "15", "--warmup", "5", "--db", str(tmp_path / "b.db")]
-    assert main(["backtest", *arguments], STRATEGIES) == 0
-    assert main(["resume", "--db", str(tmp_path / "b.db")], STRATEGIES) == 2
+    assert main(["backtest", *arguments], ALLOWED) == 0
+    assert main(["resume", "--db", str(tmp_path / "b.db")], ALLOWED) == 2
     assert "holds a backtest" in capsys.readouterr().err
-    assert main(["resume", "--db", str(tmp_path / "none.db")], STRATEGIES) == 2
+    assert main(["resume", "--db", str(tmp_path / "none.db")], ALLOWED) == 2

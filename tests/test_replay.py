@@ -20,8 +20,8 @@ from bot.store.recording import Recording
 from bot.strategy import Situation
 from bot.testing import replay
 from bot.trading.events import Signal
-from strategies import STRATEGIES
 from tests.bot_process import QUICK, run, start, wait_for
+from tests.eager import ALLOWED
 from tests.recordings.renew import FOLDER, NAMES, told
 from tests.store.test_recording import recorded
 
@@ -51,7 +51,7 @@ def recordings(folder: Path) -> list[Path]:
 def verify(recording: Path, database: Path, out: Path, capsys) -> tuple[int, dict]:
     """Exit code, and what ``--json`` says."""
     arguments = ["replay", str(recording), "--db", str(out), "--verify", str(database), "--json"]
-    code = main(arguments, STRATEGIES)
+    code = main(arguments, ALLOWED)
     told = capsys.readouterr()
     return code, json.loads(told.out) if told.out else {"error": told.err}
 
@@ -90,7 +90,7 @@ def test_every_session_of_a_killed_and_restarted_demo_verifies(sessions, tmp_pat
 
 def test_a_replay_needs_only_the_recording(sessions, tmp_path):
     shutil.copy(recordings(sessions)[2], tmp_path / "alone.rec.zst")
-    ended = run(tmp_path, "replay", "alone.rec.zst")
+    ended = run(tmp_path, "replay", "alone.rec.zst", "--strategy", "tests.eager:Eager")
     assert (ended.code, ended.err) == (0, "")
     assert "Session 3 (replay) ended: end of recording" in ended.out
     with sqlite3.connect(tmp_path / "var" / "replay.db") as connection:
@@ -227,7 +227,7 @@ def test_a_damaged_recording_writes_nothing(tmp_path, capsys):
     damaged[-1] ^= 1
     (tmp_path / "damaged.rec.zst").write_bytes(damaged)
     code = main(
-        ["replay", str(tmp_path / "damaged.rec.zst"), "--db", str(tmp_path / "new" / "r.db")], STRATEGIES
+        ["replay", str(tmp_path / "damaged.rec.zst"), "--db", str(tmp_path / "new" / "r.db")], ALLOWED
     )
     error = capsys.readouterr().err
     assert code == 2
@@ -239,7 +239,7 @@ def test_a_damaged_recording_writes_nothing(tmp_path, capsys):
 def test_a_replay_replaces_an_earlier_replay_and_nothing_else(sessions, tmp_path, capsys):
     out = tmp_path / "replay.db"
     for name in ("clean", "killed"):
-        assert main(["replay", str(FOLDER / f"{name}.rec.zst"), "--db", str(out)], STRATEGIES) == 0
+        assert main(["replay", str(FOLDER / f"{name}.rec.zst"), "--db", str(out)], ALLOWED) == 0
     with sqlite3.connect(out) as connection:
         assert connection.execute("SELECT count(*) FROM signals").fetchone() == (60,)
     connection.close()
@@ -251,7 +251,7 @@ def test_a_replay_replaces_an_earlier_replay_and_nothing_else(sessions, tmp_path
             kept.write_text("dear diary, " * 100)
         before = kept.read_bytes()
         capsys.readouterr()
-        assert main(["replay", str(FOLDER / "clean.rec.zst"), "--db", str(kept)], STRATEGIES) == 2
+        assert main(["replay", str(FOLDER / "clean.rec.zst"), "--db", str(kept)], ALLOWED) == 2
         assert what in capsys.readouterr().err
         assert kept.read_bytes() == before
 

@@ -13,10 +13,10 @@ from bot.cli import main
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, save_instruments
 from bot.trading.events import Equity, Position, Step, Transfer
-from strategies import STRATEGIES
 from tests.books import audit, rows
 from tests.bot_process import QUICK, run, start, wait_for
 from tests.core import a_config, a_trader
+from tests.eager import ALLOWED
 from tests.factories import START_MS, a_bar, an_instrument, an_order
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
@@ -90,7 +90,7 @@ def test_cash_that_positions_and_orders_bind_stays(tmp_path, capsys, leverage, f
     free = free.quantize(cent, ROUND_DOWN)
 
     def asked(amount: Decimal) -> int:
-        return main(["transfer", "--db", str(path), "--", str(amount)], STRATEGIES)
+        return main(["transfer", "--db", str(path), "--", str(amount)], ALLOWED)
 
     assert asked(-free - cent) == 2
     error = capsys.readouterr().err
@@ -125,10 +125,10 @@ def test_a_running_and_a_stopped_bot_book_what_was_asked_for_and_a_replay_agrees
     audit(database)
     for recording in sorted((tmp_path / "var" / "recordings").iterdir()):
         out = ["--db", str(tmp_path / "replay.db"), "--verify", str(database)]
-        assert main(["replay", str(recording), *out], STRATEGIES) == 0
-        assert main(["parity", str(recording)], STRATEGIES) == 0
+        assert main(["replay", str(recording), *out], ALLOWED) == 0
+        assert main(["parity", str(recording)], ALLOWED) == 0
     capsys.readouterr()
-    assert main(["report", "--db", str(database), "--all", "--json"], STRATEGIES) == 0
+    assert main(["report", "--db", str(database), "--all", "--json"], ALLOWED) == 0
     assert json.loads(capsys.readouterr().out)["performance"]["transferred"] == pytest.approx(151.5)
     refused = run(tmp_path, "transfer", "--db", "demo.db", "--", "-99999")
     assert refused.code == 2
@@ -138,6 +138,6 @@ def test_a_running_and_a_stopped_bot_book_what_was_asked_for_and_a_replay_agrees
 @pytest.mark.parametrize("amount", ["0", "NaN", "much", "1e13", "0.0000001"])
 def test_what_is_no_amount_is_told_in_a_line(amount, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["transfer", "--", amount], STRATEGIES)
+        main(["transfer", "--", amount], ALLOWED)
     assert ended.value.code == 2
     assert "amount" in capsys.readouterr().err

@@ -8,11 +8,12 @@ import msgspec
 from msgspec import Struct
 
 from bot import app
-from bot.assembly import build_trader, load_strategy
+from bot.assembly import build_trader, recorded_strategy
 from bot.commands.summary import Summary, Tally
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import from_json
 from bot.market import Bar
+from bot.store.recorded import believed
 from bot.store.recording import Recording
 from bot.trader import Trader
 from bot.trading.events import Input, Position
@@ -47,11 +48,13 @@ async def of_recording(recording: Recording, progress: Callable[[str, int, int],
         config = from_json(
             header.config_json, {"broker.fills": preset}, f"the configuration recorded in {recording.path}"
         )
-        strategy = load_strategy(config, {config.strategy.name: header.strategy})
-        trader = build_trader(config, strategy, recording.instruments, header.opening, quotes=True)
+        strategy = recorded_strategy(recording, config)
+        with believed(recording.path):
+            trader = build_trader(config, strategy, recording.instruments, header.opening, quotes=True)
         events = _seen(recording, trader, preset, progress)
         held = header.opening.ledger.positions
-        band[preset] = await scored(events, trader, held, header.equity, header.mode, preset)
+        with believed(recording.path):
+            band[preset] = await scored(events, trader, held, header.equity, header.mode, preset)
     return band
 
 

@@ -41,8 +41,9 @@ from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.entries import Observed
 from bot.store.header import Header
+from bot.store.provenance import made_with, strategy_path
 from bot.store.queries import AccountState, load_account
-from bot.store.recording import Recorder, made_with, record, strategy_path
+from bot.store.recording import Recorder, record
 from bot.store.requests import ChangeSymbols, Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
 from bot.store.watching import keep_watched, read_watched

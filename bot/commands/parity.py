@@ -2,6 +2,7 @@
 
 import argparse
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import msgspec
 from msgspec import Struct
 
 from bot import app
-from bot.assembly import build_trader, load_strategy
+from bot.assembly import build_trader, read_recording, recorded_strategy
 from bot.commands.inspect import found_recording
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, Book, Notice, Quote, plain, utc_text
 from bot.store.database import Database
+from bot.store.recorded import believed
 from bot.store.recording import Recording, is_recording
 from bot.trader import Trader
 from bot.trading.events import RESTING, Fill, Order, Position, Signal, Step
@@ -55,9 +57,11 @@ class Parity(Struct, frozen=True, kw_only=True):
         return sum(finding.cause is None for finding in self.findings)
 
 
-async def run(args: argparse.Namespace, config: Config) -> int:
+async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
     """Compare, tell the differences with their causes, and fail where one has none."""
-    found = compare(await _recording(Path(args.session)))
+    recording = await _recording(Path(args.session), config, strategies)
+    with believed(recording.path):
+        found = compare(recording)
     if args.json:
         print(msgspec.json.encode(found).decode())
     else:
@@ -65,28 +69,27 @@ async def run(args: argparse.Namespace, config: Config) -> int:
     return UNEXPLAINED if found.unexplained else ALIKE
 
 
-async def _recording(path: Path) -> Recording:
+async def _recording(path: Path, config: Config, strategies: Mapping[str, str]) -> Recording:
     """The recording itself, or that of the database's last recorded session."""
     if is_recording(path):
-        return Recording.read(path)
+        return read_recording(path, config, strategies)
     async with Database.open(path, readonly=True) as database:
         named: str | None = await database.value(
             "SELECT recording FROM sessions WHERE recording IS NOT NULL ORDER BY id DESC LIMIT 1"
         )
     if named is None:
         raise InputError(f"{path} has no recorded session; record one (run.recordings), or name a recording")
-    return Recording.read(found_recording(named, path))
+    return read_recording(found_recording(named, path), config, strategies)
 
 
 def compare(recording: Recording) -> Parity:
     """Run a recording as the session saw it and once more without its quotes, side by side."""
     header = recording.header
     config = from_json(header.config_json, {}, f"the configuration recorded in {recording.path}")
-    strategies = {config.strategy.name: header.strategy}
 
     def build(*, quotes: bool) -> Trader:
         return build_trader(
-            config, load_strategy(config, strategies), recording.instruments, header.opening, quotes=quotes
+            config, recorded_strategy(recording, config), recording.instruments, header.opening, quotes=quotes
         )
 
     session, backtest = _Side(build(quotes=True), header.opening), _Side(build(quotes=False), header.opening)
@@ -275,7 +278,7 @@ def _money(fills: list[Fill]) -> list[tuple[Any, ...]]:
 
 def _claims(signal: Signal) -> Signal:
     """A signal without what only explains it."""
-    return msgspec.structs.replace(signal, detail={}, reason="")
+    return msgspec.structs.replace(signal, detail={}, reason="not compared")
 
 
 def _signal_text(signal: Signal) -> str:

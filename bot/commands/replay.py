@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot import app, logs
-from bot.assembly import build_trader, checkpoint_sha256, load_strategy
+from bot.assembly import build_trader, checkpoint_sha256, read_recording, recorded_strategy
 from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, print_summary, with_decisions
 from bot.config import Config, from_json
@@ -21,7 +21,9 @@ from bot.market import Bar, utc_text
 from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
 from bot.store.entries import Observed
-from bot.store.recording import Recording, made_with
+from bot.store.provenance import made_with
+from bot.store.recorded import believed
+from bot.store.recording import Recording
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.strategy import Strategy, declared_checks
 from bot.trader import Trader
@@ -49,16 +51,20 @@ class Verdict(Struct, frozen=True, kw_only=True):
     cause: str | None
 
 
-async def run(args: argparse.Namespace, config: Config) -> int:
+async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
     """Replay into a new database, say what it came to, and with ``--verify`` compare it with another."""
     logs.configure(config.log)
     path = config.database_path("replay")
     if args.verify is None:
-        _tell(await _replay(Recording.read(args.recording), path, None), None, as_json=args.json)
+        _tell(
+            await _replay(read_recording(args.recording, config, strategies), path, None),
+            None,
+            as_json=args.json,
+        )
         return EQUAL
     async with Database.open(args.verify, readonly=True) as database, _snapshot(database):
         # A running session's recording is ahead of its database, so it is read after it.
-        recording = Recording.read(args.recording)
+        recording = read_recording(args.recording, config, strategies)
         original = await StoredSession.find(database, recording.header)
         summary = await _replay(recording, path, original)
         await database.attach(path, "replayed")
@@ -83,6 +89,23 @@ async def _snapshot(database: Database) -> AsyncIterator[None]:
 
 async def _replay(recording: Recording, path: Path, original: StoredSession | None) -> Summary:
     """Run a recording into a new database at ``path``, no further than ``original`` has come."""
+    # Half a replay is none: what the file turns out not to hold leaves nothing behind.
+    partial = path.with_name(f"{path.name}.part")
+    for place in (path, partial):
+        await discard(place, "replay")
+    try:
+        with believed(recording.path):
+            summary = await _replay_into(partial, path, recording, original)
+    except BaseException:
+        await discard(partial, "replay")
+        raise
+    partial.replace(path)
+    return await with_decisions(summary)
+
+
+async def _replay_into(
+    partial: Path, path: Path, recording: Recording, original: StoredSession | None
+) -> Summary:
     began = time.monotonic()
     header = recording.header
     config, strategy = _as_recorded(recording)
@@ -92,7 +115,6 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
             f"was recorded with (SHA-256 {header.checkpoint_sha256}); put those back"
         )
     trader = build_trader(config, strategy, recording.instruments, header.opening, quotes=True)
-    await discard(path, "replay")
     # What the account did before this session is not told here, so its books open with what it left.
     identity = Identity(mode="replay", category=header.category, starting_cash=header.opening.ledger.cash)
     ledger, track = header.opening.ledger, header.opening.track
@@ -100,7 +122,7 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
     reason = "end of recording"
     if recording.cut_bytes:
         reason += ", which was cut off"
-    async with Database.open(path, identity, durable=False) as database:
+    async with Database.open(partial, identity, durable=False) as database:
         await save_instruments(database, header.instruments)
         await begin_session(
             database,
@@ -131,9 +153,7 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
                 tally.count(step)
         await steps.flush()
         await end_session(database, header.session_id, time.time_ns() // 1_000_000, reason)
-    return await with_decisions(
-        tally.summary("replay", str(path), header.session_id, reason, time.monotonic() - began)
-    )
+    return tally.summary("replay", str(path), header.session_id, reason, time.monotonic() - began)
 
 
 async def _steps(
@@ -158,7 +178,7 @@ async def _steps(
 def _as_recorded(recording: Recording) -> tuple[Config, Strategy]:
     header = recording.header
     config = from_json(header.config_json, {}, f"the configuration recorded in {recording.path}")
-    return config, load_strategy(config, {config.strategy.name: header.strategy})
+    return config, recorded_strategy(recording, config)
 
 
 def _cause(recording: Recording, original: StoredSession) -> str:

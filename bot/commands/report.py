@@ -1,12 +1,13 @@
 """``report``: what the trading came to, beside buy and hold, and how far its confidence can be believed."""
 
 import argparse
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from bot.assembly import read_recording
 from bot.commands import band as band_of_fills
 from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.inspect import database_path, found_recording
@@ -91,10 +92,15 @@ class Report(Struct, frozen=True, kw_only=True):
     last_of: int | None
 
 
-async def run(args: argparse.Namespace, config: Config) -> int:
+async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
     """``report``, of the last session, one session or the whole account."""
     path = database_path(args, config)
-    return await report(path, args.session, whole=args.all, json=args.json, with_band=args.fills == "band")
+
+    def read(recording: Path) -> Recording:
+        return read_recording(recording, config, strategies)
+
+    band = read if args.fills == "band" else None
+    return await report(path, args.session, whole=args.all, json=args.json, read_for_band=band)
 
 
 async def report(
@@ -103,24 +109,24 @@ async def report(
     *,
     whole: bool = False,
     json: bool = False,
-    with_band: bool = False,
+    read_for_band: Callable[[Path], Recording] | None = None,
 ) -> int:
     """Print the report. Reads only, as of one commit, in memory that does not grow with the bars.
 
-    ``with_band`` scores the session's recording under each preset of fills besides.
+    ``read_for_band`` reads the session's recording, which is then scored under each preset of fills besides.
     """
     async with Database.open(db_path, readonly=True) as database, database.transaction():
         found = await _load(database, session_id, whole=whole)
         sessions = (await queries.load_stretch(database, session_id, whole=whole)).sessions
     band: band_of_fills.Band = {}
-    if with_band:
+    if read_for_band is not None:
         if whole or sessions[-1].recording is None:
             raise InputError(
                 "--fills band scores one session from its recording; name a recorded one with --session"
             )
         with Progress() as progress:
             band = await band_of_fills.of_recording(
-                Recording.read(found_recording(sessions[-1].recording, Path(db_path))), progress
+                read_for_band(found_recording(sessions[-1].recording, Path(db_path))), progress
             )
     if json:
         print(band_of_fills.as_json(found, band) if band else msgspec.json.encode(found).decode())

@@ -8,18 +8,14 @@ msgpack. A record is on the disk before the commit that it leads to.
 
 import asyncio
 import errno
-import hashlib
-import inspect
 import os
-import platform
 import struct
 import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar
@@ -27,12 +23,12 @@ from typing import BinaryIO, Self, TypeVar
 import msgspec
 import zstandard
 
-from bot import __version__
+from bot import files
 from bot.errors import InputError, StoreError
 from bot.market import Bar, Instrument
 from bot.store.entries import Entry, Observed, Written, read_entry, write_entry
 from bot.store.header import Header, read_header
-from bot.strategy import Strategy
+from bot.store.recorded import Unpacked, problem_of
 from bot.trading.events import History, Input
 
 FORMAT_VERSION = 1
@@ -41,6 +37,8 @@ _MAGIC = b"\x93BOTREC"
 _PREAMBLE = _MAGIC + bytes([FORMAT_VERSION])
 _HEAD = struct.Struct(">I4s4s")
 _MAX_BODY = 1 << 26
+_MAX_WINDOW = 1 << 23
+MAX_BYTES = 4_000 * files.MEGABYTE
 _BLOCK_BARS = 500
 _GATHERED = 1_000
 """Entries of one record: what comes without a commit for long must not fill the memory."""
@@ -48,34 +46,6 @@ _LEVEL = 3
 
 
 EventT = TypeVar("EventT", bound=Input)
-
-
-def strategy_path(strategy: Strategy) -> str:
-    """``module:Class``, by which a replay finds the same strategy again."""
-    return f"{type(strategy).__module__}:{type(strategy).__qualname__}"
-
-
-def made_with(strategy: Strategy) -> dict[str, str]:
-    """Versions, sources and machine on which the digits of a session's rows depend."""
-    return {
-        "bot": __version__,
-        "bot's source": _digest(*sorted(Path(__file__).parents[1].rglob("*.py"))),
-        "strategy's source": strategy_source(strategy),
-        "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "faiss": version("faiss-cpu"),
-        "numba": version("numba"),
-        "machine": platform.machine(),
-    }
-
-
-def strategy_source(strategy: Strategy) -> str:
-    """What names the text of the file that a strategy's class stands in."""
-    return _digest(Path(inspect.getfile(type(strategy))))
-
-
-def _digest(*paths: Path) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
 class _Framer:
@@ -203,7 +173,7 @@ def _write_through(file: FileIO, content: bytes) -> None:
 
 def is_recording(path: Path | str) -> bool:
     """Whether a file says of itself that it is one. InputError where it cannot be read."""
-    with _readable(Path(path)) as file:
+    with files.opened(path, "the recording") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
@@ -214,33 +184,48 @@ class Recording:
     last whole record. Made by :meth:`read`; iterating holds one record in memory at a time.
     """
 
-    def __init__(self, path: Path, header: Header, end: int) -> None:
+    def __init__(self, path: Path, header: Header, limit: int, allowed: Collection[str]) -> None:
         self.path = path
         self.header = header
+        self._limit = limit
+        self._allowed = allowed
         self.entries = 0
         self.cut_bytes = 0
-        self._end = end
+        self._end = 0
 
     @classmethod
-    def read(cls, path: Path | str) -> Self:
-        """Check a recording from end to end.
+    def read(cls, path: Path | str, *, max_bytes: int = MAX_BYTES, allowed: Collection[str] = ()) -> Self:
+        """Check a recording from end to end. Only a strategy of ``allowed`` (``module:Class``) may be its own.
 
         Raises InputError for a file that is missing, no recording, of a newer format, cut within its
-        header, or damaged anywhere.
+        header, damaged anywhere, holding what no session can have seen, or of more than ``max_bytes``.
         """
         path = Path(path)
-        with _readable(path) as file:
-            records = _Records(path, file, os.fstat(file.fileno()).st_size)
-            recording = cls(path, records.header, 0)
+        with files.opened(path, "the recording") as file:
+            records = _Records(path, file, os.fstat(file.fileno()).st_size, max_bytes)
+            recording = cls(path, records.header, max_bytes, allowed)
             for entries in records:
                 recording.entries += len(entries)
+                records.check(entries)
             recording._end = records.position
             recording.cut_bytes = records.end - records.position
         return recording
 
+    @property
+    def strategy(self) -> str:
+        """The recorded strategy's ``module:Class``. InputError unless whoever reads this has named it too."""
+        path = self.header.strategy
+        if path not in self._allowed:
+            named = repr(path[:100])
+            raise InputError(
+                f"{self.path} was recorded with the strategy {named}, and a file does not say what is imported here; "
+                f"if you know it, name it: --strategy {named}"
+            )
+        return path
+
     def __iter__(self) -> Iterator[Entry]:
-        with _readable(self.path) as file:
-            for entries in _Records(self.path, file, self._end):
+        with files.opened(self.path, "the recording") as file:
+            for entries in _Records(self.path, file, self._end, self._limit):
                 for written in entries:
                     yield read_entry(written)
 
@@ -270,12 +255,15 @@ class Recording:
 class _Records:
     """Whole records up to ``end``, read once; ``position`` is behind the last one read."""
 
-    def __init__(self, path: Path, file: BinaryIO, end: int) -> None:
+    def __init__(self, path: Path, file: BinaryIO, end: int, limit: int) -> None:
         self.end = end
+        self._left = limit
         self.position = len(_PREAMBLE)
         self._path = path
         self._file = file
-        self._decompress = zstandard.ZstdDecompressor().decompressobj().decompress
+        self._unpacked = Unpacked()
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)
+        self._decompress = decompressor.stream_writer(self._unpacked).write
         self._decoder = msgspec.msgpack.Decoder(list[Written])
         self._check_preamble()
         payload = self._payload()
@@ -285,6 +273,14 @@ class _Records:
             self.header = read_header(payload)
         except msgspec.MsgspecError as error:
             raise self._damaged(f"its header does not hold what one holds ({error})") from error
+        if (problem := problem_of(self.header)) is not None:
+            raise self._damaged(f"its header holds what no session began with: {problem}")
+
+    def check(self, entries: list[Written]) -> None:
+        """InputError where one of them is nothing that a session can have seen."""
+        for entry in entries:
+            if (problem := problem_of(entry)) is not None:
+                raise self._damaged(f"it holds what no session has seen: {problem}")
 
     def __iter__(self) -> Iterator[list[Written]]:
         while (payload := self._payload()) is not None:
@@ -323,9 +319,15 @@ class _Records:
         if _checksum(body) != checksum:
             raise self._damaged("a record does not match its checksum")
         try:
-            payload: bytes = self._decompress(body)
-        except zstandard.ZstdError as error:
+            self._decompress(body)
+        except (zstandard.ZstdError, OverflowError) as error:
             raise self._damaged(f"a record cannot be unpacked ({error})") from error
+        payload = self._unpacked.take()
+        self._left -= len(payload)
+        if self._left < 0:
+            raise InputError(
+                f"{self._path} unpacks to more than run.max_recording_mb allows; raise it if you trust the file"
+            )
         self.position += _HEAD.size + length
         return payload
 
@@ -335,12 +337,3 @@ class _Records:
 
 def _checksum(data: bytes) -> bytes:
     return struct.pack(">I", zlib.crc32(data))
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as file:
-            yield file
-    except OSError as error:
-        raise InputError(f"cannot read the recording {path}: {error.strerror}; check the path") from error

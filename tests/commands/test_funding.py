@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.cli import main
-from strategies import STRATEGIES
 from tests.books import audit, rows
+from tests.eager import ALLOWED
 from tests.factories import START_MS
 
 HOUR_MS = 3_600_000
@@ -44,13 +44,13 @@ def at_close(index: int) -> int:
 
 def backtest(capsys, *options: str) -> dict:
     arguments = ["--data", "BTCUSDT_my_1h.csv", "--warmup", "2", "--db", "b.db", "--json"]
-    assert main(["backtest", *arguments, *options], STRATEGIES) == 0
+    assert main(["backtest", *arguments, *options], ALLOWED) == 0
     return json.loads(capsys.readouterr().out)
 
 
 def refused(capsys, *options: str) -> str:
     arguments = ["--data", "BTCUSDT_my_1h.csv", "--warmup", "2", "--db", "b.db"]
-    assert main(["backtest", *arguments, *options], STRATEGIES) == 2
+    assert main(["backtest", *arguments, *options], ALLOWED) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert not Path("b.db").exists()
@@ -94,11 +94,11 @@ def test_each_run_of_a_band_pays(folder, capsys):
 def test_the_summary_and_the_report_tell_what_was_paid(folder, capsys):
     rates = written(folder, f"{at_close(3)},0.001")
     arguments = ["--data", "BTCUSDT_my_1h.csv", "--warmup", "2", "--db", "b.db", "--funding", rates]
-    assert main(["backtest", *arguments], STRATEGIES) == 0
+    assert main(["backtest", *arguments], ALLOWED) == 0
     (row,) = rows(folder / "b.db", "SELECT * FROM funding")
     amount = f"{float(row['payment']):+,.2f}"
     assert f", funding {amount}" in capsys.readouterr().out
-    assert main(["report", "--db", "b.db"], STRATEGIES) == 0
+    assert main(["report", "--db", "b.db"], ALLOWED) == 0
     assert amount in capsys.readouterr().out
 
 
@@ -129,7 +129,7 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_runs(folder, capsys
 
 
 def test_generated_markets_take_no_funding(folder, capsys):
-    assert main(["evaluate", "--market", "few", "--funding", "x.csv"], STRATEGIES) == 2
+    assert main(["evaluate", "--market", "few", "--funding", "x.csv"], ALLOWED) == 2
     assert "leave out --data and --funding" in capsys.readouterr().err
 
 
@@ -139,7 +139,7 @@ def test_generated_markets_take_no_funding(folder, capsys):
 def test_a_year_of_real_rates_balances(folder, capsys):
     arguments = ["--data", str(BARS), "--funding", str(FUNDING), "--warmup", "500", "--from", "2021-06-01"]
     arguments += ["--to", "2022-06-01", "--db", "b.db", "--json"]
-    assert main(["backtest", *arguments], STRATEGIES) == 0
+    assert main(["backtest", *arguments], ALLOWED) == 0
     told = json.loads(capsys.readouterr().out)
     audit(folder / "b.db")
     paid = rows(folder / "b.db", "SELECT * FROM funding")

@@ -15,12 +15,12 @@ from bot.market import Bar, Book
 from bot.store.recording import Recording
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Signal
-from strategies import STRATEGIES
 from tests.books import audit, rows
 from tests.bot_process import QUICK, run, start, wait_for
-from tests.eager import Eager
+from tests.eager import ALLOWED, Eager
 from tests.store.test_recording import recorded
 
+OWN = ALLOWED.values()
 BRACKETS = QUICK.replace("tests.eager:Eager", "tests.test_kill_brackets:Bracketed")
 
 
@@ -43,7 +43,7 @@ def quoted(tmp_path_factory) -> list[Path]:
 @pytest.mark.parametrize("config", [QUICK, BRACKETS])
 def test_under_the_bar_rule_nothing_differs(tmp_path, config):
     for recording in sessions(tmp_path, "bar", config):
-        found = compare(Recording.read(recording))
+        found = compare(Recording.read(recording, allowed=OWN))
         assert found.findings == ()
         assert found.fill_model == "bar"
         assert found.decisions >= 60
@@ -52,7 +52,7 @@ def test_under_the_bar_rule_nothing_differs(tmp_path, config):
 
 def test_what_quotes_priced_is_all_that_differs_and_every_difference_has_its_cause(quoted):
     for recording in quoted:
-        found = compare(Recording.read(recording))
+        found = compare(Recording.read(recording, allowed=OWN))
         assert found.unexplained == 0
         assert found.decisions >= 60
         kinds = {finding.kind for finding in found.findings}
@@ -70,10 +70,10 @@ def test_a_session_priced_by_the_book_walks_its_depth_and_verifies(tmp_path):
     assert len(fills) > 5
     audit(database)
     for recording in (killed, restarted):
-        assert any(isinstance(entry, Book) for entry in Recording.read(recording))
-        assert compare(Recording.read(recording)).unexplained == 0
+        assert any(isinstance(entry, Book) for entry in Recording.read(recording, allowed=OWN))
+        assert compare(Recording.read(recording, allowed=OWN)).unexplained == 0
         out = ["--db", str(tmp_path / "replay.db")]
-        assert main(["replay", str(recording), *out, "--verify", str(database)], STRATEGIES) == 0
+        assert main(["replay", str(recording), *out, "--verify", str(database)], ALLOWED) == 0
 
 
 def with_outages(recording: Recording) -> Iterator[Any]:
@@ -92,10 +92,10 @@ def test_what_a_late_bar_filled_otherwise_after_quotes_has_its_cause_too(tmp_pat
     (tmp_path / "config.toml").write_text(BRACKETS)
     assert run(tmp_path, "--demo", "--max-bars", "200").code == 0
     (path,) = (tmp_path / "var" / "recordings").iterdir()
-    recording = Recording.read(path)
+    recording = Recording.read(path, allowed=OWN)
     (tmp_path / "outages").mkdir()
     changed = recorded(tmp_path / "outages", list(with_outages(recording)), header=recording.header)
-    found = compare(Recording.read(changed))
+    found = compare(Recording.read(changed, allowed=OWN))
     assert found.unexplained == 0
     assert any("held or waited for" in (finding.cause or "") for finding in found.findings)
     assert found.fills > 30
@@ -103,16 +103,16 @@ def test_what_a_late_bar_filled_otherwise_after_quotes_has_its_cause_too(tmp_pat
 
 def test_a_database_stands_for_its_last_recorded_session(quoted, tmp_path, capsys):
     database = quoted[-1].parents[2] / "demo.db"
-    assert main(["parity", str(database), "--json"], STRATEGIES) == 0
+    assert main(["parity", str(database), "--json"], ALLOWED) == 0
     assert json.loads(capsys.readouterr().out)["recording"] == str(quoted[-1])
-    assert main(["parity", str(quoted[0])], STRATEGIES) == 0
+    assert main(["parity", str(quoted[0])], ALLOWED) == 0
     told = capsys.readouterr().out
     assert "fill model quote" in told
     assert "priced by quote in the session, by bars here" in told
     assert "UNEXPLAINED" not in told
-    assert main(["parity", str(tmp_path / "none.db")], STRATEGIES) == 2
+    assert main(["parity", str(tmp_path / "none.db")], ALLOWED) == 2
     (tmp_path / "text").write_text("no recording")
-    assert main(["parity", str(tmp_path / "text")], STRATEGIES) == 2
+    assert main(["parity", str(tmp_path / "text")], ALLOWED) == 2
 
 
 class Moody(Eager):
@@ -135,9 +135,9 @@ def test_a_difference_without_a_cause_is_named_and_fails(quoted, tmp_path, capsy
     recording = Recording.read(quoted[0])
     header = replace(recording.header, strategy="tests.commands.test_parity:Moody")
     changed = recorded(tmp_path, list(recording), header=header)
-    assert main(["parity", str(changed)], STRATEGIES) == 1
+    assert main(["parity", str(changed)], ALLOWED) == 1
     assert "UNEXPLAINED" in capsys.readouterr().out
-    assert main(["parity", str(changed), "--json"], STRATEGIES) == 1
+    assert main(["parity", str(changed), "--json"], ALLOWED) == 1
     found = json.loads(capsys.readouterr().out)
     first = next(finding for finding in found["findings"] if finding["cause"] is None)
     assert first["kind"] == "decision"
