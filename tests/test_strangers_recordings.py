@@ -140,8 +140,6 @@ HEADERS = [
     ("config_json", "[]"),
     ("config_json", "[" * 90_000),
     ("config_json", '{"memory": {"size": 1000000000000}}'),
-    ("config_json", '{"run": {"symbols": ["OTHER"]}}'),
-    ("instruments", ()),
     ("opening", "next_order_id", 2**62),
     ("opening", "ledger", "cash", Decimal("1e30")),
     ("opening", "ledger", "cash", Decimal("sNaN")),
