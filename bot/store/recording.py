@@ -271,7 +271,7 @@ class _Records:
             raise InputError(f"{path} is cut off within its header, so nothing can be replayed")
         try:
             self.header = read_header(payload)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, ArithmeticError, LookupError, ValueError) as error:
             raise self._damaged(f"its header does not hold what one holds ({error})") from error
         if (problem := problem_of(self.header)) is not None:
             raise self._damaged(f"its header holds what no session began with: {problem}")
