@@ -107,6 +107,19 @@ class Account:
         self.symbols[symbol].orders.clear()
         self.symbols[symbol].taken.clear()
 
+    def settle(self, symbol: str, price: Fraction, now: int) -> None:
+        """The exchange ends a contract: nothing rests any more, and what is held is gone at its price, free."""
+        one = self.symbols[symbol]
+        self.cancel(symbol)
+        if not one.held:
+            return
+        order = Resting(
+            id=self.next_id, sign=-1 if one.held > 0 else 1, type="market", tif="gtc", quantity=abs(one.held),
+            limit=None, stop=None, distance=None, reduces=True, parent=None, due=now, pending=False,
+        )  # fmt: skip
+        self.next_id += 1
+        self._fill(one, order, order.quantity, price, Fraction(0), "settlement", now)
+
     def restart(self) -> None:
         for one in self.symbols.values():
             one.taken.clear()

@@ -210,6 +210,21 @@ class Accounts(RuleBasedStateMachine):
         self.model.cancel(symbol)
 
     @rule(seed=seeds)
+    def settle(self, seed):
+        """A contract is delivered; another of the same name may be listed later."""
+        dice = Dice(seed)
+        symbol, price = dice.choice(SYMBOLS), dice.price()
+        self._keep(self.broker.cancel(symbol, self.now_ms, "not_trading"))
+        position = self.ledger.position(symbol)
+        if position.quantity:
+            order, fill = self.broker.settle(
+                position, price, self.now_ms, fee_rate=Decimal(0), reason="settled"
+            )
+            self._keep([order])
+            self.fills += self.ledger.post((fill,)).fills
+        self.model.settle(symbol, Fraction(price), self.now_ms)
+
+    @rule(seed=seeds)
     def transfer(self, seed):
         # As much as keeps it trading, and now and then short of margin.
         bounds = ("-10", "300") if self.ledger.cash < 200 else ("-250", "10")
@@ -308,7 +323,7 @@ def test_they_agree_over_a_long_run_that_meets_every_rule(preset, fill_model):
     market = [accounts.quote] * 12 if fill_model == "quote" else [accounts.quote] * 3 + [accounts.book] * 12
     deeds = (
         [accounts.order] * 8 + market + [accounts.bar] * 12 + [accounts.fund] * 4
-        + [accounts.transfer] * 3 + [accounts.cancel]
+        + [accounts.transfer] * 3 + [accounts.cancel] + [accounts.settle] * 2
     )  # fmt: skip
     for _ in range(4_000):
         dice.choice(deeds)(dice.getrandbits(32))
@@ -318,8 +333,17 @@ def test_they_agree_over_a_long_run_that_meets_every_rule(preset, fill_model):
             accounts.they_agree()
     accounts.teardown()
     met = Counter(fill.rule for fill in accounts.fills)
-    assert set(met) == {fill_model, "next_open", "gap", "stop", "target", "limit", "liquidation"}
-    assert min(met.values()) >= 10, met
+    assert set(met) == {
+        fill_model,
+        "next_open",
+        "gap",
+        "stop",
+        "target",
+        "limit",
+        "liquidation",
+        "settlement",
+    }
+    assert min(met.values()) >= 5, met
     assert len(accounts.rejected) >= 10
     assert accounts.lacking > 50
     ended = {order.status for order in accounts.orders.values()}
