@@ -135,6 +135,31 @@ def test_a_running_and_a_stopped_bot_book_what_was_asked_for_and_a_replay_agrees
     assert "cannot be withdrawn" in refused.err
 
 
+def test_a_deposit_made_while_stopped_is_no_profit_in_report_summary_and_status(tmp_path, capsys):
+    (tmp_path / "config.toml").write_text('[strategy]\nname = "buy_and_hold"\n')
+    assert run(tmp_path, "--demo", "--max-bars", "12").code == 0
+    run(tmp_path, "transfer", "--demo", "90000")
+    summary = json.loads(run(tmp_path, "--demo", "--max-bars", "12", "--json").out.splitlines()[-1])
+    database = tmp_path / "var" / "demo.db"
+    audit(database)
+
+    def reported(*which: str) -> dict:
+        assert main(["report", "--db", str(database), "--json", *which], ALLOWED) == 0
+        return json.loads(capsys.readouterr().out)["performance"]
+
+    last, whole = reported(), reported("--all")
+    (one,) = rows(database, "SELECT unit_value FROM equity WHERE session_id = 1 ORDER BY id DESC LIMIT 1")
+    (end,) = rows(database, "SELECT unit_value FROM equity ORDER BY id DESC LIMIT 1")
+    before, after = float(one["unit_value"]), float(end["unit_value"])
+    assert abs(after / before - 1) < 0.02
+    assert last["total_return"] == pytest.approx(after / before - 1)
+    assert summary["total_return"] == pytest.approx(last["total_return"])
+    assert summary["max_drawdown"] == pytest.approx(last["max_drawdown"])
+    assert whole["total_return"] == pytest.approx(after - 1)
+    assert (last["transferred"], whole["transferred"]) == (90_000, 90_000)
+    assert whole["max_drawdown"] < 0.05
+
+
 @pytest.mark.parametrize("amount", ["0", "NaN", "much", "1e13", "0.0000001"])
 def test_what_is_no_amount_is_told_in_a_line(amount, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -4,7 +4,6 @@ import argparse
 import heapq
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -33,12 +32,12 @@ from bot.sources.instruments import Given, Settled, read_given, settle_all
 from bot.sources.sessions import calendar_for
 from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
-from bot.store.queries import load_account, load_instruments, stream_equity
+from bot.store.queries import load_account, load_instruments
 from bot.store.steps import StepWriter, begin_session, end_session, forget_runs, save_instruments
 from bot.store.trials import Judged, note_trial
 from bot.strategy import declared_checks
 from bot.trader import Trader
-from bot.trading.performance import DAY_MS, EquityCurve, sharpe
+from bot.trading.performance import DAY_MS, sharpe
 
 _BATCH_BARS = 500
 
@@ -96,6 +95,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         await end_session(database, session_id, time.time_ns() // 1_000_000, "end of data")
         if tally.first_start_ms is None or tally.last_start_ms is None:
             raise InputError(_nothing(counted, args, path))
+        found = sharpe(tally.curve.returns(), DAY_MS)
         await note_trial(
             database,
             Judged(
@@ -107,7 +107,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
             made_ms=time.time_ns() // 1_000_000,
             command="backtest",
             configuration=configuration_name(config, strategy),
-            sharpe=await _sharpe(database, session_id, tally.first_start_ms, account.starting_cash),
+            sharpe=None if found is None else found.value,
         )
         band: dict[str, Summary] = {}
         for preset in PRESETS if args.fills == "band" else ():
@@ -241,15 +241,6 @@ async def _settled(
         grids=grids,
         fractional_shares=config.broker.fractional_shares,
     )
-
-
-async def _sharpe(database: Database, session_id: int, start_ms: int, starting_cash: Decimal) -> float | None:
-    """The session's annualised Sharpe ratio of daily returns; None where nothing varies."""
-    curve = EquityCurve(start_ms, float(starting_cash))
-    async for time_ms, equity in stream_equity(database, session_id):
-        curve.add(time_ms, equity)
-    found = sharpe(curve.returns(), DAY_MS)
-    return None if found is None else found.value
 
 
 def _nothing(counted: _Counted, args: argparse.Namespace, path: Path) -> str:

@@ -32,9 +32,10 @@ async def scored(
     equity: Decimal,
     mode: str,
     preset: Preset,
+    start_value: float = 1.0,
 ) -> Summary:
     """What a run comes to that is written nowhere; it began with ``equity`` and the positions ``held``."""
-    tally = Tally(held, float(equity))
+    tally = Tally(held, float(equity), start_value)
     async for event in events:
         tally.count(app.advance(trader, event))
     return tally.summary(mode, "", 0, preset, 0.0)
@@ -53,8 +54,9 @@ async def of_recording(recording: Recording, progress: Callable[[str, int, int],
             trader = build_trader(config, strategy, recording.instruments, header.opening, quotes=True)
         events = _seen(recording, trader, preset, progress)
         held = header.opening.ledger.positions
+        value = float(header.opening.track.value)
         with believed(recording.path):
-            band[preset] = await scored(events, trader, held, header.equity, header.mode, preset)
+            band[preset] = await scored(events, trader, held, header.equity, header.mode, preset, value)
     return band
 
 

@@ -153,12 +153,12 @@ def _print_status(found: queries.Status, now_ms: int) -> None:
     if found.equity is None:
         print_text(f"equity {money_text(found.starting_cash)}: nothing has happened to it yet")
     else:
-        # Deposits and withdrawals are no gain; as in `report`, it is measured by what the account began with.
+        # Deposits and withdrawals are no gain, and move no return.
         gain = found.equity.equity - found.starting_cash - found.transferred
         moved = f"; transfers {money_text(found.transferred, signed=True)}" if found.transferred else ""
         print_text(
             f"equity {money_text(found.equity.equity)} ({money_text(gain, signed=True)}, "
-            f"{gain / found.starting_cash:+.2%}, since the start{moved}), "
+            f"{found.equity.unit_value - 1:+.2%}, since the start{moved}), drawdown {found.drawdown:.2%}, "
             f"cash {money_text(found.equity.cash)}, "
             f"unrealized {money_text(found.equity.unrealized_pnl, signed=True)}, "
             f"at {utc_text(found.equity.time_ms)} UTC"

@@ -238,7 +238,7 @@ class _Session:
             opening=opening,
             equity=account.worth,
         )
-        tally = Tally(account.positions, float(account.worth))
+        tally = Tally(account.positions, float(account.worth), float(account.track.value))
         reason = "failed"
         try:
             async with self._recorded(header) as recorder:

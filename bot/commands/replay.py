@@ -118,7 +118,7 @@ async def _replay_into(
     # What the account did before this session is not told here, so its books open with what it left.
     identity = Identity(mode="replay", category=header.category, starting_cash=header.opening.ledger.cash)
     ledger, track = header.opening.ledger, header.opening.track
-    tally = Tally(ledger.positions, float(header.equity))
+    tally = Tally(ledger.positions, float(header.equity), float(track.value))
     reason = "end of recording"
     if recording.cut_bytes:
         reason += ", which was cut off"

@@ -20,19 +20,17 @@ from bot.performance.funnel import DecisionReport
 from bot.store import queries
 from bot.store.database import Database, Mode
 from bot.store.funnel import read_decision_report
-from bot.store.queries import AccountState, Stretch
+from bot.store.period import period_performance
+from bot.store.queries import Stretch
 from bot.store.recording import Recording
 from bot.store.session_runs import SessionRun, read_session_runs
 from bot.store.trials import Judged, tried
-from bot.trading.events import Fill
-from bot.trading.ledger import Ledger
 from bot.trading.performance import (
     DAY_MS,
     EquityCurve,
     Estimate,
     HeldEqually,
     Performance,
-    performance_of,
     return_period_ms,
     sharpe,
     sortino,
@@ -140,15 +138,14 @@ async def report(
 async def _load(database: Database, session_id: int | None, *, whole: bool) -> Report:
     stretch = await queries.load_stretch(database, session_id, whole=whole)
     run, opening = stretch.settings.run, stretch.opening
-    account = await queries.read_account(database)
     period_ms = return_period_ms(stretch.last_ms - opening.time_ms, INTERVAL_MS[run.interval])
 
     start = float(opening.equity)
-    curve = EquityCurve(opening.time_ms, start, account.transfers, period_ms=period_ms)
+    curve = EquityCurve(opening.time_ms, start, float(opening.unit_value), period_ms=period_ms)
     only = None if whole else stretch.sessions[0].id
     runs, covered = await read_session_runs(database), {session.id for session in stretch.sessions}
-    async for time_ms, equity in queries.stream_equity(database, only):
-        curve.add(time_ms, equity)
+    async for time_ms, equity, value in queries.stream_equity(database, only):
+        curve.add(time_ms, equity, value)
 
     held = HeldEqually(run.symbols, start, float(stretch.settings.broker.taker_fee))
     holding = EquityCurve(opening.time_ms, start, period_ms=period_ms)
@@ -156,7 +153,8 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
     async for time_ms, symbol, close in queries.stream_closes(
         database, run, opening.time_ms, stretch.last_ms
     ):
-        holding.add(time_ms, held.value(symbol, close))
+        worth = held.value(symbol, close)
+        holding.add(time_ms, worth, worth / start if start > 0 else 0.0)
         bars += 1
 
     def claims(*, acted_on: bool) -> AsyncIterator[Claim]:
@@ -173,7 +171,7 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
         end_ms=stretch.last_ms,
         bars=bars,
         trials=len(await tried(database, _judged(stretch))),
-        performance=_performance(curve, account, stretch),
+        performance=await period_performance(database, curve, only),
         risk=_risk(curve, period_ms),
         buy_and_hold=BuyAndHold(
             end_equity=holding.end_equity,
@@ -197,22 +195,6 @@ def _judged(stretch: Stretch) -> Judged:
         first_ms=stretch.opening.time_ms,
         last_ms=stretch.last_ms - bar_ms,
     )
-
-
-def _performance(curve: EquityCurve, account: AccountState, stretch: Stretch) -> Performance:
-    """Fills and funding have no session of their own: their time tells."""
-    begin, end = stretch.opening.time_ms, stretch.last_ms
-
-    def before(fill: Fill, edge_ms: int) -> bool:
-        # A late fill has the time of the open that it met, at which the session before may have ended.
-        return fill.time_ms < edge_ms or (fill.time_ms == edge_ms and not fill.late)
-
-    earlier = [fill for fill in account.fills if before(fill, begin)]
-    fills = [fill for fill in account.fills if before(fill, end) and not before(fill, begin)]
-    funding = [payment for payment in account.funding if begin < payment.time_ms <= end]
-    ledger = Ledger.restore(account.starting_cash, earlier, (), ())
-    held = [ledger.position(symbol) for symbol in sorted({fill.symbol for fill in earlier})]
-    return performance_of(curve, fills, funding, held=held)
 
 
 def _risk(curve: EquityCurve, period_ms: int) -> Risk:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from decimal import Decimal
 
 import msgspec
 from msgspec import Struct
@@ -15,8 +16,8 @@ from bot.market import utc_text
 from bot.performance.funnel import DecisionReport
 from bot.store.database import Database
 from bot.store.funnel import load_decision_report
-from bot.trading.events import Fill, FundingPayment, Position, Step
-from bot.trading.performance import RoundTrips
+from bot.trading.events import Position, Step
+from bot.trading.performance import EquityCurve
 
 _FIGURES_AT = 17
 """Where the figures of the summary stand in their lines."""
@@ -57,16 +58,17 @@ class Summary(Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """Counts what Steps bring, in constant memory."""
+    """Counts what Steps bring, in constant memory but for a figure a day and a round trip.
 
-    def __init__(self, held: Iterable[Position], start_equity: float) -> None:
+    ``start_value`` is what a unit of the account was worth as it began.
+    """
+
+    def __init__(self, held: Iterable[Position], start_equity: float, start_value: float = 1.0) -> None:
         self._positions = {position.symbol: position for position in held}
-        self._trips = RoundTrips(self._positions.values())
-        self._fills = self._ended = self._won = 0
+        self._results: dict[int, Decimal] = {}
+        self._fills = 0
         self._fees = self._funding = 0.0
-        self._start = self._peak = self._last = start_equity
-        self._transferred = 0.0
-        self._drawdown = 0.0
+        self.curve = EquityCurve(0, start_equity, start_value)
         self.bars = 0
         self.late = 0
         self.first_start_ms: int | None = None
@@ -84,20 +86,12 @@ class Tally:
                 self.first_start_ms = step.bar.start_ms
             self.last_start_ms = step.bar.start_ms
             self.actions[step.signal.action] += 1
-        self._transferred += sum(float(moved.amount) for moved in step.transfers)
         for row in step.equity:
-            self._last = float(row.equity)
-            # What was moved in or out is neither gain nor loss.
-            earned = self._last - self._transferred
-            self._peak = max(self._peak, earned)
-            if self._peak > 0:
-                self._drawdown = max(self._drawdown, 1 - earned / self._peak)
-        events: tuple[Fill | FundingPayment, ...] = (*step.funding, *step.fills)
-        for event in events:
-            trip = self._trips.add(event)
-            if trip is not None:
-                self._ended += 1
-                self._won += trip.result > 0
+            self.curve.add(row.time_ms, float(row.equity), float(row.unit_value))
+        for trip in step.round_trips:
+            # Late funding may belong to one that had ended before this session.
+            if trip.closed_ms is not None and (step.fills or trip.id in self._results):
+                self._results[trip.id] = trip.net
         self._fills += len(step.fills)
         self._fees += sum(float(fill.fee) for fill in step.fills)
         self._funding += sum(float(payment.payment) for payment in step.funding)
@@ -122,14 +116,16 @@ class Tally:
             late=self.late,
             actions=dict(self.actions),
             fills=self._fills,
-            round_trips=self._ended,
-            hit_rate=self._won / self._ended if self._ended else None,
+            round_trips=len(self._results),
+            hit_rate=sum(net > 0 for net in self._results.values()) / len(self._results)
+            if self._results
+            else None,
             fees=self._fees,
             funding=self._funding,
-            start_equity=self._start,
-            end_equity=self._last,
-            total_return=(self._last - self._transferred) / self._start - 1 if self._start > 0 else None,
-            max_drawdown=self._drawdown,
+            start_equity=self.curve.start_equity,
+            end_equity=self.curve.end_equity,
+            total_return=self.curve.total_return,
+            max_drawdown=self.curve.max_drawdown,
             open_positions={
                 symbol: format(position.quantity, "f")
                 for symbol, position in self._positions.items()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bot.evaluation.metrics import deflated_sharpe, probabilistic_sharpe
 from bot.evaluation.panel import Panel
 from bot.market import FundingRate
-from bot.trading.events import Equity, Fill, FundingPayment
+from bot.trading.events import Equity, Fill, FundingPayment, RoundTrip
 from bot.trading.performance import DAY_MS, EquityCurve, Estimate, performance_of, sharpe
 
 _YEAR_MS = 365.25 * DAY_MS
@@ -50,13 +50,14 @@ def earned_by_bot(
     rows: Ints,
     trials: int,
     funding: Sequence[FundingPayment] = (),
+    trips: Sequence[RoundTrip] = (),
 ) -> Earnings:
     """The bot's own account over a run."""
     first = float(equity[0].equity)
-    curve = EquityCurve(equity[0].time_ms, first)
+    curve = EquityCurve(equity[0].time_ms, first, float(equity[0].unit_value))
     for each in equity:
-        curve.add(each.time_ms, float(each.equity))
-    performance = performance_of(curve, fills, funding)
+        curve.add(each.time_ms, float(each.equity), float(each.unit_value))
+    performance = performance_of(curve, fills, funding, trips)
     return _judged(
         "the bot",
         np.array(curve.returns(), np.float64),

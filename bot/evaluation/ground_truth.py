@@ -235,7 +235,9 @@ def _judge(
         stated=float(np.mean([stated for _, stated, _ in run.claims])) if run.claims else None,
         calibration_error=calibration_error(apart.rising[known], came[known]),
         calibrated_limit=calibrated_error_limit(apart.rising[known]),
-        earnings=earned_by_bot(run.equity, run.fills, run.held, np.arange(first, n), trials=1),
+        earnings=earned_by_bot(
+            run.equity, run.fills, run.held, np.arange(first, n), trials=1, trips=run.trips
+        ),
     )
 
 

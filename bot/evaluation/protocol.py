@@ -20,7 +20,7 @@ from bot.model.features import Encoder, FeatureWindow, Key, Keys
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.trader import Trader
-from bot.trading.events import Equity, Fill, FundingPayment
+from bot.trading.events import Equity, Fill, FundingPayment, RoundTrip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -224,6 +224,7 @@ class Walk:
     fills: Sequence[Fill]
     equity: Sequence[Equity]
     funding: Sequence[FundingPayment]
+    trips: Sequence[RoundTrip]
 
 
 def in_order(bars: Mapping[str, Sequence[Bar]]) -> Iterator[Bar]:
@@ -243,6 +244,7 @@ def walk(
     fills: list[Fill] = []
     equity: list[Equity] = []
     funding: list[FundingPayment] = []
+    trips: dict[int, RoundTrip] = {}
     count = 0
     past: list[Bar] = []
     for event in events:
@@ -250,6 +252,7 @@ def walk(
             step = trader.on_funding(event)
             funding.extend(step.funding)
             equity.extend(step.equity)
+            trips.update((trip.id, trip) for trip in step.round_trips)
             continue
         bar = event
         if not decided(bar):
@@ -265,6 +268,7 @@ def walk(
         held[row] = side.get(bar.symbol, 0)
         fills.extend(step.fills)
         equity.extend(step.equity)
+        trips.update((trip.id, trip) for trip in step.round_trips)
         sheet.add(bar, step.recollection)
         signal = step.signal
         if signal is None:
@@ -273,7 +277,9 @@ def walk(
         gates[gate] = gates.get(gate, 0) + 1
         if signal.action != "hold":
             claims.append((row, signal.confidence, 1 if signal.action == "long" else -1))
-    return Walk(sheet.answers(), count, len(claims), gates, claims, held, fills, equity, funding)
+    return Walk(
+        sheet.answers(), count, len(claims), gates, claims, held, fills, equity, funding, list(trips.values())
+    )
 
 
 def recalled(

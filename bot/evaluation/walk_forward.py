@@ -195,7 +195,7 @@ def examine(
         report.stretches.append(_stretch(panel, firsts[symbol], len(scored[symbol])))
         progress("evaluation", 5 + i, steps)
     rows = np.concatenate([np.arange(firsts[s], len(panels[s])) + library.offsets[s] for s in panels])
-    bot = earned_by_bot(run.equity, run.fills, run.held, rows, protocol.trials, run.funding)
+    bot = earned_by_bot(run.equity, run.fills, run.held, rows, protocol.trials, run.funding, run.trips)
     report.earnings.insert(0, bot)
     progress("evaluation", steps, steps)
     return report

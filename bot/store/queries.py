@@ -16,7 +16,7 @@ from bot.store.funnel import read_decision_report
 from bot.store.rows import structs as _structs
 from bot.store.track import read_track
 from bot.store.watching import StoredRequest, read_marks, read_requests, read_watched
-from bot.trading.account import TrackState
+from bot.trading.account import TrackState, drawdown
 from bot.trading.events import (
     RESTING,
     Action,
@@ -146,7 +146,8 @@ class StoredRejection(Struct, frozen=True, kw_only=True):
 class Status(Struct, frozen=True, kw_only=True):
     """Where a database stands. Actions, rejections and events are counted over its last session.
 
-    ``transferred`` is what was deposited since the start, less what was withdrawn.
+    ``transferred`` is what was deposited since the start, less what was withdrawn; ``drawdown`` how far a unit's
+    value lies below its highest, as a fraction.
 
     ``marks`` are what open positions are valued at. ``requests`` are a person's that were not carried out yet,
     and the last few. ``halt`` and ``pauses`` are those in force, ``resume_asked`` whether a person
@@ -162,6 +163,7 @@ class Status(Struct, frozen=True, kw_only=True):
     running: Holder | None
     session: Session | None
     equity: Equity | None
+    drawdown: Decimal
     positions: tuple[Position, ...]
     open_orders: tuple[Order, ...]
     actions: dict[str, int]
@@ -265,6 +267,7 @@ async def load_status(database: Database) -> Status:
         session = await _last_session(database)
         session_id = (0 if session is None else session.id,)
         risk = await read_risk(database)
+        track = await read_track(database)
         return Status(
             database=str(database.path),
             mode=database.identity.mode,
@@ -274,6 +277,7 @@ async def load_status(database: Database) -> Status:
             running=holder(database.path),
             session=session,
             equity=await _last_equity(database),
+            drawdown=drawdown(track.value, track.peak),
             positions=await _positions(database),
             open_orders=await _open_orders(database),
             actions=dict(
@@ -339,13 +343,16 @@ async def load_stretch(database: Database, session_id: int | None, *, whole: boo
     )
 
 
-async def stream_equity(database: Database, session_id: int | None) -> AsyncIterator[tuple[int, float]]:
-    """Time and equity of one session's rows, or of all, in the order in which they were written."""
-    async for time_ms, equity in database.stream(
-        "SELECT time_ms, CAST(equity AS REAL) FROM equity WHERE ?1 IS NULL OR session_id = ?1 ORDER BY id",
+async def stream_equity(
+    database: Database, session_id: int | None
+) -> AsyncIterator[tuple[int, float, float]]:
+    """Time, equity and unit value of one session's rows, or of all, in the order in which they were written."""
+    async for time_ms, equity, value in database.stream(
+        "SELECT time_ms, CAST(equity AS REAL), CAST(unit_value AS REAL) FROM equity "
+        "WHERE ?1 IS NULL OR session_id = ?1 ORDER BY id",
         (session_id,),
     ):
-        yield time_ms, equity
+        yield time_ms, equity, value
 
 
 async def stream_closes(
@@ -418,9 +425,20 @@ async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:
         # What became known late may carry an earlier time than what was written before it.
         latest = await database.value("SELECT max(time_ms) FROM equity WHERE id < ?", (first_id,))
         return msgspec.structs.replace(before[0], time_ms=latest)
-    cash = database.identity.starting_cash
-    first_ms = await database.value("SELECT time_ms FROM equity WHERE id = ?", (first_id,))
-    return Equity(time_ms=first_ms - step_ms, cash=cash, unrealized_pnl=Decimal(0), equity=cash)
+    first_ms, worth, value = (
+        await database.fetch(
+            "SELECT time_ms, start_equity, start_unit_value FROM equity JOIN sessions "
+            "ON sessions.id = session_id WHERE equity.id = ?",
+            (first_id,),
+        )
+    )[0]
+    return Equity(
+        time_ms=first_ms - step_ms,
+        cash=Decimal(worth),
+        unrealized_pnl=Decimal(0),
+        equity=Decimal(worth),
+        unit_value=Decimal(value),
+    )
 
 
 async def _open_orders(database: Database) -> tuple[Order, ...]:

@@ -243,7 +243,9 @@ def test_status_tells_session_account_and_feed(tmp_path: Path, capsys) -> None:
         f"{path}: demo linear, session 1 of 2023-11-15 00:00:00 UTC ended 2023-11-15 00:01:00 UTC: "
         "stopped by the user"
     )
-    assert equity.startswith("equity 9,999.47 (-0.53, -0.01%, since the start), cash 9,999.97")
+    assert equity.startswith(
+        "equity 9,999.47 (-0.53, +0.00%, since the start), drawdown 0.00%, cash 9,999.97"
+    )
     assert counts == "decisions: long 1; events: none"
     (position,) = [line for line in told.splitlines() if line.split()[:2] == ["BTCUSDT", "0.5"]]
     assert position.split()[:3] == ["BTCUSDT", "0.5", "100.5"]
@@ -256,10 +258,20 @@ def test_status_counts_no_deposit_as_a_gain(tmp_path: Path, capsys) -> None:
         Transfer(id=id, time_ms=START_MS, amount=Decimal(amount), reason="test")
         for id, amount in ((1, "2500"), (2, "-500.5"))
     ]
-    path = a_database(tmp_path, [a_step(transfers=tuple(moved), equity=(an_equity("12009.5"),))])
+    path = a_database(
+        tmp_path,
+        [
+            a_step(
+                transfers=tuple(moved), equity=(replace(an_equity("12009.5"), unit_value=Decimal("1.001")),)
+            )
+        ],
+    )
     assert asyncio.run(inspect.status(path)) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "equity 12,009.50 (+10.00, +0.10%, since the start; transfers +1,999.50), cash 12,009.50" in told
+    assert (
+        "equity 12,009.50 (+10.00, +0.10%, since the start; transfers +1,999.50), drawdown 0.00%, cash 12,009.50"
+        in told
+    )
 
 
 def test_status_tells_a_killed_session_from_one_that_ended(tmp_path: Path, capsys) -> None:

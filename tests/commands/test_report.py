@@ -14,6 +14,7 @@ from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, end_session
+from bot.trading.account import AccountTrack, began_with
 from bot.trading.events import Equity, Fill, FundingPayment, Step
 from bot.trading.ledger import Ledger
 from bot.trading.performance import DAY_MS
@@ -48,6 +49,16 @@ def a_database(folder: Path, *sessions: Sequence[Step], symbols: tuple[str, ...]
     path = folder / "demo.db"
     config = msgspec.json.encode(Config(run=RunConfig(symbols=symbols))).decode()
 
+    track, ledger = AccountTrack(began_with(DEMO.starting_cash), STEP), Ledger(DEMO.starting_cash)
+
+    def tracked(step: Step) -> Step:
+        """The Step with what the account's track says of it."""
+        track.book(msgspec.structs.replace(ledger.post(step.fills), equity=()), ())
+        for payment in step.funding:
+            track.pay(payment, step.equity[-1])
+        rows = tuple(map(track.mark, step.equity))
+        return msgspec.structs.replace(step, equity=rows, round_trips=track.news()[0])
+
     async def write() -> None:
         number = 0
         async with Database.open(path, DEMO) as database:
@@ -58,7 +69,7 @@ def a_database(folder: Path, *sessions: Sequence[Step], symbols: tuple[str, ...]
                     if step.signal_id is not None:
                         number += 1
                         step = msgspec.structs.replace(step, signal_id=number)
-                    await writer.append(step)
+                    await writer.append(tracked(step))
                 await end_session(database, session, START_MS, "over")
 
     asyncio.run(write())

@@ -107,6 +107,7 @@ def test_an_account_comes_back_to_the_last_digit(values: list[Decimal]) -> None:
         next_fill_id=2,
         next_transfer_id=4,
         track=began_with(Decimal(10_000)),
+        marks=state.marks,
     )
 
 
