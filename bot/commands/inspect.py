@@ -27,6 +27,8 @@ OK = 0
 # The demo's market runs on its own clock, so only these modes' bars have an age.
 _REAL_TIME_MODES = ("testnet", "mainnet")
 
+_FINITE_MODES = ("backtest", "replay")
+
 _TRADE_COLUMNS = (
     *("fill", "signal", "time UTC", "symbol", "side", "quantity", "price", "fee", "pnl"),
     *("conf", "expected", "closest moments", "reason"),
@@ -218,7 +220,9 @@ def _session_text(found: queries.Status) -> str:
     if found.running is not None:
         return f"{started} is running ({found.running})"
     if session.ended_ms is None:
-        return f"{started} was killed; the next start resumes it"
+        # Only a live session goes on from where it was cut off; the others are run again from their beginning.
+        ends = "was interrupted" if found.mode in _FINITE_MODES else "was killed; the next start resumes it"
+        return f"{started} {ends}"
     return f"{started} ended {utc_text(session.ended_ms)} UTC: {session.exit_reason}"
 
 

@@ -46,6 +46,7 @@ from bot.store.queries import AccountState, load_account
 from bot.store.recording import Recorder, record
 from bot.store.requests import ChangeSymbols, Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
+from bot.store.unbegun import discard_unbegun
 from bot.store.watching import keep_watched, read_watched
 from bot.strategy import Strategy, declared_checks
 from bot.synthetic import PRESETS, SyntheticMarket
@@ -85,6 +86,8 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     tally: Tally | None = None
     with stop.on_signals():
         async with AsyncExitStack() as stack:
+            if not path.exists():
+                stack.push_async_callback(discard_unbegun, path, mode)
             database = await stack.enter_async_context(Database.open(path, identity))
             account = await load_account(database)
             _check_cash(account, config)

@@ -279,6 +279,21 @@ def test_status_tells_a_killed_session_from_one_that_ended(tmp_path: Path, capsy
     assert "was killed; the next start resumes it" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("mode", ["backtest", "replay"])
+def test_status_never_says_that_a_finite_run_is_resumed(tmp_path: Path, capsys, mode: Any) -> None:
+    path = tmp_path / f"{mode}.db"
+
+    async def cut_off() -> None:
+        async with Database.open(path, replace(DEMO, mode=mode)) as database:
+            await begin_session(database, mode, "{}", START_MS)
+
+    asyncio.run(cut_off())
+    assert asyncio.run(inspect.status(path)) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "was interrupted" in told
+    assert "resumes" not in told
+
+
 def test_status_of_a_bot_at_work_names_its_process(tmp_path: Path, capsys) -> None:
     path = a_database(tmp_path)
 
