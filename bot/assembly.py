@@ -4,11 +4,12 @@ import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
-from bot.config import Config
+from bot.config import Config, as_tree
 from bot.errors import BrokenInvariant, ConfigError, InputError
 from bot.files import MEGABYTE
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Calendar, Instrument
@@ -108,13 +109,27 @@ def configuration_name(config: Config, strategy: Strategy) -> str:
     """
     decisive = replace(
         config,
-        run=replace(config.run, database="", recordings=""),
+        run=replace(config.run, database="", recordings="", history="", runs=""),
         exchange=type(config.exchange)(),
         memory=replace(config.memory, gpu=False),
         log=type(config.log)(),
     )
     parts = (decisive, checkpoint_sha256(config, strategy), strategy_source(strategy))
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:16]
+
+
+def changed_settings(config: Config) -> dict[str, Any]:
+    """The settings that differ from the defaults, by dotted key, as plain values; symbols and paths aside."""
+    told, usual = as_tree(config), as_tree(Config())
+    aside = {"run.symbols", "run.interval", "run.category", "run.database", "run.recordings", "run.history"}
+    aside |= {"run.runs", "strategy.name", "strategy.on_error"}
+    return {
+        f"{section}.{key}": value
+        for section, keys in told.items()
+        if section not in ("exchange", "log")
+        for key, value in keys.items()
+        if value != usual[section][key] and f"{section}.{key}" not in aside
+    }
 
 
 def learned_until_ms(config: Config, strategy: Strategy) -> int | None:

@@ -13,11 +13,12 @@ from bot import __version__
 from bot.commands.arguments import at_least, count, count_or_zero, duration, names, share, when
 from bot.commands.category import category_of, require_offline
 from bot.commands.hand_arguments import HANDS, add_hands
+from bot.commands.store_arguments import add_history, add_run_of_its_own, add_runs
 from bot.errors import BotError, ConfigError, InputError, printable
 from bot.market.times import interval_from_name
 from bot.store.tables import TABLES
 
-OK, FAILED, MISUSED = 0, 1, 2
+OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 
 _MODES = {
     "testnet": "paper trading on Bybit testnet market data, until stopped",
@@ -36,7 +37,7 @@ _EXAMPLES = """examples:
 def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
     """Run one command. ``strategies`` maps names to ``module:Class``; returns the exit code.
 
-    0 a clean stop, 1 a failure at run time, 2 a user's mistake, told in one line.
+    0 a clean stop, 1 a failure at run time, 2 a user's mistake, told in one line, 130 a finite job cut short.
     """
     parser = _parser()
     args = parser.parse_args(arguments)
@@ -54,7 +55,10 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return MISUSED if isinstance(error, ConfigError | InputError) else FAILED
     except KeyboardInterrupt:
-        return OK
+        if args.command is None:
+            return OK
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has seen enough; Python would complain once more while flushing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,6 +94,10 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
         from bot.commands import fetch
 
         return asyncio.run(fetch.run(args, config))
+    if args.command == "runs":
+        from bot.commands import runs
+
+        return asyncio.run(runs.run(args, config))
     if args.command in HANDS:
         from bot.commands import by_hand
 
@@ -131,6 +139,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
         "run.interval": args.interval and (interval_from_name(args.interval) or args.interval),
         "run.category": args.category,
         "run.database": args.db,
+        "run.history": getattr(args, "history", None),
         "strategy.name": args.strategy,
     }
 
@@ -171,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
 
     backtest = command(
         "backtest",
-        "the same bot over a file's bars or the stored ones",
+        "the same bot over a file's bars or stored history, as a run of its own",
         "backtest --data BTCUSDT_binance-perp_1h.csv.gz --warmup 2000 \\\n"
         "      --funding BTCUSDT_binance-perp_funding.csv.gz",
     )
@@ -183,10 +192,12 @@ def _parser() -> argparse.ArgumentParser:
     backtest.add_argument(
         "--warmup",
         type=count_or_zero,
-        default=500,
         metavar="N",
-        help="bars per symbol before the first decision",
+        help="bars per symbol to observe before the first decision (default: memory.warmup_bars of those before "
+        "--from, else of the first ones, at most half)",
     )
+    add_run_of_its_own(backtest)
+    add_history(backtest)
     backtest.add_argument(
         "--fills",
         choices=("optimistic", "realistic", "brutal", "band"),
@@ -202,16 +213,19 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--verify", metavar="DB", help="compare with the recorded session in DB; exit code 1 if they differ"
     )
-    data = command("import", "bars from CSV files into the store", "import BTCUSDT_binance-perp_1h.csv.gz")
+    data = command(
+        "import", "bars from CSV files into the history store", "import BTCUSDT_binance-perp_1h.csv.gz"
+    )
     data.add_argument("files", nargs="+", metavar="FILE")
     data.add_argument("--symbol", metavar="S", help="symbol of a single file")
+    add_history(data)
     fetch = command(
         "fetch",
-        "history from the exchange into the backtest's store",
+        "history from the exchange into the history store",
         "fetch --symbols BTCUSDT,ETHUSDT --interval 60 --since 2024-01-01\n  run_bot.py backtest --symbols "
         "BTCUSDT,ETHUSDT --interval 60",
         "Asks only for bars that the store lacks, so a fetch that was stopped goes on, and "
-        "holes are filled. The bars are mainnet's; testnet's (--testnet) need a --db of their own. The "
+        "holes are filled. The bars are mainnet's (venue bybit) or, with --testnet, testnet's (bybit-testnet). The "
         "symbols' trading rules are kept with them.",
     )
     fetch.add_argument(
@@ -224,13 +238,14 @@ def _parser() -> argparse.ArgumentParser:
         help="yahoo: shares, through yfinance (extra `stocks`); for personal use by Yahoo's terms, and it breaks "
         "when Yahoo changes its pages",
     )
+    add_history(fetch, venue=False)
     fetch.add_argument("--until", type=when, metavar="TIME", help="until before this time (default: now)")
     train = command(
         "train",
         "an encoder and odds from bars, as a checkpoint folder",
         "train --data BTCUSDT_binance-spot_1h.csv.gz --data ETHUSDT_binance-spot_1h.csv.gz "
         "--out var/checkpoint",
-        "Without --data, from the backtest's stored bars of --symbols and --interval. It learns which windows "
+        "Without --data, from stored history of --symbols and --interval. It learns which windows "
         "of returns are two views of one shape, where outcomes do not enter, and then which states had the same "
         "odds. The last 15 % (odds: 10 %) of the time are kept for validation. Two runs of one seed give the "
         "same weights. On a GPU where there is one.",
@@ -241,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--out", default="var/checkpoint", metavar="DIR", help="folder to write (default: var/checkpoint)"
     )
+    add_history(train)
     train.add_argument("--steps", type=count, default=6000, metavar="N", help="at most (default: 6000)")
     train.add_argument(
         "--pairs", type=at_least(2), default=768, metavar="N", help="of views, at each step (default: 768)"
@@ -271,13 +287,14 @@ def _parser() -> argparse.ArgumentParser:
         "evaluate",
         "what model and bot are worth: walk-forward on bars beside baselines, or on generated markets",
         "evaluate --data BTCUSDT_binance-spot_1h.csv.gz\n  run_bot.py evaluate --market hard --seeds 11-18",
-        "Without --data and --market, on the backtest's stored bars. Writes a Markdown report with charts, and "
+        "Without --data and --market, on stored history. Writes a Markdown report with charts, and "
         "its figures as JSON. The last 60 % of the bars are forecast, with a memory that goes on learning.",
     )
     _add_files(evaluate)
     evaluate.add_argument(
         "--market", choices=("few", "hard", "none", "base"), help="generated markets, whose truth is known"
     )
+    add_history(evaluate)
     evaluate.add_argument("--seeds", metavar="A-B", help="with --market: which ones (default: 11-18)")
     evaluate.add_argument(
         "--market-bars", type=at_least(2_000), metavar="N", help="with --market: how long (default: 90000)"
@@ -311,9 +328,10 @@ def _parser() -> argparse.ArgumentParser:
     parity.add_argument(
         "session", metavar="RECORDING|DB", help="a recording, or a database: its last recorded session"
     )
+    add_runs(command("runs", "the catalogue of backtests", "runs --compare first second"))
     add_hands(command)
-    command("trades", "the trade log", "trades --json | jq .[0]")
-    command("status", "the running or last session", "status --demo")
+    trades = command("trades", "the trade log", "trades --json | jq .[0]")
+    status = command("status", "the running or last session", "status --demo")
     explain = command("explain", "why one decision (or the last) was made", "explain 1234")
     explain.add_argument("id", nargs="?", type=int, metavar="ID", help="a signal's id (default: the last)")
     report = command(
@@ -334,6 +352,8 @@ def _parser() -> argparse.ArgumentParser:
         f"Tables: {', '.join(TABLES)}.",
     )
     export.add_argument("table", metavar="TABLE", help="one of those above")
+    for reader in (trades, status, explain, report, export):
+        reader.add_argument("--run", metavar="NAME", help="a backtest's own database; runs lists them")
     export.add_argument("--out", metavar="FILE", help="write here (default: standard output)")
     command("show-config", "the configuration in force", "show-config --json")
     command("doctor", "a check of configuration, database, strategy and connectivity", "doctor --mainnet")

@@ -49,6 +49,8 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     category: Category = "linear"
     database: str = "var/{mode}.db"
     recordings: str = "var/recordings"
+    history: str = "var/history.db"
+    runs: str = "var/runs"
     max_csv_mb: Megabytes = 2_000
     max_recording_mb: Megabytes = 4_000
     calendar: str = ""
@@ -81,6 +83,16 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def database_path(self, mode: Mode) -> Path:
         return Path(self.run.database.replace("{mode}", mode))
+
+    @property
+    def history_path(self) -> Path:
+        """The store of bars, funding rates and rules that backtests, training and evaluation read."""
+        return Path(self.run.history)
+
+    @property
+    def runs_path(self) -> Path:
+        """The folder of backtests, one database each, with their index."""
+        return Path(self.run.runs)
 
     def recordings_path(self, mode: Mode) -> Path | None:
         """The folder that sessions are recorded into; None where nothing is to be recorded."""

@@ -15,8 +15,7 @@ LONG_FILES = {
     "bot/model/encoder.py": 406,
     "bot/model/kernels.py": 523,
     "bot/model/memory.py": 418,
-    "bot/store/database.py": 430,
-    "bot/store/queries.py": 660,
+    "bot/store/queries.py": 541,
     "bot/trading/risk.py": 560,
     "bot/trading/walk.py": 491,
 }

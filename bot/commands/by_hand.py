@@ -10,14 +10,15 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bot.commands.inspect import database_path
+from bot.commands.chosen_database import chosen_database
 from bot.commands.watching import owned_symbols
 from bot.config import Config
 from bot.errors import InputError
 from bot.exact import EXACT, ZERO, floor_to
 from bot.market import plain, utc_text
 from bot.market.symbols import symbol_problem
-from bot.store.database import Database, Holder, holder
+from bot.store.database import Database
+from bot.store.lock import Holder, holder
 from bot.store.queries import read_account, read_risk
 from bot.store.requests import ask, read_free_cash, read_request, requested_transfers
 from bot.store.watching import Kind, read_trading
@@ -51,7 +52,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 async def run(args: argparse.Namespace, config: Config) -> int:
     """Ask the bot of the database that the arguments mean."""
-    path = database_path(args, config)
+    path = await chosen_database(args, config)
     match args.command:
         case "resume":
             asked = [await resume(path, args.symbol, args.note)]

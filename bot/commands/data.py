@@ -1,27 +1,33 @@
-"""Bars into the store: ``import`` from CSV files."""
+"""``import``: bars from CSV files into the history store."""
 
 import argparse
-from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from bot.commands.history_store import history_path, opened
+from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import Bar, utc_text
-from bot.sources.csv_bars import read_bars
-from bot.store.bars import bar_row, insert_bar_rows
-from bot.store.database import Database, Identity, Mode
+from bot.market import Bar, minute_text
+from bot.sources.csv_bars import BarFile, check_bars
+from bot.store.database import Database
+from bot.store.history.market import Market, insert_bars
 
 OK = 0
+
+_FILES = "file"
+"""The venue of a file whose name does not say one."""
+
+_BATCH_BARS = 5_000
 
 
 class Imported(Struct, frozen=True, kw_only=True):
     """What became of one file: new bars, those already stored, and those that differ from stored ones."""
 
     file: str
+    venue: str
     symbol: str
     interval: str
     bars: int
@@ -33,77 +39,78 @@ class Imported(Struct, frozen=True, kw_only=True):
 
 
 async def run(args: argparse.Namespace, config: Config) -> int:
-    """``import``: into the named database or the mode's, without either the backtest's."""
-    mode: Mode = args.mode or "backtest"
-    identity = Identity(
-        mode=mode, category=config.run.category, starting_cash=Decimal(config.broker.starting_cash)
-    )
-    return await import_files(
-        args.files, config.database_path(mode), args.symbol, args.interval, identity=identity, json=args.json
-    )
-
-
-async def import_files(
-    paths: Sequence[Path | str],
-    db_path: Path | str,
-    symbol: str | None = None,
-    interval: str | None = None,
-    *,
-    identity: Identity,
-    json: bool = False,
-) -> int:
-    """Store the bars of all files or, where any row of any file is wrong, of none.
-
-    A database that exists keeps its own identity; a new one is made with ``identity``.
-    """
-    if symbol is not None and len(paths) > 1:
+    """Store the bars of all files or, where any row of any file is wrong, of none."""
+    if args.mode is not None:
+        raise InputError(
+            f"import --{args.mode}: bars go to the history store, which belongs to no account; leave the mode out"
+        )
+    if args.symbol is not None and len(args.files) > 1:
         raise InputError(
             "--symbol names a single file's bars; let the names of several tell, or import them singly"
         )
-    # The first file is read before a database is made, so that a typing error leaves nothing behind.
-    first = read_bars(paths[0], symbol, interval)
-    async with (
-        Database.open(db_path, _for_new(db_path, identity)) as database,
-        database.transaction(),
-    ):
-        done = [await _store(database, paths[0], first)]
-        del first
-        for path in paths[1:]:
-            done.append(await _store(database, path, read_bars(path, symbol, interval)))
-    if json:
-        print(msgspec.json.encode(done).decode())
+    # All files are read before anything is written, so that a typing error leaves nothing behind.
+    with Progress() as progress:
+        files = []
+        for done, path in enumerate(args.files, start=1):
+            files.append(check_bars(path, args.symbol, args.interval))
+            progress("check files", done, len(args.files))
+    markets = [Market(args.venue or venue_of(file.path), config.run.category) for file in files]
+    async with opened(history_path(args, config), config, create=True) as history, history.transaction():
+        with Progress() as progress:
+            imported = [
+                await _store(history, market, file, progress)
+                for market, file in zip(markets, files, strict=True)
+            ]
+    if args.json:
+        print(msgspec.json.encode(imported).decode())
     else:
-        for one in done:
-            print(_line(one))
+        for each in imported:
+            print(_line(each))
     return OK
 
 
-def _for_new(db_path: Path | str, identity: Identity) -> Identity | None:
-    return None if Path(db_path).exists() else identity
+def venue_of(path: Path) -> str:
+    """The venue that a file's name says (``SYMBOL_venue_interval_…``)."""
+    parts = path.name.split(".")[0].split("_")
+    return parts[1].lower() if len(parts) > 2 else _FILES
 
 
-async def _store(database: Database, path: Path | str, bars: Sequence[Bar]) -> Imported:
-    inserted = await insert_bar_rows(database, [bar_row(bar) for bar in bars])
+async def _store(history: Database, market: Market, file: BarFile, progress: Progress) -> Imported:
+    added = known = differing = 0
+    first: Bar | None = None
+    batch: list[Bar] = []
+    for number, bar in enumerate(file, start=1):
+        first = first or bar
+        batch.append(bar)
+        if len(batch) == _BATCH_BARS or number == file.count:
+            inserted = await insert_bars(history, market, batch)
+            added, known = added + inserted.added, known + inserted.known
+            differing += inserted.differing
+            last = batch[-1]
+            batch.clear()
+            progress(f"import {file.symbol}", number, file.count)
+    assert first is not None  # an empty file is refused
     return Imported(
-        file=str(path),
-        symbol=bars[0].symbol,
-        interval=bars[0].interval,
-        bars=len(bars),
-        first_start_ms=bars[0].start_ms,
-        last_start_ms=bars[-1].start_ms,
-        added=inserted.added,
-        known=inserted.known,
-        differing=inserted.differing,
+        file=str(file.path),
+        venue=market.venue,
+        symbol=file.symbol,
+        interval=file.interval,
+        bars=file.count,
+        first_start_ms=first.start_ms,
+        last_start_ms=last.start_ms,
+        added=added,
+        known=known,
+        differing=differing,
     )
 
 
-def _line(one: Imported) -> str:
+def _line(each: Imported) -> str:
     text = (
-        f"{one.file}: {one.added} new bars of {one.symbol} {one.interval} "
-        f"({utc_text(one.first_start_ms)[:-3]} to {utc_text(one.last_start_ms)[:-3]} UTC)"
+        f"{each.file}: {each.added} new bars of {each.symbol} {each.interval} ({each.venue}, "
+        f"{minute_text(each.first_start_ms)} to {minute_text(each.last_start_ms)} UTC)"
     )
-    if one.known:
-        text += f", {one.known} were there already"
-    if one.differing:
-        text += f"; {one.differing} of those differ and were left as they were"
+    if each.known:
+        text += f", {each.known} were there already"
+    if each.differing:
+        text += f"; {each.differing} of those differ and were left as they were"
     return text

@@ -1,6 +1,7 @@
 """What ``--data`` names, bars of files and the symbols and interval that they set; and what ``--funding`` names."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,7 +29,18 @@ class DataFiles(Struct, frozen=True):
 
     def starts(self) -> Iterator[int]:
         """The starts of all bars of all files."""
-        return (bar.start_ms for file in self.by_symbol.values() for bar in file)
+        return chain.from_iterable(file.starts for file in self.by_symbol.values())
+
+    def only(self, symbols: Sequence[str] | None) -> "DataFiles":
+        """The files of these symbols alone, all without any. InputError for a symbol that no file has."""
+        if symbols is None:
+            return self
+        missing = [symbol for symbol in symbols if symbol not in self.by_symbol]
+        if missing:
+            raise InputError(
+                f"--symbols: no file of --data has {', '.join(missing)}; they have {', '.join(self.by_symbol)}"
+            )
+        return DataFiles({symbol: self.by_symbol[symbol] for symbol in sorted(symbols)}, self.interval)
 
     def bars(self) -> dict[str, list[Bar]]:
         """All bars of all files at once."""

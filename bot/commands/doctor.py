@@ -17,7 +17,8 @@ from bot.exchange.config import HOSTS
 from bot.exchange.rest import BybitRest
 from bot.market import utc_text
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
-from bot.store.database import Database, holder
+from bot.store.database import Database
+from bot.store.lock import holder
 from bot.store.queries import load_account
 from bot.strategy import Strategy
 

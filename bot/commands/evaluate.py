@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from bot import logs
 from bot.assembly import build_trader, configuration_name, find_checkpoint, load_strategy
 from bot.commands.data_files import check_data, funding_of
+from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
@@ -28,10 +29,11 @@ from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.sources.instruments import read_given, settle_all
 from bot.sources.sessions import calendar_for
-from bot.store import bars as bar_store
-from bot.store.database import Database, Identity
-from bot.store.queries import load_instruments
-from bot.store.trials import Judged, keeping_trials, note_trial, tried
+from bot.store.database import Database
+from bot.store.history.market import load_bars, load_rules, market_of
+from bot.store.runs.catalogue import INDEX_NAME
+from bot.store.runs.schema import INDEX
+from bot.store.runs.trials import EvaluatedBars, note_trial, tried
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.ledger import Ledger
 from bot.trading.opening import Opening
@@ -99,23 +101,21 @@ async def _on_bars(
     args: argparse.Namespace, config: Config, strategies: Mapping[str, str]
 ) -> tuple[BarsReport, tuple[str, ...], Callable[[], Awaitable[None]]]:
     """The report, by which rules the symbols were traded, and what writes down that this configuration was tried."""
-    bars, config = await _bars(args, config)
+    bars, stored, config = await _bars(args, config)
     rates = funding_of(args.funding, config)
     risk, broker = config.risk, config.broker
     protocol = Protocol(quantile_trees=args.quantile_trees, odds=args.odds)
-    judged = Judged(
+    judged = EvaluatedBars(
         symbols=tuple(bars),
         interval=config.run.interval,
         first_ms=min(_first_judged_ms(each, protocol) for each in bars.values()),
         last_ms=max(each[-1].start_ms for each in bars.values()),
     )
-    path = config.database_path("backtest")
-    identity = Identity(mode="backtest", category=config.run.category, starting_cash=broker.starting_cash)
+    index_path = config.runs_path / INDEX_NAME
     configuration = configuration_name(config, load_strategy(config, strategies))
     # To begin to write tells at once, and not at the end of the work, where that is not allowed.
-    async with keeping_trials(path, identity) as database, database.transaction():
-        trials = len(await tried(database, judged) | {configuration})
-        stored = await load_instruments(database)
+    async with Database.open(index_path, kind=INDEX) as index, index.transaction():
+        trials = len(await tried(index, judged) | {configuration})
     protocol = replace(protocol, trials=trials + args.trials)
     if args.quick:
         longest = max(map(len, bars.values()))
@@ -168,11 +168,11 @@ async def _on_bars(
     bot = report.earnings[0]
 
     async def note() -> None:
-        async with keeping_trials(path, identity) as database:
+        async with Database.open(index_path, kind=INDEX) as index:
             await note_trial(
-                database,
+                index,
                 judged,
-                made_ms=time.time_ns() // 1_000_000,
+                created_ms=time.time_ns() // 1_000_000,
                 command="evaluate",
                 configuration=configuration,
                 sharpe=None if bot.sharpe is None else bot.sharpe.value,
@@ -182,23 +182,22 @@ async def _on_bars(
     return replace(report, warnings=_seen(config, bars, protocol)), rules, note
 
 
-async def _bars(args: argparse.Namespace, config: Config) -> tuple[dict[str, list[Bar]], Config]:
-    """The bars to judge by symbol, and the configuration that goes with them."""
+async def _bars(
+    args: argparse.Namespace, config: Config
+) -> tuple[dict[str, list[Bar]], dict[str, Instrument], Config]:
+    """The bars to judge and the stored rules by symbol, and the configuration that goes with them."""
     if args.data:
         files = check_data(args.data, args.symbol, args.interval)
-        return files.bars(), files.applied_to(config)
-    path = config.database_path("backtest")
-    if not path.exists():
-        raise InputError(f"{path} does not exist: fetch or import bars, or name files with --data")
-    async with Database.open(path, readonly=True) as database:
+        return files.bars(), {}, files.applied_to(config)
+    run = config.run
+    async with opened(history_path(args, config), config) as history:
+        market = await market_of(history, run.category, run.symbols, run.interval, args.venue)
         bars = {
-            symbol: [bar async for bar in bar_store.load_bars(database, (symbol,), config.run.interval)]
-            for symbol in sorted(config.run.symbols)
+            symbol: [bar async for bar in load_bars(history, market, (symbol,), run.interval)]
+            for symbol in sorted(run.symbols)
         }
-    for symbol, each in bars.items():
-        if not each:
-            raise InputError(f"{path} holds no bars of {symbol} at interval {config.run.interval}")
-    return bars, config
+        stored = await load_rules(history, market, run.symbols)
+    return bars, stored, config
 
 
 def _on_markets(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> MarketReport:

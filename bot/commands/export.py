@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from bot.commands.inspect import database_path
+from bot.commands.chosen_database import chosen_database
 from bot.config import Config
 from bot.errors import InputError, StoreError
 from bot.store.database import Database
@@ -22,7 +22,7 @@ OK = 0
 
 async def run(args: argparse.Namespace, config: Config) -> int:
     """``export TABLE``, to standard output or to ``--out``."""
-    path = database_path(args, config)
+    path = await chosen_database(args, config)
     return await export(path, args.table, args.out, json=args.json)
 
 

@@ -1,4 +1,4 @@
-"""``fetch``: history from the exchange into the backtest's store."""
+"""``fetch``: history from the exchange into the history store."""
 
 import argparse
 import asyncio
@@ -12,6 +12,7 @@ import structlog
 from msgspec import Struct
 
 from bot import history, logs
+from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
@@ -19,10 +20,10 @@ from bot.exchange.config import HOSTS
 from bot.exchange.rest import BybitRest
 from bot.market import INTERVAL_MS, grid_start_ms, minute_text
 from bot.store import bars as bar_store
-from bot.store.database import Database, Identity
-from bot.store.steps import save_instruments
+from bot.store.database import Database
+from bot.store.history.market import BYBIT, BYBIT_TESTNET, Market, insert_bars, save_rules
 
-OK = 0
+OK, INTERRUPTED = 0, 130
 
 _GAPS_SHOWN = 10
 
@@ -44,6 +45,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
     ``last_start_ms`` are None where the exchange has no bar in it. ``gaps`` lie between those two.
     """
 
+    venue: str
     symbol: str
     interval: str
     database: str
@@ -57,13 +59,14 @@ class Fetched(Struct, frozen=True, kw_only=True):
 
 
 async def run(args: argparse.Namespace, config: Config) -> int:
-    """``fetch``: what the backtest's store lacks of a time range, from the exchange's history."""
+    """``fetch``: what the history store lacks of a time range, from the exchange's history."""
     logs.configure(config.log)
     mode = args.mode or "mainnet"
-    _check_venue(mode, config, named=args.db is not None)
+    if mode == "demo":
+        raise ConfigError("fetch: the demo brings its own market; ask --mainnet (the default) or --testnet")
     run = config.run
-    identity = Identity(mode="backtest", category=run.category, starting_cash=config.broker.starting_cash)
-    path = config.database_path("backtest")
+    market = Market(BYBIT_TESTNET if mode == "testnet" else BYBIT, run.category)
+    path = history_path(args, config)
     host = config.exchange.rest_url or HOSTS[mode][0]
     done: list[Fetched] = []
     with _stop_signals() as stopped:
@@ -71,35 +74,27 @@ async def run(args: argparse.Namespace, config: Config) -> int:
             async with BybitRest(host, run.category, lambda text: _log.error("banned", error=text)) as rest:
                 # The exchange is asked first, so that a typing error leaves no database behind.
                 rules = await history.persist(lambda: rest.instruments(run.symbols), "instruments")
-                async with Database.open(path, identity) as database:
-                    await save_instruments(database, rules.values())
+                async with opened(path, config, create=True) as database:
+                    async with database.transaction():
+                        await save_rules(database, market, rules.values())
                     with Progress() as progress:
                         for symbol in run.symbols:
                             span = await _span(rest, symbol, run.interval, args.since, args.until)
-                            done.append(await _complete(rest, database, symbol, run.interval, span, progress))
+                            done.append(
+                                await _complete(rest, database, market, symbol, run.interval, span, progress)
+                            )
         except asyncio.CancelledError:
             if not stopped:
                 raise
-            print(
-                f"{stopped[0]}: what was fetched is kept in {path}; the same command goes on from there",
-                file=sys.stderr,
-            )
+            kept = f"what was fetched is kept in {path}" if path.exists() else "nothing was fetched yet"
+            print(f"{stopped[0]}: {kept}; the same command continues from there", file=sys.stderr)
+            return INTERRUPTED
     if args.json:
         print(msgspec.json.encode(done).decode())
     else:
         for one in done:
             print(_fetched_text(one))
     return OK
-
-
-def _check_venue(mode: str, config: Config, *, named: bool) -> None:
-    if mode == "demo":
-        raise ConfigError("fetch: the demo brings its own market; ask --mainnet (the default) or --testnet")
-    if mode == "testnet" and not named and "{mode}" in config.run.database:
-        raise ConfigError(
-            "fetch --testnet: testnet's prices are not the market's, so they need a store of their own; "
-            "name one, as in --db var/testnet-bars.db"
-        )
 
 
 @contextmanager
@@ -142,6 +137,7 @@ async def _span(
 async def _complete(
     rest: BybitRest,
     database: Database,
+    market: Market,
     symbol: str,
     interval: str,
     span: tuple[int, int],
@@ -149,25 +145,23 @@ async def _complete(
 ) -> Fetched:
     """Ask for what is missing, page by page, each of them kept at once."""
     step = INTERVAL_MS[interval]
-    holes = await bar_store.missing_ranges(database, symbol, interval, *span)
+    holes = await bar_store.missing_ranges(database, symbol, interval, *span, market.scope)
     total = sum((last - first) // step + 1 for first, last in holes)
     covered = added = 0
     for first, last in holes:
         async for page in history.pages(rest, symbol, interval, first, last):
             async with database.transaction():
-                added += (
-                    await bar_store.insert_bar_rows(database, [bar_store.bar_row(bar) for bar in page.bars])
-                ).added
+                added += (await insert_bars(database, market, page.bars)).added
             covered += page.covered
             progress(f"{symbol} {interval}", covered, total)
-    return await _outcome(database, symbol, interval, span, added)
+    return await _outcome(database, market, symbol, interval, span, added)
 
 
 async def _outcome(
-    database: Database, symbol: str, interval: str, span: tuple[int, int], added: int
+    database: Database, market: Market, symbol: str, interval: str, span: tuple[int, int], added: int
 ) -> Fetched:
     step = INTERVAL_MS[interval]
-    holes = await bar_store.missing_ranges(database, symbol, interval, *span)
+    holes = await bar_store.missing_ranges(database, symbol, interval, *span, market.scope)
     missing = sum((last - first) // step + 1 for first, last in holes)
     begin, end = span
     # What is missing at either end is no gap: the exchange's bars begin later or end earlier.
@@ -177,6 +171,7 @@ async def _outcome(
         end = holes.pop()[0] - step
     any_bar = begin <= end
     return Fetched(
+        venue=market.venue,
         symbol=symbol,
         interval=interval,
         database=str(database.path),

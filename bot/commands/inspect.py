@@ -5,21 +5,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
+from bot.commands.chosen_database import chosen_database
 from bot.commands.explanation import halt_text, pause_text, percent, print_explanation, print_orders
 from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.hand_text import mark_cells, print_requests, print_watched
 from bot.commands.money import money_text, price_text
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
-from bot.errors import InputError
 from bot.exact import ZERO
 from bot.market import INTERVAL_MS, minute_text, plain, utc_text
 from bot.store import decisions, queries
-from bot.store.database import Database, Mode
+from bot.store.database import Database
 from bot.store.funnel import load_decision_report
 
 OK = 0
@@ -38,7 +38,7 @@ _TRADE_COLUMNS_ON_SCREEN = ("fill", "time UTC", "symbol", "side", "quantity", "p
 
 async def run(args: argparse.Namespace, config: Config) -> int:
     """``trades``, ``status`` or ``explain`` of the database that the arguments mean."""
-    path = database_path(args, config)
+    path = await chosen_database(args, config)
     if args.command == "trades":
         return await trades(path, json=args.json)
     if args.command == "status":
@@ -85,25 +85,9 @@ async def explain(db_path: Path | str, signal_id: int | None = None, *, json: bo
     return OK
 
 
-def database_path(args: argparse.Namespace, config: Config) -> Path:
-    """The named database, else the mode's, else the one last written to."""
-    if args.mode is not None or "{mode}" not in config.run.database:
-        return config.database_path(args.mode or "demo")
-    there = [path for mode in get_args(Mode) if (path := config.database_path(mode)).exists()]
-    if not there:
-        where = config.run.database
-        raise InputError(f"no database at {where} yet; `run_bot.py --demo` makes one, or name one with --db")
-    return max(there, key=_last_written)
-
-
 def found_recording(named: str, database: Path) -> Path:
     """Where a stored recording is: its name is told as the session saw it, which may have run beside the database."""
     return Path(named) if Path(named).exists() else database.parent / named
-
-
-def _last_written(path: Path) -> float:
-    log_file = Path(f"{path}-wal")
-    return max(file.stat().st_mtime for file in (path, log_file) if file.exists())
 
 
 def _print_json(value: Any) -> None:

@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from bot.assembly import read_recording
 from bot.commands import band as band_of_fills
+from bot.commands.chosen_database import chosen_database
 from bot.commands.funnel_text import print_funnel, print_headlines
-from bot.commands.inspect import database_path, found_recording
+from bot.commands.inspect import found_recording
 from bot.commands.progress import Progress
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
@@ -23,8 +24,9 @@ from bot.store.funnel import read_decision_report
 from bot.store.period import period_performance
 from bot.store.queries import Stretch
 from bot.store.recording import Recording
+from bot.store.runs.catalogue import INDEX_NAME
+from bot.store.runs.trials import EvaluatedBars, count_tried
 from bot.store.session_runs import SessionRun, read_session_runs
-from bot.store.trials import Judged, tried
 from bot.trading.performance import (
     DAY_MS,
     EquityCurve,
@@ -92,13 +94,19 @@ class Report(Struct, frozen=True, kw_only=True):
 
 async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
     """``report``, of the last session, one session or the whole account."""
-    path = database_path(args, config)
+    path = await chosen_database(args, config)
 
     def read(recording: Path) -> Recording:
         return read_recording(recording, config, strategies)
 
-    band = read if args.fills == "band" else None
-    return await report(path, args.session, whole=args.all, json=args.json, read_for_band=band)
+    return await report(
+        path,
+        args.session,
+        whole=args.all,
+        json=args.json,
+        read_for_band=read if args.fills == "band" else None,
+        index=config.runs_path / INDEX_NAME,
+    )
 
 
 async def report(
@@ -108,13 +116,15 @@ async def report(
     whole: bool = False,
     json: bool = False,
     read_for_band: Callable[[Path], Recording] | None = None,
+    index: Path | None = None,
 ) -> int:
     """Print the report. Reads only, as of one commit, in memory that does not grow with the bars.
 
     ``read_for_band`` reads the session's recording, which is then scored under each preset of fills besides.
+    ``index`` is that of the runs that counts what was tried on these bars; without it, none is counted.
     """
     async with Database.open(db_path, readonly=True) as database, database.transaction():
-        found = await _load(database, session_id, whole=whole)
+        found = await _load(database, session_id, whole=whole, index=index)
         sessions = (await queries.load_stretch(database, session_id, whole=whole)).sessions
     band: band_of_fills.Band = {}
     if read_for_band is not None:
@@ -135,7 +145,7 @@ async def report(
     return OK
 
 
-async def _load(database: Database, session_id: int | None, *, whole: bool) -> Report:
+async def _load(database: Database, session_id: int | None, *, whole: bool, index: Path | None) -> Report:
     stretch = await queries.load_stretch(database, session_id, whole=whole)
     run, opening = stretch.settings.run, stretch.opening
     period_ms = return_period_ms(stretch.last_ms - opening.time_ms, INTERVAL_MS[run.interval])
@@ -170,7 +180,7 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
         start_ms=opening.time_ms,
         end_ms=stretch.last_ms,
         bars=bars,
-        trials=len(await tried(database, _judged(stretch))),
+        trials=0 if index is None else await count_tried(index, _judged(stretch)),
         performance=await period_performance(database, curve, only),
         risk=_risk(curve, period_ms),
         buy_and_hold=BuyAndHold(
@@ -187,9 +197,9 @@ async def _load(database: Database, session_id: int | None, *, whole: bool) -> R
     )
 
 
-def _judged(stretch: Stretch) -> Judged:
+def _judged(stretch: Stretch) -> EvaluatedBars:
     run, bar_ms = stretch.settings.run, INTERVAL_MS[stretch.settings.run.interval]
-    return Judged(
+    return EvaluatedBars(
         symbols=run.symbols,
         interval=run.interval,
         first_ms=stretch.opening.time_ms,

@@ -29,7 +29,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     ``halted`` says since when and by which rule, where the last halt was not resumed; ``hindsight`` until
     when the model's weights knew of what came, where that reaches into the bars decided on. ``rules`` tells
     of each symbol's trading rules and where they are from, in runs that no exchange told them. ``decisions``
-    is how far they came, None of a run that is written nowhere.
+    is how far they came, None of a run that is written nowhere. ``observed`` counts the bars of each symbol
+    that warmed up the memory, and ``run`` is a backtest's name.
     """
 
     mode: str
@@ -55,6 +56,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     hindsight: str | None = None
     rules: tuple[str, ...] = ()
     decisions: DecisionReport | None = None
+    observed: dict[str, int] = {}
+    run: str | None = None
 
 
 class Tally:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from bot import __version__, logs
 from bot.commands.data_files import check_data
+from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
@@ -28,7 +30,7 @@ from bot.model.features import RECEPTIVE_BARS, STATE_FEATURES
 from bot.model.odds import OddsNetwork
 from bot.model.views import Look, Run, ShapeConfig, scaled_runs
 from bot.sources.sessions import calendar_for
-from bot.store import bars as bar_store
+from bot.store.bars import load_starts
 from bot.store.checkpoints import (
     REPORT,
     BarRange,
@@ -38,7 +40,7 @@ from bot.store.checkpoints import (
     prepare_folder,
     save_checkpoint,
 )
-from bot.store.database import Database
+from bot.store.history.market import load_bars, market_of
 
 if TYPE_CHECKING:
     from bot.model.draws import Cuttings
@@ -250,17 +252,14 @@ async def _material(args: argparse.Namespace, config: Config, progress: Progress
         where = "--data"
     else:
         interval, symbols = config.run.interval, config.run.symbols
-        path = config.database_path("backtest")
-        if not path.exists():
-            raise InputError(
-                f"{path} does not exist: fetch or import bars, name files with --data, "
-                "or train on simulated shapes alone with --simulated 1"
-            )
-        async with Database.open(path, readonly=True) as database:
-            calendar = calendar_over(await bar_store.stored_starts(database, symbols, interval))
+        path = history_path(args, config)
+        async with opened(path, config) as history:
+            market = await market_of(history, config.run.category, symbols, interval, args.venue)
+            starts = [await load_starts(history, symbol, interval, market.scope) for symbol in symbols]
+            calendar = calendar_over(chain.from_iterable(starts))
             for done, symbol in enumerate(symbols, start=1):
-                stored = bar_store.load_bars(
-                    database, (symbol,), interval, since_ms=args.since, until_ms=args.until
+                stored = load_bars(
+                    history, market, (symbol,), interval, since_ms=args.since, until_ms=args.until
                 )
                 see(symbol, [bar async for bar in stored])
                 progress("bars", done, len(symbols))

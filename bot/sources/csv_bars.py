@@ -4,8 +4,10 @@ CSV with the project's own header or another's (:mod:`bot.sources.bar_rows`), an
 """
 
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from pathlib import Path
 
 from msgspec import Struct
@@ -21,15 +23,20 @@ from bot.sources.csv_files import LAST_MS, read_table, require_sound
 class BarFile(Struct, frozen=True, kw_only=True):
     """A file of bars that was found sound; iterating reads them, ascending, a few at a time.
 
-    ``count`` is how many there are, ``grid`` what all their prices lie on. Raises InputError while
+    ``starts`` are those of its bars, ``grid`` what all their prices lie on. Raises InputError while
     reading where the file has changed since.
     """
 
     path: Path
     symbol: str
     interval: str
-    count: int
+    starts: Sequence[int]
     grid: PriceGrid
+
+    @property
+    def count(self) -> int:
+        """How many bars there are."""
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[Bar]:
         problems: list[str] = []
@@ -51,14 +58,15 @@ def check_bars(path: Path | str, symbol: str | None = None, interval: str | None
     path = Path(path)
     symbol, interval = name_parts(path, symbol, interval)
     problems: list[str] = []
-    count, prices = 0, PriceGridCounter()
+    starts, prices = array("q"), PriceGridCounter()
     for bar in _read(path, symbol, interval, problems):
-        count += 1
+        starts.append(bar.start_ms)
         prices.add((bar.open, bar.high, bar.low, bar.close))
     grid = prices.grid()
-    require_sound(path, problems, count, "bars")
+    require_sound(path, problems, len(starts), "bars")
     assert grid is not None  # there are bars
-    return BarFile(path=path, symbol=symbol, interval=interval, count=count, grid=grid)
+    _require_interval(path, interval, starts)
+    return BarFile(path=path, symbol=symbol, interval=interval, starts=starts, grid=grid)
 
 
 def read_bars(path: Path | str, symbol: str | None = None, interval: str | None = None) -> list[Bar]:
@@ -67,6 +75,7 @@ def read_bars(path: Path | str, symbol: str | None = None, interval: str | None 
     problems: list[str] = []
     bars = list(_read(path, *name_parts(path, symbol, interval), problems))
     require_sound(path, problems, len(bars), "bars")
+    _require_interval(path, bars[0].interval, [bar.start_ms for bar in bars])
     return bars
 
 
@@ -82,6 +91,18 @@ def _name_parts(path: Path) -> list[str]:
     if (told := _BINANCE.fullmatch(name)) is not None:
         return [told[1], "binance", told[2]]
     return name.split("_")
+
+
+def _require_interval(path: Path, interval: str, starts: Sequence[int]) -> None:
+    """InputError where rows are never as close as bars of this interval are."""
+    closest = min((after - before for before, after in pairwise(starts)), default=INTERVAL_MS[interval])
+    if closest > INTERVAL_MS[interval]:
+        known = next((name for name, ms in INTERVAL_MS.items() if ms == closest), None)
+        cure = f"give --interval {known}" if known else "check its times"
+        raise InputError(
+            f"{path}: its rows are at least {closest // 60_000} minutes apart, so they are no bars of interval "
+            f"{interval}; {cure}"
+        )
 
 
 def name_parts(path: Path, symbol: str | None = None, interval: str | None = None) -> tuple[str, str]:

@@ -1,5 +1,10 @@
-"""The bars table: put bars in once, take them out in the order of their closes."""
+"""A table of bars: put bars in once, take them out in the order of their closes.
 
+An account's database holds one market's bars; the history store (:mod:`bot.store.history`) those of several, told
+apart by a ``scope``: SQL that holds for one of them, with an ``AND`` behind it.
+"""
+
+from array import array
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -13,6 +18,8 @@ BarRow = tuple[str, str, int, str, str, str, str, str, str | None, str]
 
 # How many bars of all symbols together are read at once.
 _CHUNK_BARS = 4_096
+
+_COLUMNS = "symbol, interval, start_ms, open, high, low, close, volume, turnover, source"
 
 _INSERT = "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
@@ -78,6 +85,7 @@ async def load_bars(
     since_ms: int | None = None,
     until_ms: int | None = None,
     limit: int | None = None,
+    scope: str = "",
 ) -> AsyncIterator[Bar]:
     """Stored bars by close, then symbol; a few thousand of them in memory at a time.
 
@@ -87,7 +95,7 @@ async def load_bars(
     bounds = (since_ms or 0, (1 << 63) - 1 if until_ms is None else until_ms)
     firsts: dict[str, int] = {}
     for symbol in symbols:
-        first = await _first_within(database, symbol, interval, bounds, limit)
+        first = await _first_within(database, symbol, interval, bounds, limit, scope)
         if first is not None:
             firsts[symbol] = first
     # A window in time, not a count of rows: every read is a short walk along the table's own order.
@@ -97,51 +105,50 @@ async def load_bars(
     while start is not None:
         end = min(start + window_ms, bounds[1])
         rows = await database.fetch(
-            f"SELECT * FROM bars WHERE interval = ? AND symbol IN ({marks}) "
+            f"SELECT {_COLUMNS} FROM bars WHERE {scope}interval = ? AND symbol IN ({marks}) "
             "AND start_ms >= ? AND start_ms < ? ORDER BY start_ms, symbol",
             (interval, *firsts, start, end),
         )
         for row in rows:
             if row[2] >= firsts[row[0]]:
                 yield _bar(row)
-        start = await _next_start(database, firsts, interval, (end, bounds[1]))
+        start = await _next_start(database, firsts, interval, (end, bounds[1]), scope)
 
 
-async def stored_grid(database: Database, symbol: str, interval: str) -> PriceGrid | None:
+async def stored_grid(database: Database, symbol: str, interval: str, scope: str = "") -> PriceGrid | None:
     """What the prices of all stored bars of a symbol lie on; None without any."""
     prices = PriceGridCounter()
-    sql = "SELECT open, high, low, close FROM bars WHERE symbol = ? AND interval = ?"
+    sql = f"SELECT open, high, low, close FROM bars WHERE {scope}symbol = ? AND interval = ?"
     async for row in database.stream(sql, (symbol, interval)):
         prices.add([Decimal(price) for price in row])
     return prices.grid()
 
 
-async def stored_starts(database: Database, symbols: Sequence[str], interval: str) -> list[int]:
-    """The starts of all stored bars of some symbols, ascending, each once."""
-    marks = ", ".join("?" * len(symbols))
+async def load_starts(database: Database, symbol: str, interval: str, scope: str = "") -> Sequence[int]:
+    """The starts of all stored bars of a symbol, ascending."""
     rows = await database.fetch(
-        f"SELECT DISTINCT start_ms FROM bars WHERE interval = ? AND symbol IN ({marks}) ORDER BY start_ms",
-        (interval, *symbols),
+        f"SELECT start_ms FROM bars WHERE {scope}symbol = ? AND interval = ? ORDER BY start_ms",
+        (symbol, interval),
     )
-    return [start_ms for (start_ms,) in rows]
+    return array("q", (start for (start,) in rows))
 
 
-async def first_start(database: Database, symbol: str, interval: str) -> int | None:
+async def first_start(database: Database, symbol: str, interval: str, scope: str = "") -> int | None:
     """Start of the oldest stored bar, or None."""
-    return await _edge(database, "min", symbol, interval)
+    return await _edge(database, "min", symbol, interval, scope)
 
 
-async def last_start(database: Database, symbol: str, interval: str) -> int | None:
+async def last_start(database: Database, symbol: str, interval: str, scope: str = "") -> int | None:
     """Start of the newest stored bar, or None."""
-    return await _edge(database, "max", symbol, interval)
+    return await _edge(database, "max", symbol, interval, scope)
 
 
 async def missing_ranges(
-    database: Database, symbol: str, interval: str, first_ms: int, last_ms: int
+    database: Database, symbol: str, interval: str, first_ms: int, last_ms: int, scope: str = ""
 ) -> list[tuple[int, int]]:
     """The holes among the starts in [first_ms, last_ms], both on the grid, as first and last missing start."""
     step = INTERVAL_MS[interval]
-    stored = "FROM bars WHERE symbol = ?1 AND interval = ?2 AND start_ms BETWEEN ?3 AND ?4"
+    stored = f"FROM bars WHERE {scope}symbol = ?1 AND interval = ?2 AND start_ms BETWEEN ?3 AND ?4"
     return [
         (before + step, after - step)
         for before, after in await database.fetch(
@@ -162,17 +169,22 @@ async def last_decided(database: Database, symbol: str, interval: str) -> int | 
     return found
 
 
-async def _edge(database: Database, edge: str, symbol: str, interval: str) -> int | None:
+async def _edge(database: Database, edge: str, symbol: str, interval: str, scope: str) -> int | None:
     found: int | None = await database.value(
-        f"SELECT {edge}(start_ms) FROM bars WHERE symbol = ? AND interval = ?", (symbol, interval)
+        f"SELECT {edge}(start_ms) FROM bars WHERE {scope}symbol = ? AND interval = ?", (symbol, interval)
     )
     return found
 
 
 async def _first_within(
-    database: Database, symbol: str, interval: str, bounds: tuple[int, int], limit: int | None = None
+    database: Database,
+    symbol: str,
+    interval: str,
+    bounds: tuple[int, int],
+    limit: int | None = None,
+    scope: str = "",
 ) -> int | None:
-    within = "FROM bars WHERE symbol = ? AND interval = ? AND start_ms >= ? AND start_ms < ?"
+    within = f"FROM bars WHERE {scope}symbol = ? AND interval = ? AND start_ms >= ? AND start_ms < ?"
     oldest: int | None
     if limit is None:
         oldest = await database.value(f"SELECT min(start_ms) {within}", (symbol, interval, *bounds))
@@ -185,9 +197,9 @@ async def _first_within(
 
 
 async def _next_start(
-    database: Database, symbols: dict[str, int], interval: str, bounds: tuple[int, int]
+    database: Database, symbols: dict[str, int], interval: str, bounds: tuple[int, int], scope: str
 ) -> int | None:
-    starts = [await _first_within(database, symbol, interval, bounds) for symbol in symbols]
+    starts = [await _first_within(database, symbol, interval, bounds, None, scope) for symbol in symbols]
     return min((start for start in starts if start is not None), default=None)
 
 

@@ -1,37 +1,28 @@
 """One SQLite file: opened, identified, migrated, and written by one process at a time."""
 
 import asyncio
-import errno
-import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Self, TextIO
+from typing import Any, Literal, Self
 
 import aiosqlite
-import msgspec
 from msgspec import Struct
 
 from bot.errors import BotError, BrokenInvariant, InputError, StoreError
-from bot.market import Category, plain, utc_text
-from bot.store.schema import MIGRATIONS, SCHEMA_VERSION, exact_distance
+from bot.market import Category, plain
+from bot.store.lock import disk_failures, lock, release
+from bot.store.schema import ACCOUNT, Kind, exact_distance
 
 Mode = Literal["demo", "testnet", "mainnet", "backtest", "replay"]
 
 BUSY_MS = 5_000
 """How long a statement waits for another program's lock before it gives up."""
 
-# Tells this bot's files from any other SQLite file.
-_APPLICATION_ID = 0x50_41_50_42
-
 _STREAMED_ROWS = 500
-
-# A reader may hold the lock file for an instant while it looks whether anybody runs.
-_LOCK_TRIES, _LOCK_PAUSE_S = 5, 0.1
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -49,42 +40,21 @@ class Identity(Struct, frozen=True, kw_only=True):
         return f"{self.mode} {self.category}"
 
 
-class Holder(Struct, frozen=True, kw_only=True):
-    """The process that writes to a database; its pid is 0 where it could not say who it is."""
-
-    pid: int
-    since_ms: int
-
-    def __str__(self) -> str:
-        return f"process {self.pid} since {utc_text(self.since_ms)} UTC" if self.pid else "another process"
-
-
-def holder(path: Path | str) -> Holder | None:
-    """Who writes to this database right now, or None."""
-    with _disk_failures(_lock_path(Path(path))):
-        try:
-            file = _lock_path(Path(path)).open()
-        except FileNotFoundError:
-            return None
-        with file:
-            return None if _flock(file, fcntl.LOCK_SH) else _read_holder(file)
-
-
 async def discard(path: Path | str, mode: Mode) -> None:
     """Delete a database of this mode, if one stands there. InputError where it is another, or in use."""
     path = Path(path)
     if not _has_content(path):
         return
-    lock = await _lock(path)
+    file = await lock(path)
     try:
         stored = _stored_mode(path)
         if stored != mode:
             raise InputError(f"{path} holds {stored}, no {mode}, and will not be replaced; use another --db")
-        with _disk_failures(path):
+        with disk_failures(path):
             for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
                 name.unlink(missing_ok=True)
     finally:
-        _release(path, lock)
+        release(path, file)
 
 
 class Database:
@@ -93,9 +63,10 @@ class Database:
     Made by :meth:`open` alone.
     """
 
-    def __init__(self, path: Path, connection: aiosqlite.Connection, *, readonly: bool) -> None:
+    def __init__(self, path: Path, connection: aiosqlite.Connection, kind: Kind, *, readonly: bool) -> None:
         self.path = path
         self.readonly = readonly
+        self._kind = kind
         self._connection = connection
         # One connection holds one transaction: tasks that write take turns.
         self._turn = asyncio.Lock()
@@ -112,27 +83,33 @@ class Database:
         *,
         readonly: bool = False,
         durable: bool = True,
+        kind: Kind = ACCOUNT,
     ) -> AsyncIterator[Self]:
         """Open a database for the length of a ``with`` block, creating or migrating it where needed.
 
-        Without ``identity`` the file must exist and may be anybody's. ``readonly`` takes no lock and
-        blocks nobody. ``durable`` commits survive a power cut; without it only the process's death.
+        Without ``identity`` an account's file must exist and may be anybody's; files of other kinds
+        belong to nobody, and are created unless ``readonly``, which takes no lock and blocks nobody. ``durable``
+        commits survive a power cut; without it only the process's death.
 
         Raises InputError where the file is missing, no database of this bot, of another identity or
         a newer schema, in use, or not accessible, and StoreError where the disk itself fails.
         """
         path = Path(path)
-        _check_place(path, create=identity is not None and not readonly)
+        _check_place(path, create=(identity is not None or not kind.account) and not readonly)
         if readonly:
-            async with cls._connected(path, identity, readonly=True, durable=durable) as database:
+            async with cls._connected(path, identity, kind, readonly=True, durable=durable) as database:
                 yield database
             return
-        lock = await _lock(path)
+        if kind.shared:
+            async with cls._connected(path, identity, kind, readonly=False, durable=durable) as database:
+                yield database
+            return
+        file = await lock(path)
         try:
-            async with cls._connected(path, identity, readonly=False, durable=durable) as database:
+            async with cls._connected(path, identity, kind, readonly=False, durable=durable) as database:
                 yield database
         finally:
-            _release(path, lock)
+            release(path, file)
 
     @classmethod
     @asynccontextmanager
@@ -143,20 +120,29 @@ class Database:
         """
         path = Path(path)
         _check_place(path, create=False)
-        async with cls._connected(path, None, readonly=False, durable=True, migrate=False) as database:
+        async with cls._connected(
+            path, None, ACCOUNT, readonly=False, durable=True, migrate=False
+        ) as database:
             yield database
 
     @classmethod
     @asynccontextmanager
     async def _connected(
-        cls, path: Path, identity: Identity | None, *, readonly: bool, durable: bool, migrate: bool = True
+        cls,
+        path: Path,
+        identity: Identity | None,
+        kind: Kind,
+        *,
+        readonly: bool,
+        durable: bool,
+        migrate: bool = True,
     ) -> AsyncIterator[Self]:
         new = not _has_content(path)
         with _translated(path, opening=True):
             connection = await aiosqlite.connect(
                 _uri(path, readonly=readonly), uri=True, isolation_level=None, timeout=BUSY_MS / 1000
             )
-        database = cls(path, connection, readonly=readonly)
+        database = cls(path, connection, kind, readonly=readonly)
         try:
             await database._prepare(identity, new=new, durable=durable, migrate=migrate and not readonly)
             database._opening = False
@@ -173,11 +159,6 @@ class Database:
         if self._identity is None:
             raise BrokenInvariant(f"{self.path} was not opened")
         return self._identity
-
-    async def restart_account(self, starting_cash: Decimal) -> None:
-        """Begin the account anew with so much cash, inside a transaction. For offline runs alone."""
-        await self.write("UPDATE meta SET value = ? WHERE key = 'starting_cash'", [(plain(starting_cash),)])
-        self._identity = msgspec.structs.replace(self.identity, starting_cash=starting_cash)
 
     @asynccontextmanager
     async def transaction(self, *, reads: bool = False) -> AsyncIterator[None]:
@@ -240,20 +221,21 @@ class Database:
         application = await self.value("PRAGMA application_id")
         version = await self.value("PRAGMA user_version")
         blank = not version and not await self.value("SELECT count(*) FROM sqlite_master")
-        if application != _APPLICATION_ID and not blank:
-            raise InputError(f"{self.path} is not a database of this bot; use another --db")
-        if version > SCHEMA_VERSION:
+        kind = self._kind
+        if application != kind.application_id and not blank:
+            raise InputError(f"{self.path} is not {kind.holds}; use another --db")
+        if version > kind.version:
             raise InputError(
-                f"{self.path} has schema version {version}, newer than this bot's {SCHEMA_VERSION}; "
+                f"{self.path} has schema version {version}, newer than this bot's {kind.version}; "
                 "update the bot or use another --db"
             )
-        if blank and (identity is None or not migrate):
+        if blank and (not migrate or (identity is None and kind.account)):
             raise InputError(f"{self.path} is empty; start the bot on it first, or use another --db")
-        if not migrate and version < SCHEMA_VERSION:
+        if not migrate and version < kind.version:
             raise InputError(
                 f"{self.path} has schema version {version}; start the bot on it once to migrate it"
             )
-        if not blank:
+        if not blank and kind.account:
             self._identity = await self._stored_identity(identity)
         if not migrate:
             return
@@ -261,7 +243,7 @@ class Database:
         # A new offline file can be made again; an older one must at least survive the process.
         synchronous = "FULL" if durable else "OFF" if new else "NORMAL"
         await self.fetch(f"PRAGMA synchronous = {synchronous}")
-        await self._migrate(version, identity)
+        await self._migrate(identity)
 
     async def _stored_identity(self, wanted: Identity | None) -> Identity:
         meta = dict(await self.fetch("SELECT key, value FROM meta"))
@@ -272,24 +254,26 @@ class Database:
             raise InputError(f"{self.path} belongs to {stored}, not to {wanted}; use another --db")
         return stored
 
-    async def _migrate(self, version: int, identity: Identity | None) -> None:
+    async def _migrate(self, identity: Identity | None) -> None:
         # Writes even where nothing is left to migrate: SQLite opens a read-only file without a word.
         async with self.transaction():
+            # Another process may have done it since the file was looked at.
+            version = await self.value("PRAGMA user_version")
             with self._translated():
                 await self._run_migrations(version, identity)
 
     async def _run_migrations(self, version: int, identity: Identity | None) -> None:
         await self._connection.create_function("exact_distance", 2, exact_distance, deterministic=True)
-        for migration in MIGRATIONS[version:]:
+        for migration in self._kind.migrations[version:]:
             for statement in migration:
                 await self._connection.execute(statement)
-        if 0 < version < 4:
+        if self._kind.account and 0 < version < 4:
             # It reads its rows as values, by what stands on this module.
             from bot.store.backfill import backfill
 
             await backfill(self)
+        await self._connection.execute(f"PRAGMA application_id = {self._kind.application_id}")
         if self._identity is None and identity is not None:
-            await self._connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             await self._connection.executemany(
                 "INSERT INTO meta VALUES (?, ?)",
                 (
@@ -299,7 +283,7 @@ class Database:
                 ),
             )
             self._identity = identity
-        await self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        await self._connection.execute(f"PRAGMA user_version = {self._kind.version}")
 
     def _translated(self) -> AbstractContextManager[None]:
         return _translated(self.path, opening=self._opening)
@@ -311,7 +295,7 @@ def _stored_mode(path: Path) -> str:
         _translated(path, opening=True),
         closing(sqlite3.connect(_uri(path, readonly=True), uri=True)) as file,
     ):
-        if file.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
+        if file.execute("PRAGMA application_id").fetchone()[0] != ACCOUNT.application_id:
             return "no database of this bot"
         mode: str = file.execute("SELECT value FROM meta WHERE key = 'mode'").fetchone()[0]
         return mode
@@ -330,74 +314,18 @@ def _uri(path: Path, *, readonly: bool) -> str:
 
 
 def _has_content(path: Path) -> bool:
-    with _disk_failures(path):
+    with disk_failures(path):
         return path.exists() and path.stat().st_size > 0
 
 
 def _check_place(path: Path, *, create: bool) -> None:
-    with _disk_failures(path):
+    with disk_failures(path):
         if path.is_dir():
             raise InputError(f"{path} is a folder; give --db a file")
         if create:
             path.parent.mkdir(parents=True, exist_ok=True)
         elif not path.exists():
             raise InputError(f"no database at {path}; start the bot first, or name one with --db")
-
-
-def _lock_path(path: Path) -> Path:
-    return Path(f"{path}.lock")
-
-
-async def _lock(path: Path) -> TextIO:
-    lock_path = _lock_path(path)
-    held_by = Holder(pid=0, since_ms=0)
-    with _disk_failures(lock_path):
-        for _ in range(_LOCK_TRIES):
-            file = lock_path.open("a+")
-            # A file that its last holder has deleted meanwhile protects nothing.
-            if _flock(file, fcntl.LOCK_EX) and _stands_at(file, lock_path):
-                file.truncate(0)
-                file.write(f"{os.getpid()} {time.time_ns() // 1_000_000}\n")
-                file.flush()
-                return file
-            with file:
-                held_by = _read_holder(file)
-            await asyncio.sleep(_LOCK_PAUSE_S)
-    raise InputError(f"{path} is in use by {held_by}; stop it or use another --db")
-
-
-def _stands_at(file: TextIO, path: Path) -> bool:
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
-
-
-def _flock(file: TextIO, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _release(path: Path, file: TextIO) -> None:
-    with _disk_failures(path), file:
-        _lock_path(path).unlink(missing_ok=True)
-
-
-def _read_holder(file: TextIO) -> Holder:
-    file.seek(0)
-    words = file.read().split()
-    if len(words) == 2 and all(word.isdecimal() for word in words):
-        return Holder(pid=int(words[0]), since_ms=int(words[1]))
-    return Holder(pid=0, since_ms=0)
-
-
-@contextmanager
-def _disk_failures(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        kind = StoreError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else InputError
-        raise kind(f"cannot use {path}: {error.strerror}; check the path and its permissions") from error
 
 
 @contextmanager

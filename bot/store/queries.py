@@ -11,8 +11,9 @@ from bot.exact import EXACT
 from bot.market import INTERVAL_MS, Category, Instrument, Mark
 from bot.market.funding import KnownFunding
 from bot.performance.funnel import DecisionReport
-from bot.store.database import Database, Holder, Mode, holder
+from bot.store.database import Database, Mode
 from bot.store.funnel import read_decision_report
+from bot.store.lock import Holder, holder
 from bot.store.rows import structs as _structs
 from bot.store.track import read_track
 from bot.store.watching import StoredRequest, read_marks, read_requests, read_watched

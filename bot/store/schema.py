@@ -2,10 +2,24 @@
 
 from decimal import Decimal
 
+from msgspec import Struct
+
 from bot.exact import EXACT, plain
 from bot.store.older_schemas import FIRST_SCHEMA, SECOND_SCHEMA, THIRD_SCHEMA
 
 _FOURTH_SCHEMA = (
+    # What a backtest charged funding by, those that met no position included.
+    """CREATE TABLE funding_rates (
+        symbol TEXT NOT NULL,
+        time_ms INTEGER NOT NULL,
+        rate TEXT NOT NULL,
+        PRIMARY KEY (symbol, time_ms)
+    ) STRICT, WITHOUT ROWID""",
+    # What a replay's account began with: the sessions before it are not there to be summed up.
+    """CREATE TABLE opening (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        ledger_json TEXT NOT NULL
+    ) STRICT""",
     "ALTER TABLE instruments ADD COLUMN source TEXT NOT NULL DEFAULT 'exchange'",
     "ALTER TABLE instruments ADD COLUMN known_ms INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE instruments ADD COLUMN status TEXT NOT NULL DEFAULT 'Trading'",
@@ -179,3 +193,25 @@ SCHEMA_VERSION = len(MIGRATIONS)
 def exact_distance(one: str, other: str) -> str:
     """How far two decimals lie apart: what a migration may ask for under this name."""
     return plain(EXACT.subtract(Decimal(one), Decimal(other)).copy_abs())
+
+
+class Kind(Struct, frozen=True, kw_only=True):
+    """A kind of SQLite file of this bot, known by its application id and brought up to date by migrations."""
+
+    holds: str
+    application_id: int
+    migrations: tuple[tuple[str, ...], ...]
+    account: bool = False
+    """Whether it keeps an account's books, which belong to somebody."""
+    shared: bool = False
+    """Whether several processes write to it, each for the length of a transaction."""
+
+    @property
+    def version(self) -> int:
+        """The newest schema."""
+        return len(self.migrations)
+
+
+ACCOUNT = Kind(
+    holds="a database of this bot", application_id=0x50_41_50_42, migrations=MIGRATIONS, account=True
+)

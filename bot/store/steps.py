@@ -1,7 +1,6 @@
 """Steps, written whole or not at all; and the sessions and instruments that they belong to."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from decimal import Decimal
 from itertools import chain, islice, repeat
 from typing import Any
 
@@ -61,12 +60,6 @@ _KNOWN_FUNDING = "INSERT OR REPLACE INTO known_funding VALUES (?, ?, ?, ?, ?)"
 _RISK_STATE = "INSERT OR REPLACE INTO risk_state VALUES (1, ?)"
 _INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-# What a run writes, as opposed to what the market and its rules were, and to what was tried.
-_RUN_TABLES = (
-    *("sessions", "signals", "neighbors", "orders", "fills"),
-    *("funding", "transfers", "positions", "equity", "events", "halts", "risk_state"),
-    *("known_funding", "marks", "watched", "pauses", "round_trips", "account_state"),
-)
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -118,21 +111,6 @@ async def save_instruments(database: Database, instruments: Iterable[Instrument]
     """Keep the trading rules in force, in place of earlier ones of the same symbols."""
     async with database.transaction():
         await database.write(_INSTRUMENT, [_instrument_row(instrument) for instrument in instruments])
-
-
-async def forget_runs(database: Database, starting_cash: Decimal) -> None:
-    """Empty a backtest's books for its next run; bars, instruments and trials stay.
-
-    Raises BrokenInvariant on any other database: a live account is never forgotten.
-    """
-    if database.identity.mode != "backtest":
-        raise BrokenInvariant(
-            f"{database.path} keeps a {database.identity} account, which must not be emptied"
-        )
-    async with database.transaction():
-        for table in _RUN_TABLES:
-            await database.write(f"DELETE FROM {table}", [()])
-        await database.restart_account(starting_cash)
 
 
 class StepWriter:

@@ -2,6 +2,7 @@
 
 TABLES = (
     *("sessions", "instruments", "bars", "signals", "neighbors", "orders", "fills"),
-    *("funding", "transfers", "positions", "equity", "events", "halts", "round_trips", "trials", "trade_log"),
+    *("funding", "transfers", "positions", "equity", "events", "halts", "requests", "round_trips"),
+    *("funding_rates", "trials", "trade_log"),
 )
 """Every table of the schema but its bookkeeping, and the view ``trade_log``."""

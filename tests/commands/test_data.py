@@ -5,15 +5,15 @@ import json
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.commands import data
-from bot.config import Config
+from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.store.database import Database, Identity
 
-OFFLINE = Identity(mode="backtest", category="linear", starting_cash=Decimal("10000"))
 HEADER = "start_ms,open,high,low,close,volume,turnover\n"
 FIRST = HEADER + "1704067200000,1.0,2,0.50,1.5,10,\n1704070800000,1.5,1.5,1.5,1.5,0,\n"
 
@@ -32,15 +32,17 @@ def stored(db: Path) -> list[tuple[object, ...]]:
         other.close()
 
 
-def imported(*paths: Path, db: Path, **options) -> int:
-    return asyncio.run(data.import_files(paths, db, identity=OFFLINE, **options))
+def imported(*paths: Path, db: Path, **options: Any) -> int:
+    given = {"mode": None, "symbol": None, "interval": None, "venue": None, "json": False, **options}
+    args = argparse.Namespace(files=[str(path) for path in paths], db=str(db), **given)
+    return asyncio.run(data.run(args, Config(run=RunConfig(database=str(db.parent / "{mode}.db")))))
 
 
 def test_import_stores_each_bar_once_and_says_so(tmp_path: Path, capsys) -> None:
     db, path = tmp_path / "a.db", a_file(tmp_path)
     assert imported(path, db=db) == 0
     assert (
-        f"{path}: 2 new bars of BTCUSDT 60 (2024-01-01 00:00 to 2024-01-01 01:00 UTC)"
+        f"{path}: 2 new bars of BTCUSDT 60 (bybit-perp, 2024-01-01 00:00 to 2024-01-01 01:00 UTC)"
         in capsys.readouterr().out
     )
     path.write_text(FIRST + "1704074400000,1,1,1,1,1,\n")
@@ -70,7 +72,7 @@ def test_one_bad_row_in_the_last_file_imports_nothing_of_any(tmp_path: Path) -> 
     bad = a_file(tmp_path, FIRST + "1704074400000,1,0.5,0.5,1,1,\n", "ETHUSDT_bybit-perp_1h_2024.csv")
     with pytest.raises(InputError, match="line 4: high is below"):
         imported(good, bad, db=db)
-    assert stored(db) == []
+    assert not db.exists()
 
 
 def test_a_bad_first_file_leaves_no_database_behind(tmp_path: Path) -> None:
@@ -85,25 +87,37 @@ def test_one_symbol_cannot_name_two_files(tmp_path: Path) -> None:
         imported(one, two, db=tmp_path / "a.db", symbol="BTCUSDT")
 
 
-def test_import_goes_into_an_existing_database_of_any_mode(tmp_path: Path) -> None:
-    db = tmp_path / "a.db"
-    live = Identity(mode="mainnet", category="spot", starting_cash=Decimal("5"))
-
-    async def identity(wanted: Identity | None) -> Identity:
-        async with Database.open(db, wanted) as database:
-            return database.identity
-
-    asyncio.run(identity(live))
-    imported(a_file(tmp_path), db=db)
-    assert asyncio.run(identity(None)) == live
-    assert len(stored(db)) == 2
+def test_import_belongs_to_no_account(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="belongs to no account"):
+        imported(a_file(tmp_path), db=tmp_path / "a.db", mode="mainnet")
+    asyncio.run(an_account(tmp_path / "b.db"))
+    with pytest.raises(InputError, match="is not a history store"):
+        imported(a_file(tmp_path), db=tmp_path / "b.db")
 
 
-def test_import_takes_the_arguments_of_the_command_line(tmp_path: Path, capsys) -> None:
-    config = Config()
+async def an_account(path: Path) -> None:
+    identity = Identity(mode="mainnet", category="linear", starting_cash=Decimal("5"))
+    async with Database.open(path, identity):
+        pass
+
+
+def test_symbol_and_interval_are_given_where_a_name_does_not_say_them(tmp_path: Path) -> None:
     path = tmp_path / "prices.gz"
     path.write_bytes(gzip.compress(FIRST.encode()))
-    args = argparse.Namespace(mode=None, files=[str(path)], symbol="SOLUSDT", interval="60", json=False)
-    config = config.__class__(run=config.run.__class__(database=str(tmp_path / "{mode}.db")))
-    assert asyncio.run(data.run(args, config)) == 0
-    assert [row[:2] for row in stored(tmp_path / "backtest.db")] == [("SOLUSDT", "60")] * 2
+    assert imported(path, db=tmp_path / "a.db", symbol="SOLUSDT", interval="60") == 0
+    assert [row[:2] for row in stored(tmp_path / "a.db")] == [("SOLUSDT", "60")] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "venue", "found"),
+    [
+        ("BTCUSDT_binance-perp_1h_2024.csv", None, "binance-perp"),
+        ("BTCUSDT_binance-perp_1h_2024.csv", "mine", "mine"),
+    ],
+)
+def test_bars_are_filed_under_the_venue_that_the_name_or_the_option_says(
+    tmp_path, name, venue, found
+) -> None:
+    imported(a_file(tmp_path, name=name), db=tmp_path / "a.db", venue=venue)
+    with sqlite3.connect(tmp_path / "a.db") as other:
+        assert other.execute("SELECT DISTINCT venue, category FROM bars").fetchall() == [(found, "linear")]

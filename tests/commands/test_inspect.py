@@ -310,10 +310,10 @@ def test_a_missing_database_is_one_clear_line(tmp_path: Path) -> None:
         asyncio.run(inspect.status(tmp_path / "none.db"))
 
 
-def test_without_a_mode_the_database_last_written_to_is_meant(tmp_path: Path, capsys) -> None:
-    config = Config(run=RunConfig(database=str(tmp_path / "{mode}.db")))
-    args = argparse.Namespace(command="status", mode=None, json=True)
-    with pytest.raises(InputError, match="--demo` makes one"):
+def test_without_a_mode_the_only_live_database_is_meant(tmp_path: Path, capsys) -> None:
+    config = Config(run=RunConfig(database=str(tmp_path / "{mode}.db"), runs=str(tmp_path / "runs")))
+    args = argparse.Namespace(command="status", mode=None, db=None, json=True)
+    with pytest.raises(InputError, match=r"--demo or run_bot\.py backtest makes one"):
         asyncio.run(inspect.run(args, config))
     a_database(tmp_path)
     assert asyncio.run(inspect.run(args, config)) == 0

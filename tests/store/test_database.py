@@ -9,17 +9,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant, InputError, StoreError
-from bot.store import database as store
-from bot.store.database import SCHEMA_VERSION, Database, Identity, holder
+from bot.store.database import Database, Identity
+from bot.store.lock import holder
+from bot.store.schema import ACCOUNT, SCHEMA_VERSION, Kind
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal("10000"))
 
 
-async def opened(path: Path, identity: Identity | None = DEMO, **options: bool) -> Identity:
+async def opened(path: Path, identity: Identity | None = DEMO, **options: Any) -> Identity:
     async with Database.open(path, identity, **options) as database:
         return database.identity
 
@@ -28,7 +31,7 @@ _COLUMNS = "(id, time_ms, amount, reason)"
 _INSERT = f"INSERT INTO transfers {_COLUMNS} VALUES (?, ?, ?, ?)"
 
 
-def refused(path: Path, identity: Identity | None = DEMO, **options: bool) -> str:
+def refused(path: Path, identity: Identity | None = DEMO, **options: Any) -> str:
     with pytest.raises(InputError) as caught:
         asyncio.run(opened(path, identity, **options))
     assert "\n" not in str(caught.value)
@@ -105,28 +108,31 @@ def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert "schema version 7, newer" in refused(path, None, readonly=True)
 
 
-def test_an_older_schema_is_migrated_with_its_rows(tmp_path: Path, monkeypatch) -> None:
+def next_version(*statements: str) -> Kind:
+    """The schema with one version more, which these lead to."""
+    return replace(ACCOUNT, migrations=(*ACCOUNT.migrations, statements))
+
+
+def test_an_older_schema_is_migrated_with_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     asyncio.run(opened(path))
     with sqlite3.connect(path) as plain:
         plain.execute(f"INSERT INTO transfers {_COLUMNS} VALUES (1, 2, '3', 'gift')")
-    later = ("ALTER TABLE transfers ADD COLUMN sender TEXT",)
-    monkeypatch.setattr(store, "MIGRATIONS", (*store.MIGRATIONS, later))
-    monkeypatch.setattr(store, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    assert "to migrate it" in refused(path, None, readonly=True)
-    assert asyncio.run(opened(path)) == DEMO
+    later = next_version("ALTER TABLE transfers ADD COLUMN sender TEXT")
+    assert "to migrate it" in refused(path, None, readonly=True, kind=later)
+    assert asyncio.run(opened(path, kind=later)) == DEMO
     with sqlite3.connect(path) as plain:
         assert plain.execute("SELECT id, amount, sender FROM transfers").fetchall() == [(1, "3", None)]
         assert plain.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
 
 
-def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch) -> None:
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     asyncio.run(opened(path))
-    broken = ("ALTER TABLE transfers ADD COLUMN sender TEXT", "ALTER TABLE nowhere ADD COLUMN x TEXT")
-    monkeypatch.setattr(store, "MIGRATIONS", (*store.MIGRATIONS, broken))
-    monkeypatch.setattr(store, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    assert "no such table: nowhere" in refused(path)
+    broken = next_version(
+        "ALTER TABLE transfers ADD COLUMN sender TEXT", "ALTER TABLE nowhere ADD COLUMN x TEXT"
+    )
+    assert "no such table: nowhere" in refused(path, kind=broken)
     with sqlite3.connect(path) as plain:
         assert "sender" not in [row[1] for row in plain.execute("PRAGMA table_info(transfers)")]
         assert plain.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)

@@ -13,7 +13,7 @@ from bot.errors import BrokenInvariant, StoreError
 from bot.market import Instrument, Notice
 from bot.store import queries
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session, end_session, forget_runs, save_instruments
+from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.trading.events import FundingPayment, Rejection, Step, Transfer
 from tests.factories import (
     START_MS,
@@ -299,33 +299,3 @@ def test_instruments_come_back_as_last_saved(tmp_path: Path) -> None:
     found = asyncio.run(main())
     assert found == {"BTCUSDT": new, "ETHUSDT": an_instrument("ETHUSDT", category="spot")}
     assert str(found["BTCUSDT"].tick_size) == "0.10"
-
-
-def test_forgetting_runs_empties_the_books_and_keeps_bars_and_rules(tmp_path: Path) -> None:
-    offline = Identity(mode="backtest", category="linear", starting_cash=Decimal("10000"))
-
-    async def main() -> queries.AccountState:
-        async with Database.open(tmp_path / "a.db", offline, durable=False) as database:
-            steps = StepWriter(database, await begin_session(database, "backtest", "{}", 1))
-            await save_instruments(database, [an_instrument("BTCUSDT")])
-            await steps.append(a_full_step())
-            await forget_runs(database, Decimal("500"))
-            assert await begin_session(database, "backtest", "{}", 2) == 1
-            assert list(await queries.load_instruments(database)) == ["BTCUSDT"]
-        async with Database.open(tmp_path / "a.db", readonly=True) as database:
-            return await queries.load_account(database)
-
-    account = asyncio.run(main())
-    assert counts(tmp_path / "a.db") == dict.fromkeys(TABLES, 0) | {"bars": 1}
-    assert account.starting_cash == 500
-    assert account.next_signal_id == 1
-
-
-def test_a_live_account_is_never_forgotten(tmp_path: Path) -> None:
-    async def do(database: Database, steps: StepWriter) -> None:
-        await steps.append(a_full_step())
-        with pytest.raises(BrokenInvariant, match="must not be emptied"):
-            await forget_runs(database, Decimal("500"))
-        assert counts(database.path)["fills"] == 1
-
-    asyncio.run(written(tmp_path / "a.db", do))

@@ -1,0 +1,51 @@
+"""Which database a reading command means, said on its first line."""
+
+import argparse
+from pathlib import Path
+
+from bot.commands.runs import known_runs
+from bot.config import Config, Mode
+from bot.errors import InputError
+from bot.store.runs.catalogue import check_name, run_path
+
+LIVE_MODES: tuple[Mode, ...] = ("mainnet", "testnet", "demo")
+
+
+async def chosen_database(args: argparse.Namespace, config: Config) -> Path:
+    """The database that ``--run``, ``--db`` or a mode names; without any, the only live one that is there.
+
+    Raises InputError, with what there is, where that is none or several.
+    """
+    name = getattr(args, "run", None)
+    if name is not None:
+        if args.db is not None or args.mode is not None:
+            raise InputError("--run names a database by itself; leave out --db and the mode")
+        path = run_path(config.runs_path, check_name(name))
+        if not path.exists():
+            raise InputError(f"there is no run {name} in {config.runs_path}; {await _there_is(config)}")
+        return path
+    if args.mode is not None or "{mode}" not in config.run.database:
+        path = config.database_path(args.mode or "demo")
+        if not path.exists():
+            raise InputError(f"no database at {path}; {await _there_is(config)}")
+        return path
+    there = [path for mode in LIVE_MODES if (path := config.database_path(mode)).exists()]
+    if len(there) == 1:
+        return there[0]
+    raise InputError(f"which database? {await _there_is(config)}")
+
+
+async def _there_is(config: Config) -> str:
+    """What could be named instead, and how."""
+    named = [
+        f"--{mode} ({path})"
+        for mode in LIVE_MODES
+        if "{mode}" in config.run.database and (path := config.database_path(mode)).exists()
+    ]
+    runs = await known_runs(config.runs_path)
+    if runs:
+        others = f", the newest of {len(runs)}; run_bot.py runs lists them" if len(runs) > 1 else ""
+        named.append(f"--run {runs[-1].name}{others}")
+    if not named:
+        return "there is none yet: run_bot.py --demo or run_bot.py backtest makes one"
+    return f"name one: {', '.join(named)}"
