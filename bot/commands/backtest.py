@@ -25,9 +25,10 @@ from bot.assembly import (
     opening_of,
 )
 from bot.commands.band import PRESETS, as_json, print_band, scored
-from bot.commands.bar_source import BarSource, Span, of_files, of_history, of_run, spans_of
+from bot.commands.bar_source import BarSource, Span, decided_closes, of_files, of_history, of_run, spans_of
 from bot.commands.data_files import check_data, funding_of
 from bot.commands.history_store import opened
+from bot.commands.known_funding import chosen_rates, funding_note
 from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, hindsight, print_summary, with_decisions
 from bot.config import Config, from_json
@@ -63,6 +64,8 @@ class _Plan(Struct, frozen=True):
     source: BarSource
     spans: dict[str, Span]
     rates: tuple[FundingRate, ...]
+    no_funding: bool
+    """Whether a person wanted holding to cost nothing."""
     instruments: Mapping[str, Instrument]
     rules_text: tuple[str, ...]
     """Where each symbol's trading rules are from, for a person."""
@@ -116,7 +119,8 @@ async def _planned(
         market = await market_of(history, run.category, sorted(run.symbols), run.interval, args.venue)
         source = await of_history(history, market, config)
     load_strategy(config, strategies)
-    rates = () if args.no_funding else tuple(funding_of(args.funding, config)) or source.rates
+    given = funding_of(args.funding, config)
+    rates = () if args.no_funding else chosen_rates(given, source.rates, source.symbols)
     spans = spans_of(
         source,
         since_ms=args.since,
@@ -135,7 +139,9 @@ async def _planned(
     instruments = {symbol: each.rules for symbol, each in settled.items()}
     texts = tuple(each.text for each in settled.values())
     name, path = _place(args, config, _default_name(config))
-    return _Plan(config, source, spans, rates, instruments, texts, name, path, args.db is not None)
+    return _Plan(
+        config, source, spans, rates, args.no_funding, instruments, texts, name, path, args.db is not None
+    )
 
 
 async def _planned_again(args: argparse.Namespace, config: Config, stack: AsyncExitStack) -> _Plan:
@@ -158,7 +164,10 @@ async def _planned_again(args: argparse.Namespace, config: Config, stack: AsyncE
     }
     name, path = _place(args, config, f"{args.again}-again")
     texts = (f"those of run {args.again}",)
-    return _Plan(settings, source, spans, source.rates, source.rules, texts, name, path, args.db is not None)
+    rates = () if args.no_funding else source.rates
+    return _Plan(
+        settings, source, spans, rates, args.no_funding, source.rules, texts, name, path, args.db is not None
+    )
 
 
 def _place(args: argparse.Namespace, config: Config, default: str) -> tuple[str, Path]:
@@ -260,6 +269,12 @@ class _Backtest:
                     rules=plan.rules_text,
                     observed=dict(self._observed),
                     run=plan.name,
+                    funding_note=funding_note(
+                        config.run.category,
+                        plan.rates,
+                        decided_closes(plan.source, plan.spans),
+                        left_out=plan.no_funding,
+                    ),
                 )
                 estimate = sharpe(tally.curve.returns(), DAY_MS)
                 await save_run(index, self._finished(reason, summary, tally, estimate))

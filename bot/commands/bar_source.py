@@ -9,7 +9,7 @@ from msgspec import Struct
 from bot.commands.data_files import DataFiles
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import Bar, FundingRate, Instrument, PriceGrid, minute_text
+from bot.market import INTERVAL_MS, Bar, FundingRate, Instrument, PriceGrid, minute_text
 from bot.store import bars as bar_table
 from bot.store.database import Database
 from bot.store.funding_rates import load_funding_rates
@@ -117,6 +117,16 @@ def spans_of(
             raise InputError(_nothing(symbol, starts, since_ms, until_ms, warmup, end))
         past_ms = starts[-1] + 1 if end == len(starts) else starts[end]
         found[symbol] = Span(starts[begin], starts[first], past_ms)
+    return found
+
+
+def decided_closes(source: BarSource, spans: Mapping[str, Span]) -> dict[str, tuple[int, int]]:
+    """Each symbol's first and last close that are decided on."""
+    step = INTERVAL_MS[source.interval]
+    found = {}
+    for symbol, span in spans.items():
+        starts = source.starts[symbol]
+        found[symbol] = (span.decided_ms + step, starts[bisect_left(starts, span.end_ms) - 1] + step)
     return found
 
 

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot import history, logs
+from bot.commands.fetch_funding import FetchedFunding, complete_funding
 from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
@@ -43,6 +45,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
 
     ``since_ms`` and ``until_ms`` bound the starts (the end is excluded). ``first_start_ms`` and
     ``last_start_ms`` are None where the exchange has no bar in it. ``gaps`` lie between those two.
+    ``funding`` tells of the rates settled over the stored bars, None where none are.
     """
 
     venue: str
@@ -56,6 +59,15 @@ class Fetched(Struct, frozen=True, kw_only=True):
     first_start_ms: int | None
     last_start_ms: int | None
     gaps: tuple[Gap, ...]
+    funding: FetchedFunding | None = None
+
+    @property
+    def closes(self) -> tuple[int, int] | None:
+        """First and last close that are stored."""
+        if self.first_start_ms is None or self.last_start_ms is None:
+            return None
+        step = INTERVAL_MS[self.interval]
+        return self.first_start_ms + step, self.last_start_ms + step
 
 
 async def run(args: argparse.Namespace, config: Config) -> int:
@@ -80,9 +92,16 @@ async def run(args: argparse.Namespace, config: Config) -> int:
                     with Progress() as progress:
                         for symbol in run.symbols:
                             span = await _span(rest, symbol, run.interval, args.since, args.until)
-                            done.append(
-                                await _complete(rest, database, market, symbol, run.interval, span, progress)
+                            one = await _complete(
+                                rest, database, market, symbol, run.interval, span, progress
                             )
+                            every_ms = rules[symbol].funding_interval_minutes * 60_000
+                            if every_ms and one.closes is not None:
+                                settled = await complete_funding(
+                                    rest, database, market, symbol, one.closes, every_ms, progress
+                                )
+                                one = replace(one, funding=settled)
+                            done.append(one)
         except asyncio.CancelledError:
             if not stopped:
                 raise
@@ -211,4 +230,6 @@ def _fetched_text(one: Fetched) -> str:
         ]
         if len(one.gaps) > _GAPS_SHOWN:
             lines.append(f"    and {len(one.gaps) - _GAPS_SHOWN} more; --json lists them all")
+    if one.funding is not None:
+        lines.append(one.funding.text())
     return "\n".join(lines)

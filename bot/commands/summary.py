@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.commands.funnel_text import print_funnel, print_headlines
+from bot.commands.known_funding import FundingNote
 from bot.commands.tables import print_text
 from bot.market import utc_text
 from bot.performance.funnel import DecisionReport
@@ -31,6 +32,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     of each symbol's trading rules and where they are from, in runs that no exchange told them. ``decisions``
     is how far they came, None of a run that is written nowhere. ``observed`` counts the bars of each symbol
     that warmed up the memory, and ``run`` is a backtest's name.
+    ``funding_note`` says what of a backtest's funding was not charged; None where there is none to pay.
     """
 
     mode: str
@@ -58,6 +60,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     decisions: DecisionReport | None = None
     observed: dict[str, int] = {}
     run: str | None = None
+    funding_note: FundingNote | None = None
 
 
 class Tally:
@@ -186,6 +189,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         lines.append(f"  events         {_counts(summary.events)}")
     if summary.hindsight is not None:
         lines.append(f"  NO TEST        {summary.hindsight}")
+    for label, text in () if summary.funding_note is None else summary.funding_note.lines():
+        lines.append(f"  {label:<14} {text}")
     for line in lines:
         print_text(line, indent=_FIGURES_AT)
     if summary.decisions is not None:

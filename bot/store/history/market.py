@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.errors import InputError
-from bot.market import Bar, Category, FundingRate, Instrument, plain
+from bot.market import Bar, Category, FundingRate, Instrument, plain, settlement_ms
 from bot.store import bars as bar_table
 from bot.store.bars import Inserted
 from bot.store.database import Database
@@ -115,8 +115,11 @@ def load_bars(
 
 
 async def insert_rates(database: Database, market: Market, rates: Iterable[FundingRate]) -> None:
-    """Store settled rates inside the caller's transaction, in place of those of the same times."""
-    rows = [(market.venue, market.category, each.symbol, each.time_ms, plain(each.rate)) for each in rates]
+    """Store settled rates inside the caller's transaction, in place of those of the same settlements."""
+    rows = [
+        (market.venue, market.category, each.symbol, settlement_ms(each.time_ms), plain(each.rate))
+        for each in rates
+    ]
     await database.write(_RATE, rows)
 
 
