@@ -162,7 +162,10 @@ def _write(connection: sqlite3.Connection, rows: list[tuple[tuple[object, ...], 
     connection.execute("BEGIN")
     for i, table in enumerate(("bars", "signals", "equity")):
         marks = ", ".join("?" * len(rows[0][i]))
-        connection.executemany(f"INSERT INTO {table} VALUES ({marks})", [row[i] for row in rows])
+        # What the schema has beyond a bare row is left to its defaults.
+        names = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+        columns = ", ".join(names[: len(rows[0][i])])
+        connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", [row[i] for row in rows])
     connection.execute("COMMIT")
 
 

@@ -110,6 +110,7 @@ def configuration_name(config: Config, strategy: Strategy) -> str:
     decisive = replace(
         config,
         run=replace(config.run, database="", recordings="", history="", runs=""),
+        strategy=replace(config.strategy, on_error="stop"),
         exchange=type(config.exchange)(),
         memory=replace(config.memory, gpu=False),
         log=type(config.log)(),

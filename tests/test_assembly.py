@@ -19,7 +19,9 @@ from bot.model.similarity import ModelConfig
 from bot.store.queries import AccountState
 from bot.strategy import StrategyConfig
 from bot.synthetic import PRESETS, SyntheticMarket
+from bot.trading.account import AccountTrack, began_with
 from bot.trading.fills import BrokerConfig, Preset
+from bot.trading.ledger import Ledger
 from bot.trading.risk import RiskConfig
 from strategies import STRATEGIES
 from strategies.buy_and_hold import BuyAndHoldStrategy
@@ -35,7 +37,8 @@ def strategy(name, **options):
 def an_account(**fields):
     nothing = dict.fromkeys(("fills", "funding", "transfers", "open_orders", "positions", "progress"), ())
     numbers = {f"next_{name}_id": 1 for name in ("signal", "order", "fill", "transfer")}
-    known = {"starting_cash": Decimal(10_000), "equity": None, **nothing, **numbers}
+    cash = Decimal(10_000)
+    known = {"starting_cash": cash, "equity": None, "track": began_with(cash), **nothing, **numbers}
     return AccountState(**(known | fields))
 
 
@@ -76,10 +79,12 @@ def test_options_that_a_strategy_does_not_take_are_told():
 
 def test_a_trader_goes_on_with_the_numbers_the_position_and_the_orders_of_the_account():
     bought = a_fill(3, side="buy", quantity="2", price="100", order_id=7, time_ms=START_MS)
+    track = AccountTrack(began_with(Decimal(10_000)), 60_000)
+    track.book(Ledger(Decimal(10_000)).post([bought]), ())
     resting = an_order(id=8, side="sell", quantity="2", created_ms=START_MS, signal_id=41)
     account = an_account(
         fills=(bought,), open_orders=(resting,), next_signal_id=42, next_order_id=9, next_fill_id=4,
-        positions=(a_position("2", "200"),), equity=an_equity("10000"),
+        positions=(a_position("2", "200"),), equity=an_equity("10000"), track=track.snapshot(),
     )  # fmt: skip
     config = a_config("BTCUSDT", strategy={"name": "buy_and_hold"})
     instruments = {"BTCUSDT": an_instrument()}

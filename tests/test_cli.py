@@ -185,7 +185,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_a_question_to_a_database_that_is_not_there_says_how_to_get_one(tmp_path):
     for command in ("trades", "status", "explain"):
-        is_one_line(run(tmp_path, command, "--db", "no.db"), 2, "no.db", "start the bot first")
+        is_one_line(run(tmp_path, command, "--db", "no.db"), 2, "no.db", "run_bot.py --demo")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,7 +213,10 @@ def test_a_database_of_a_newer_bot_is_refused(folder):
 
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "notes.db").write_text("remember the milk\n" * 100)
-    for arguments in (["--demo"], ["status"], ["backtest"]):
+    bars = tmp_path / "BTCUSDT_a_1h.csv"
+    rows = [f"{n * 3_600_000},1,1,1,1,1," for n in range(4)]
+    bars.write_text("\n".join(["start_ms,open,high,low,close,volume,turnover", *rows, ""]))
+    for arguments in (["--demo"], ["status"], ["backtest", "--data", bars.name], ["import", bars.name]):
         is_one_line(run(tmp_path, *arguments, "--db", "notes.db"), 2, "notes.db", "--db")
     with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE notes (text)")

@@ -86,12 +86,15 @@ async def run(args: argparse.Namespace, config: Config) -> int:
             async with BybitRest(host, run.category, lambda text: _log.error("banned", error=text)) as rest:
                 # The exchange is asked first, so that a typing error leaves no database behind.
                 rules = await history.persist(lambda: rest.instruments(run.symbols), "instruments")
+                spans = {
+                    symbol: await _span(rest, symbol, run.interval, args.since, args.until)
+                    for symbol in run.symbols
+                }
                 async with opened(path, config, create=True) as database:
                     async with database.transaction():
                         await save_rules(database, market, rules.values())
                     with Progress() as progress:
-                        for symbol in run.symbols:
-                            span = await _span(rest, symbol, run.interval, args.since, args.until)
+                        for symbol, span in spans.items():
                             one = await _complete(
                                 rest, database, market, symbol, run.interval, span, progress
                             )

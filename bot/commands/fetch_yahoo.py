@@ -1,4 +1,4 @@
-"""``fetch --source yahoo``: bars of shares into the backtest's store."""
+"""``fetch --source yahoo``: bars of shares into the history store."""
 
 import argparse
 import sys
@@ -8,17 +8,20 @@ import msgspec
 from msgspec import Struct
 
 from bot import logs
+from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.market import minute_text
 from bot.sources import yahoo
-from bot.store import bars as bar_store
-from bot.store.database import Database, Identity
+from bot.store.database import Database
+from bot.store.history.market import Market, insert_bars, load_bars
 
 OK = 0
 
 _SHOWN = 3
+
+_MARKET = Market("yahoo", "equity")
 
 
 class Stored(Struct, frozen=True, kw_only=True):
@@ -54,9 +57,7 @@ async def run(args: argparse.Namespace, config: Config) -> int:
                 raise InputError(
                     f"--since {minute_text(args.since)}: Yahoo has no closed bar of {symbol} {interval} from there on"
                 )
-    path = config.database_path("backtest")
-    identity = Identity(mode="backtest", category="equity", starting_cash=config.broker.starting_cash)
-    async with Database.open(path, identity) as database, database.transaction():
+    async with opened(history_path(args, config), config, create=True) as database, database.transaction():
         stored = [await _store(database, symbol, interval, found) for symbol, found in fetched.items()]
     if args.json:
         print(msgspec.json.encode(stored).decode())
@@ -74,8 +75,8 @@ async def run(args: argparse.Namespace, config: Config) -> int:
 
 async def _store(database: Database, symbol: str, interval: str, found: yahoo.Fetched) -> Stored:
     bars = found.bars
-    known = bar_store.load_bars(
-        database, (symbol,), interval, since_ms=bars[0].start_ms, until_ms=bars[-1].start_ms + 1
+    known = load_bars(
+        database, _MARKET, (symbol,), interval, since_ms=bars[0].start_ms, until_ms=bars[-1].start_ms + 1
     )
     others = yahoo.differing([bar async for bar in known], bars)
     if others:
@@ -84,7 +85,7 @@ async def _store(database: Database, symbol: str, interval: str, found: yahoo.Fe
             f"{minute_text(others[0].start_ms)}: it has adjusted its history, as for a split, and both together would "
             "be a jump that never was; nothing was written, fetch into another file (--db)"
         )
-    inserted = await bar_store.insert_bar_rows(database, [bar_store.bar_row(bar) for bar in bars])
+    inserted = await insert_bars(database, _MARKET, bars)
     return Stored(
         symbol=symbol,
         interval=interval,

@@ -65,7 +65,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
     positions: tuple[Position, ...]
     equity: Equity | None
     progress: tuple[Progress, ...]
-    marks: tuple[Mark, ...]
+    marks: tuple[Mark, ...] = ()
     next_signal_id: int
     next_order_id: int
     next_fill_id: int

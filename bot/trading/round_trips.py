@@ -6,6 +6,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bot.errors import BrokenInvariant
 from bot.exact import EXACT, ZERO
 from bot.market import ALWAYS_OPEN, Bar, Calendar
 from bot.trading.events import Fill, FundingPayment, Order, Position, RoundTrip
@@ -189,7 +190,9 @@ class RoundTrips:
         self, fill: Fill, left: Decimal, fee: Decimal, position: Position, order: Order | None, *, turns: bool
     ) -> Iterator[RoundTrip]:
         symbol = fill.symbol
-        going = self._open[symbol]
+        going = self._open.get(symbol)
+        if going is None:
+            raise BrokenInvariant(f"{symbol}: fill {fill.id} reduces a position that no round trip holds")
         going.reach(fill.price)
         trip = going.trip
         trip = replace(

@@ -9,6 +9,7 @@ import pytest
 from bot.cli import main
 from bot.market import plain
 from bot.store.database import Database
+from bot.store.runs.schema import INDEX
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Action, Signal
 from strategies import STRATEGIES
@@ -127,10 +128,11 @@ def test_bars_whose_shapes_the_encoder_has_seen_are_not_judged_without_saying_so
 
 def test_each_configuration_tried_on_the_same_bars_is_a_trial_once(elsewhere, capsys, monkeypatch):
     file = a_file(elsewhere, 2_000)
-    # A backtest writes its books anew, and forgets none that was tried before.
+    # A run that is deleted was tried all the same.
     for neighbors in ("24", "16"):
         monkeypatch.setenv("BOT__MEMORY__NEIGHBORS", neighbors)
-        assert main(["backtest", "--data", file, "--warmup", "1500"], STRATEGIES) == 0
+        assert main(["backtest", "--data", file, "--warmup", "1500", "--name", neighbors], STRATEGIES) == 0
+    assert main(["runs", "--delete", "24"], STRATEGIES) == 0
     capsys.readouterr()
     trials = []
     for neighbors in ("32", "16", "32"):
@@ -138,7 +140,7 @@ def test_each_configuration_tried_on_the_same_bars_is_a_trial_once(elsewhere, ca
         arguments = ["evaluate", "--data", file, "--quick", "--every", "25", "--json"]
         trials.append(evaluated(capsys, *arguments)["protocol"]["trials"])
     assert trials == [3, 3, 3]
-    noted = rows(elsewhere / "var/backtest.db", "SELECT * FROM trials ORDER BY id")
+    noted = rows(elsewhere / "var/runs/index.db", "SELECT * FROM trials ORDER BY id")
     assert [row["command"] for row in noted] == ["backtest"] * 2 + ["evaluate"] * 3
     names = [row["configuration"] for row in noted]
     assert len(set(names)) == 3
@@ -147,22 +149,22 @@ def test_each_configuration_tried_on_the_same_bars_is_a_trial_once(elsewhere, ca
     for row, first in zip(noted, [1500, 1500, 800, 800, 800], strict=True):
         assert (row["symbols"], row["interval"]) == ('["BTCUSDT"]', "15")
         assert (row["first_ms"], row["last_ms"]) == (bars[first].start_ms, bars[-1].start_ms)
-    assert main(["report", "--db", "var/backtest.db", "--json"], STRATEGIES) == 0
+    assert main(["report", "--run", "16", "--json"], STRATEGIES) == 0
     assert json.loads(capsys.readouterr().out)["trials"] == 3
 
 
-def test_what_was_tried_on_a_database_is_counted_beside_a_bot_that_writes_to_it(elsewhere, capsys):
+def test_stored_bars_are_evaluated_while_somebody_writes_to_the_index(elsewhere, capsys):
     file = a_file(elsewhere, 2_000)
     assert main(["import", file], STRATEGIES) == 0
     capsys.readouterr()
 
     async def judged_meanwhile() -> None:
-        async with Database.open("var/backtest.db"):
+        async with Database.open("var/runs/index.db", kind=INDEX):
             arguments = ["evaluate", "--symbols", "BTCUSDT", "--interval", "15", "--quick", "--every", "100"]
             assert await asyncio.to_thread(main, arguments, STRATEGIES) == 0
 
     asyncio.run(judged_meanwhile())
-    assert rows("var/backtest.db", "SELECT command FROM trials") == [{"command": "evaluate"}]
+    assert rows("var/runs/index.db", "SELECT command FROM trials") == [{"command": "evaluate"}]
 
 
 def test_bot_and_rules_pay_the_funding_of_a_file(elsewhere, capsys, monkeypatch):
@@ -216,7 +218,7 @@ def test_options_that_do_not_go_together_are_refused(elsewhere, capsys):
     assert "leave out --data" in refused(capsys, "--market", "few", "--data", file)
     assert "--seeds belongs to --market" in refused(capsys, "--data", file, "--seeds", "1")
     assert "11-18 or 11,12" in refused(capsys, "--market", "few", "--seeds", "18-11")
-    assert "does not exist" in refused(capsys)
+    assert "there is no history at var/history.db yet" in refused(capsys)
 
 
 def test_a_strategy_without_a_memory_is_not_evaluated(elsewhere, capsys, monkeypatch):

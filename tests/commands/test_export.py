@@ -163,8 +163,9 @@ def test_the_command_takes_its_mode_before_or_behind_it(tmp_path: Path, monkeypa
     assert "mainnet.db" in capsys.readouterr().err
 
 
-def test_without_a_mode_the_database_last_written_to_is_meant(tmp_path: Path, capsys) -> None:
+def test_without_a_mode_the_only_live_database_is_meant(tmp_path: Path, capsys) -> None:
     a_database(tmp_path)
-    args = argparse.Namespace(table="positions", out=None, mode=None, json=False)
-    assert asyncio.run(export.run(args, Config(run=RunConfig(database=str(tmp_path / "{mode}.db"))))) == 0
+    args = argparse.Namespace(table="positions", out=None, mode=None, db=None, run=None, json=False)
+    config = Config(run=RunConfig(database=str(tmp_path / "{mode}.db"), runs=str(tmp_path / "runs")))
+    assert asyncio.run(export.run(args, config)) == 0
     assert capsys.readouterr().out.startswith("symbol,quantity,")

@@ -18,10 +18,10 @@ from bot.exchange.config import ExchangeConfig
 from bot.exchange.demo import DemoExchange
 from bot.market import INTERVAL_MS, Bar
 from bot.store.database import Database, Identity
-from bot.store.queries import load_instruments
+from bot.store.history.market import Market, load_rules
+from bot.store.history.schema import HISTORY
 from tests.factories import START_MS, a_bar
 
-OFFLINE = Identity(mode="backtest", category="linear", starting_cash=Decimal(10000))
 STEP = INTERVAL_MS["15"]
 LATER = 400 * STEP
 """From START_MS to START_MS + LATER the exchange has bars, but for those that a test leaves out."""
@@ -50,6 +50,7 @@ class Asked:
                 symbols=options.pop("symbols", self.symbols),
                 interval=options.pop("interval", "15"),
                 database=str(self.folder / "{mode}.db"),
+                history=str(self.folder / "history.db"),
             ),
             exchange=ExchangeConfig(rest_url=self.exchange.rest_url),
         )
@@ -72,7 +73,7 @@ def against(folder: Path, bars: list[Bar], use: Callable[[Asked], Awaitable[None
 
 
 def stored(folder: Path) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(folder / "backtest.db") as other:
+    with sqlite3.connect(folder / "history.db") as other:
         rows = other.execute("SELECT symbol, start_ms, close, source FROM bars ORDER BY symbol, start_ms")
         return rows.fetchall()
 
@@ -96,7 +97,7 @@ def test_a_range_is_fetched_of_every_symbol_and_nothing_beyond_it(tmp_path: Path
     against(tmp_path, bars, use)
     assert stored(tmp_path) == rows_of(bars[10:20] + bars[410:420])
     assert (
-        f"BTCUSDT 15: 10 new bars, 10 in all in {tmp_path}/backtest.db (2023-11-15 02:30 to 2023-11-15 04:45 UTC)"
+        f"BTCUSDT 15: 10 new bars, 10 in all in {tmp_path}/history.db (2023-11-15 02:30 to 2023-11-15 04:45 UTC)"
     ) in capsys.readouterr().out.splitlines()
 
 
@@ -105,8 +106,8 @@ def test_without_an_end_all_is_fetched_that_has_closed_and_the_rules_are_kept(tm
         assert await asked() == 0
 
     async def rules() -> set[str]:
-        async with Database.open(tmp_path / "backtest.db", readonly=True) as database:
-            return set(await load_instruments(database))
+        async with Database.open(tmp_path / "history.db", kind=HISTORY, readonly=True) as history:
+            return set(await load_rules(history, Market("bybit", "linear"), ("BTCUSDT", "ETHUSDT")))
 
     against(tmp_path, some_bars(), use)
     assert stored(tmp_path) == rows_of(some_bars())
@@ -130,7 +131,7 @@ def test_what_is_stored_is_not_asked_for_again(tmp_path: Path, capsys) -> None:
 def test_holes_inside_and_ends_are_filled_each_by_its_own_request(tmp_path: Path, capsys) -> None:
     async def use(asked: Asked) -> None:
         await asked()
-        with sqlite3.connect(tmp_path / "backtest.db") as other:
+        with sqlite3.connect(tmp_path / "history.db") as other:
             lost = [*range(3), 50, *range(100, 120), *range(390, 400)]
             other.executemany("DELETE FROM bars WHERE start_ms = ?", [(START_MS + n * STEP,) for n in lost])
         before = asked.exchange.requests["kline"]
@@ -163,6 +164,7 @@ def test_bars_that_the_exchange_does_not_have_are_reported_as_gaps(tmp_path: Pat
         "  4 bars in 2 gaps are not on the exchange:",
         "    2023-11-15 01:45 to 2023-11-15 01:45: 1",
         "    2023-11-16 01:00 to 2023-11-16 01:30: 3",
+        "  0 new funding rates, 12 in all (2023-11-15 08:00 to 2023-11-19 00:00 UTC)",
     ]
 
 
@@ -195,15 +197,15 @@ def test_an_interruption_keeps_what_was_fetched_and_the_next_run_goes_on(tmp_pat
                 await asyncio.sleep(0.01)
             os.kill(os.getpid(), signal.SIGINT)
 
-        async with Database.open(tmp_path / "backtest.db", OFFLINE):
+        async with Database.open(tmp_path / "history.db", kind=HISTORY):
             pass
         # Slow enough for the first symbol to be seen complete while the second one is still asked for.
         asked.exchange.fail_rest("slow", 100, "kline")
         interrupting = asyncio.create_task(interrupt())
-        assert await asked() == 0
+        assert await asked() == 130
         await interrupting
         assert stored(tmp_path) == rows_of(bars[:400])
-        assert "the same command goes on from there" in capsys.readouterr().err
+        assert "the same command continues from there" in capsys.readouterr().err
 
     against(tmp_path, bars, use)
     against(tmp_path, bars, lambda asked: asked())
@@ -222,8 +224,6 @@ def test_mistakes_are_told_before_a_database_is_made(tmp_path: Path) -> None:
     async def use(asked: Asked) -> None:
         with pytest.raises(ConfigError, match="does not trade 'NOPEUSDT'"):
             await asked(symbols=("NOPEUSDT",))
-        with pytest.raises(ConfigError, match="name one, as in --db"):
-            await asked(mode="testnet")
         with pytest.raises(ConfigError, match="the demo brings its own market"):
             await asked(mode="demo")
 
@@ -241,12 +241,23 @@ def test_a_range_without_closed_bars_is_refused(tmp_path: Path) -> None:
     against(tmp_path, some_bars(), use)
 
 
-def test_bars_never_enter_the_database_of_a_live_account(tmp_path: Path) -> None:
+def test_bars_never_enter_the_database_of_an_account(tmp_path: Path) -> None:
     async def use(asked: Asked) -> None:
         live = Identity(mode="mainnet", category="linear", starting_cash=Decimal(10000))
-        async with Database.open(tmp_path / "backtest.db", live):
+        async with Database.open(tmp_path / "live.db", live):
             pass
-        with pytest.raises(InputError, match="belongs to mainnet linear"):
-            await asked()
+        with pytest.raises(InputError, match="is not a history store"):
+            await asked(db=str(tmp_path / "live.db"))
+
+
+def test_what_testnet_says_is_kept_apart(tmp_path: Path) -> None:
+    async def use(asked: Asked) -> None:
+        await asked(until=START_MS + 5 * STEP)
+        await asked(until=START_MS + 3 * STEP, mode="testnet")
+
+    against(tmp_path, some_bars(), use)
+    with sqlite3.connect(tmp_path / "history.db") as other:
+        counts = other.execute("SELECT venue, count(*) FROM bars GROUP BY venue").fetchall()
+    assert counts == [("bybit", 5), ("bybit-testnet", 3)]
 
     against(tmp_path, some_bars(), use)

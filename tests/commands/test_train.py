@@ -114,14 +114,14 @@ def test_simulated_shapes_alone_need_no_bars(elsewhere, capsys):
 
 def test_a_users_mistake_is_one_line_and_writes_nothing(elsewhere, capsys):
     assert main(["train"], {}) == 2
-    assert "var/backtest.db does not exist: fetch or import bars" in one_line(capsys)
+    assert "there is no history at var/history.db yet; fetch or import bars" in one_line(capsys)
     short = a_file(elsewhere, bars=800)
     assert main(["train", "--data", str(short)], {}) == 2
     assert "--data: too few unbroken bars" in one_line(capsys)
     assert main(["import", str(short)], {}) == 0
     capsys.readouterr()
     assert main(["train", "--symbols", "ETHUSDT", "--interval", "15"], {}) == 2
-    assert "backtest.db, ETHUSDT 15: too few unbroken bars" in one_line(capsys)
+    assert "history.db has no linear bars of ETHUSDT 15" in one_line(capsys)
     assert not (elsewhere / "var" / "checkpoint").exists()
 
 

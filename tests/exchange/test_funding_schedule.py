@@ -105,7 +105,7 @@ class Life:
             len(self.fills) + 1, symbol=symbol, side="buy" if quantity > 0 else "sell",
             quantity=abs(quantity), time_ms=time_ms,
         )  # fmt: skip
-        self.fills += self.ledger.post([fill])
+        self.fills += self.ledger.post([fill]).fills
 
     def pass_time(self, until_ms: int) -> None:
         """Bars close and questions are answered until then; a restarted session catches up first."""
