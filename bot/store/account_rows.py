@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import msgspec
+
 from bot.exact import EXACT
 from bot.market import plain
+from bot.trading.account import ONE, TrackState
 from bot.trading.events import Equity, Fill, FundingPayment, Position, RoundTrip, Transfer
 from bot.trading.position import quotient
 
@@ -45,6 +48,13 @@ ON CONFLICT (id) DO UPDATE SET
     favourable = excluded.favourable, exit_reason = excluded.exit_reason
 """
 ACCOUNT_STATE = "INSERT OR REPLACE INTO account_state VALUES (1, ?)"
+
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+def account_state_row(state: TrackState) -> Row:
+    """What the account's track goes on from, but for what other rows say: the last unit value, and the trips."""
+    return (_encode(msgspec.structs.replace(state, value=ONE, trips=())).decode(),)
 
 
 def fill_row(fill: Fill, session_id: int, equity_id: int) -> Row:

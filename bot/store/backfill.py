@@ -1,9 +1,7 @@
 """What the fourth schema says of an account, for rows that were written before it."""
 
-import msgspec
-
 from bot.market import plain
-from bot.store.account_rows import ACCOUNT_STATE, ROUND_TRIP, round_trip_row
+from bot.store.account_rows import ACCOUNT_STATE, ROUND_TRIP, account_state_row, round_trip_row
 from bot.store.database import Database
 from bot.store.rows import structs
 from bot.store.track import fold
@@ -31,9 +29,7 @@ async def backfill(database: Database) -> None:
     changes = [round_trip_row(trip, row.session_id) for row in folded.rows for trip in row.trips]
     await database.write(ROUND_TRIP, changes)
     if folded.rows:
-        state = msgspec.structs.replace(folded.state, trips=())
-        text = msgspec.json.Encoder(decimal_format="string").encode(state).decode()
-        await database.write(ACCOUNT_STATE, [(text,)])
+        await database.write(ACCOUNT_STATE, [account_state_row(folded.state)])
     await database.write(
         """UPDATE sessions SET (start_equity, start_unit_value) = (
             SELECT equity, unit_value FROM equity WHERE session_id < sessions.id ORDER BY id DESC LIMIT 1

@@ -17,6 +17,7 @@ from bot.store.account_rows import (
     POSITION,
     ROUND_TRIP,
     TRANSFER,
+    account_state_row,
     equity_row,
     fill_row,
     funding_row,
@@ -203,7 +204,7 @@ class StepWriter:
                         await self._database.write(statement, rows)
                 await self._database.write(ROUND_TRIP, self._trips.values())
                 if self._account is not None:
-                    await self._database.write(ACCOUNT_STATE, [(_encode(self._account).decode(),)])
+                    await self._database.write(ACCOUNT_STATE, [account_state_row(self._account)])
                 if self._risk is not None:
                     await self._database.write(_RISK_STATE, [(_encode(self._risk).decode(),)])
         finally:

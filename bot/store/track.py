@@ -51,7 +51,7 @@ async def read_track(database: Database) -> TrackState:
         for trip in await structs(database, RoundTrip, "FROM round_trips ORDER BY id")
         if trip.closed_ms is None or trip.id > _counted(state, trip.symbol)
     ]
-    return replace(state, value=Decimal(value), trips=tuple(kept))
+    return replace(state, value=state.value if value is None else Decimal(value), trips=tuple(kept))
 
 
 def _counted(state: TrackState, symbol: str) -> int:
