@@ -145,7 +145,8 @@ class Tally:
 
 async def with_decisions(summary: Summary) -> Summary:
     """The summary, with what became of the decisions that its database holds."""
-    async with Database.open(summary.database, readonly=True) as database:
+    # Not read-only: the last one to close a database clears its log away, which a reader may not.
+    async with Database.beside(summary.database) as database:
         return replace(summary, decisions=await load_decision_report(database, summary.session_id))
 
 

@@ -14,7 +14,7 @@ from bot.trading import checks as entry_checks
 _MAX_DISTANCE = 1000
 """No stop or target lies further away, in volatilities: it could as well be left out."""
 
-_MAX_RETURN = 1000.0
+_MAX_RETURN = 1e6
 """Log return beyond which nothing is priced; squares of it are still numbers."""
 
 _MAX_BARS = 1_000_000
