@@ -36,7 +36,8 @@ class Rational:
         elif self.units:
             self.value = equity / self.units
         else:
-            self.value = self.value or Fraction(1)
+            # Units are bought at the value as it is stated.
+            self.value = Fraction(rounded(self.value)) or Fraction(1)
             self.units = equity / self.value
 
     def move(self, amount: Fraction, equity: Fraction) -> None:

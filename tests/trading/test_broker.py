@@ -576,11 +576,13 @@ def test_funding_that_the_cash_cannot_pay_brings_the_liquidation_nearer():
     desk.place(an_order())
     desk.quote(time_ms=START_MS, bid="60000", ask="60000")
     # 6000 is bound. 0.01 of 60,000 is paid, of which 2.97 was free.
-    paid = Funding(symbol="BTCUSDT", time_ms=START_MS + 1, rate=Decimal("0.01"), mark_price=Decimal(60_000))
+    paid = Funding(
+        symbol="BTCUSDT", time_ms=START_MS + 60_000, rate=Decimal("0.01"), mark_price=Decimal(60_000)
+    )
     desk.ledger.settle(paid)
     # (54,000 + 597.03) / 0.995 = 54,871.38...
-    assert desk.quote(time_ms=START_MS + 2, mark="54871.4") == ()
-    (fill,) = desk.quote(time_ms=START_MS + 3, mark="54871.3")
+    assert desk.quote(time_ms=START_MS + 60_001, mark="54871.4") == ()
+    (fill,) = desk.quote(time_ms=START_MS + 60_002, mark="54871.3")
     assert (fill.rule, fill.price) == ("liquidation", Decimal("54597.0"))
     # A tick against the trader; an isolated position costs no more than there was.
     assert desk.ledger.cash == Decimal("-0.03")

@@ -57,13 +57,13 @@ def test_a_trade_comes_out_as_the_exchanges_own_arithmetic_has_it():
     assert not margin.is_liquidated(position, Decimal("54271.36"))
     assert unrealized_pnl(position, Decimal(61_000)) == 100
     funding = Funding(
-        symbol="BTCUSDT", time_ms=START_MS + 9, rate=Decimal("0.0001"), mark_price=Decimal(60_500)
+        symbol="BTCUSDT", time_ms=START_MS + 60_000, rate=Decimal("0.0001"), mark_price=Decimal(60_500)
     )
     assert ledger.settle(funding).payment == Decimal("-0.605")
     sale = an_order(side="sell", quantity="0.1", type="limit", limit_price=Decimal(61_200))
     broker.place([sale])
-    assert met(a_quote(bid="61000", ask="61001", time_ms=START_MS + 10)) == []
-    assert met(a_quote(bid="61200.1", ask="61201", time_ms=START_MS + 11)) == [Decimal("1.224")]
+    assert met(a_quote(bid="61000", ask="61001", time_ms=START_MS + 60_010)) == []
+    assert met(a_quote(bid="61200.1", ask="61201", time_ms=START_MS + 60_011)) == [Decimal("1.224")]
     assert ledger.cash == Decimal("10114.871")
 
 
