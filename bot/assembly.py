@@ -261,7 +261,12 @@ def look_backs(
 def restore_ledger(account: AccountState) -> Ledger:
     """The ledger as a fold over what is stored, held against the stored positions and cash."""
     ledger = Ledger.restore(
-        account.starting_cash, account.fills, account.funding, account.transfers, account.marks
+        account.starting_cash,
+        account.fills,
+        account.funding,
+        account.transfers,
+        account.marks,
+        account.opening,
     )
     for stored in account.positions:
         folded = ledger.position(stored.symbol)

@@ -15,7 +15,7 @@ LONG_FILES = {
     "bot/model/encoder.py": 406,
     "bot/model/kernels.py": 523,
     "bot/model/memory.py": 418,
-    "bot/store/queries.py": 541,
+    "bot/store/queries.py": 546,
     "bot/trading/risk.py": 560,
     "bot/trading/walk.py": 491,
 }

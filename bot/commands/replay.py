@@ -21,6 +21,7 @@ from bot.market import Bar, utc_text
 from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
 from bot.store.entries import Observed
+from bot.store.opening import save_opening
 from bot.store.provenance import made_with
 from bot.store.recorded import believed
 from bot.store.recording import Recording
@@ -124,6 +125,7 @@ async def _replay_into(
         reason += ", which was cut off"
     async with Database.open(partial, identity, durable=False) as database:
         await save_instruments(database, header.instruments)
+        await save_opening(database, ledger)
         await begin_session(
             database,
             "replay",

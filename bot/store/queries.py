@@ -14,6 +14,7 @@ from bot.performance.funnel import DecisionReport
 from bot.store.database import Database, Mode
 from bot.store.funnel import read_decision_report
 from bot.store.lock import Holder, holder
+from bot.store.opening import read_opening
 from bot.store.rows import structs as _structs
 from bot.store.track import read_track
 from bot.store.watching import StoredRequest, read_marks, read_requests, read_watched
@@ -33,6 +34,7 @@ from bot.trading.events import (
     Watched,
 )
 from bot.trading.fills import BrokerConfig
+from bot.trading.ledger import LedgerState
 from bot.trading.reliability import Claim, likelier
 from bot.trading.risk import NOTHING_YET, RiskState
 
@@ -73,6 +75,8 @@ class AccountState(Struct, frozen=True, kw_only=True):
     track: TrackState
     risk: RiskState = NOTHING_YET
     known_funding: tuple[KnownFunding, ...] = ()
+    opening: LedgerState | None = None
+    """What a replay's account began with; None where it began with cash alone."""
 
     @property
     def worth(self) -> Decimal:
@@ -232,6 +236,7 @@ async def read_account(database: Database) -> AccountState:
         next_fill_id=await _next_id(database, "fills"),
         next_transfer_id=await _next_id(database, "transfers"),
         track=await read_track(database),
+        opening=await read_opening(database),
         risk=await read_risk(database),
         known_funding=await _structs(database, KnownFunding, "FROM known_funding ORDER BY symbol"),
     )

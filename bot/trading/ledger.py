@@ -91,13 +91,15 @@ class Ledger:
         funding: Iterable[FundingPayment],
         transfers: Iterable[Transfer],
         marks: Iterable[Mark] = (),
+        opening: LedgerState | None = None,
     ) -> Self:
         """The ledger that a stored history leaves behind, whatever order its parts are given in.
 
-        BrokenInvariant when a stored figure is not the one that the history itself leads to.
+        BrokenInvariant when a stored figure is not the one that the history itself leads to. ``opening`` is
+        what it began with where that was more than cash.
         ``marks`` are the last ones known; a position that never had one is valued at its cost.
         """
-        ledger = cls(starting_cash)
+        ledger = cls(starting_cash) if opening is None else cls.from_state(opening)
         # Ids ascend in the order of booking, which is what realized PnL depends on.
         for fill in sorted(fills, key=lambda fill: fill.id):
             (booked,) = ledger.post((fill,)).fills
