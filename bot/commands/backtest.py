@@ -268,7 +268,7 @@ class _Backtest:
                     hindsight=hindsight(learned_until_ms(config, self._strategy), tally.first_start_ms),
                     rules=plan.rules_text,
                     observed=dict(self._observed),
-                    run=plan.name,
+                    run=None if plan.replaces else plan.name,
                     funding_note=funding_note(
                         config.run.category,
                         plan.rates,

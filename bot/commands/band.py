@@ -81,7 +81,7 @@ def print_band(band: Band) -> None:
     """The three side by side, for people."""
     print_title("the band: the same market, other fills")
     print_table(
-        ("market", "end equity", "return", "deepest fall", "fills", "round trips", "won", "fees"),
+        ("market", "end equity", "return", "max drawdown", "fills", "round trips", "won", "fees"),
         [
             (
                 preset,

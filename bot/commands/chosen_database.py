@@ -6,6 +6,8 @@ from pathlib import Path
 from bot.commands.runs import known_runs
 from bot.config import Config, Mode
 from bot.errors import InputError
+from bot.market import minute_text
+from bot.store.database import Database
 from bot.store.runs.catalogue import check_name, run_path
 
 LIVE_MODES: tuple[Mode, ...] = ("mainnet", "testnet", "demo")
@@ -16,6 +18,10 @@ async def chosen_database(args: argparse.Namespace, config: Config) -> Path:
 
     Raises InputError, with what there is, where that is none or several.
     """
+    if getattr(args, "symbols", None):
+        raise InputError(
+            f"--symbols says what a session trades; {args.command} speaks of all symbols of its database"
+        )
     name = getattr(args, "run", None)
     if name is not None:
         if args.db is not None or args.mode is not None:
@@ -33,6 +39,17 @@ async def chosen_database(args: argparse.Namespace, config: Config) -> Path:
     if len(there) == 1:
         return there[0]
     raise InputError(f"which database? {await _there_is(config)}")
+
+
+async def database_line(database: Database) -> str:
+    """Which database is read, and what it spans: the first line of what is printed of it."""
+    ((sessions, first_ms, last_ms),) = await database.fetch(
+        "SELECT (SELECT count(*) FROM sessions), min(decided_ms), max(decided_ms) FROM signals"
+    )
+    span = "no decision yet"
+    if first_ms is not None:
+        span = f"decisions of {minute_text(first_ms)} to {minute_text(last_ms)} UTC"
+    return f"{database.path}: {database.identity}, {sessions} session{'' if sessions == 1 else 's'}, {span}"
 
 
 async def _there_is(config: Config) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from bot.commands.chosen_database import chosen_database
+from bot.commands.chosen_database import chosen_database, database_line
 from bot.commands.explanation import halt_text, pause_text, percent, print_explanation, print_orders
 from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.hand_text import mark_cells, print_requests, print_watched
@@ -51,9 +51,12 @@ async def trades(db_path: Path | str, *, limit: int | None = None, json: bool = 
     async with Database.open(db_path, readonly=True) as database:
         log_rows = await queries.load_trades(database, limit=limit)
         report = None if log_rows else await load_decision_report(database, None)
+        line = await database_line(database)
     if json:
         _print_json(log_rows)
-    elif not log_rows:
+        return OK
+    print_text(line)
+    if not log_rows:
         print("no trades yet; `run_bot.py explain` says why the last bar led to none")
         print_headlines(report)
     elif sys.stdout.isatty():
@@ -78,9 +81,11 @@ async def explain(db_path: Path | str, signal_id: int | None = None, *, json: bo
     """Print why one decision (by default the last) was made, and what came of it."""
     async with Database.open(db_path, readonly=True) as database:
         found = await decisions.load_explanation(database, signal_id)
+        line = await database_line(database)
     if json:
         _print_json(found)
     else:
+        print_text(line)
         print_explanation(found)
     return OK
 

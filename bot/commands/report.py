@@ -244,7 +244,7 @@ def _print_report(found: Report) -> None:
             ("start equity", f"{own.start_equity:,.2f}", f"{own.start_equity:,.2f}"),
             ("end equity", f"{own.end_equity:,.2f}", f"{other.end_equity:,.2f}"),
             ("total return", _signed(own.total_return), _signed(other.total_return)),
-            ("deepest fall", f"{own.max_drawdown:.2%}", f"{other.max_drawdown:.2%}"),
+            ("max drawdown", f"{own.max_drawdown:.2%}", f"{other.max_drawdown:.2%}"),
             ("Sharpe, a year", _estimate(found.risk.sharpe), _estimate(other.risk.sharpe)),
             ("Sortino, a year", _estimate(found.risk.sortino), _estimate(other.risk.sortino)),
         ],

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 import msgspec
@@ -168,21 +168,26 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(summary).decode())
         return
-    database = f" --db {summary.database}"
+    database = f" --db {summary.database}" if summary.run is None else f" --run {summary.run}"
     # As it was called, so that the lines can be pasted: a .venv need not be activated.
     python = os.path.relpath(sys.executable)
     if python.startswith(".."):
         python = "python"
     print_text(f"\nSession {summary.session_id} ({summary.mode}) ended: {summary.exit_reason}")
     print_headlines(summary.decisions)
-    lines = [
+    lines = (
+        [f"  bars observed  {_counts(summary.observed)}, before the first decision"]
+        if summary.observed
+        else []
+    )
+    lines += [
         f"  bars decided   {summary.bars} ({summary.late} late), {_counts(summary.actions)}",
         f"  trades         {summary.fills} fills, {summary.round_trips} round trips"
         + (f", {summary.hit_rate:.0%} of them won" if summary.hit_rate is not None else ""),
         f"  costs          fees {summary.fees:,.2f}, funding {summary.funding:+,.2f}",
         f"  equity         {summary.start_equity:,.2f} to {summary.end_equity:,.2f}"
         + (f" ({summary.total_return:+.2%})" if summary.total_return is not None else "")
-        + f", deepest fall {summary.max_drawdown:.2%}",
+        + f", max drawdown {summary.max_drawdown:.2%}",
         f"  open positions {_counts(summary.open_positions) or 'none'}",
     ]
     lines += [f"  {'rules' if not number else '':<14} {text}" for number, text in enumerate(summary.rules)]
@@ -209,5 +214,5 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     print("\n".join(commands))
 
 
-def _counts(counts: dict[str, int] | dict[str, str]) -> str:
+def _counts(counts: Mapping[str, int] | Mapping[str, str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))

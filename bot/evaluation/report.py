@@ -307,7 +307,7 @@ def _funded(symbols: Sequence[str]) -> str:
 
 def _earnings_table(earnings: Sequence[Earnings]) -> str:
     return _table(
-        ("", "net return", "costs", "funding", "deepest fall", "Sharpe", "PSR", "DSR", "trades", "exposure"),
+        ("", "net return", "costs", "funding", "max drawdown", "Sharpe", "PSR", "DSR", "trades", "exposure"),
         [
             (
                 each.name, f"{each.net_return:+.1%}", f"{each.costs:.1%}", f"{each.funding:+.1%}",

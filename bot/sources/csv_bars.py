@@ -56,6 +56,8 @@ def check_bars(path: Path | str, symbol: str | None = None, interval: str | None
     in one line that names the file and, where rows are bad, the first of them and their number.
     """
     path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
     symbol, interval = name_parts(path, symbol, interval)
     problems: list[str] = []
     starts, prices = array("q"), PriceGridCounter()
