@@ -78,7 +78,10 @@ def a_database(folder: Path, steps: Sequence[Step] = (), *, ended: bool = True) 
 
 def test_trades_are_a_plain_table_when_piped(tmp_path: Path, capsys) -> None:
     assert asyncio.run(inspect.trades(a_database(tmp_path, [a_round()]))) == 0
-    header, row = capsys.readouterr().out.splitlines()
+    first, header, row = capsys.readouterr().out.splitlines()
+    assert first.endswith(
+        "demo.db: demo linear, 1 session, decisions of 2023-11-15 00:15 to 2023-11-15 00:15 UTC"
+    )
     assert header.split()[:3] == ["fill", "signal", "time"]
     assert row.split()[:9] == [
         "1",
@@ -128,7 +131,8 @@ def on_a_screen(monkeypatch: pytest.MonkeyPatch, columns: int, show: Coroutine[A
 
 def test_on_a_narrow_screen_what_led_to_a_fill_stands_below_its_figures(tmp_path: Path, monkeypatch) -> None:
     lines = on_a_screen(monkeypatch, 60, inspect.trades(a_database(tmp_path, [a_round()])))
-    assert lines == [
+    begin = next(place for place, line in enumerate(lines) if "fill  time UTC" in line)
+    assert lines[begin:] == [
         "\x1b[1mfill  time UTC          symbol   side  quantity  price   pnl\x1b[0m",
         "   1  2023-11-15 00:00  BTCUSDT  buy          1  100.5  0.00",
         "\x1b[2m    fee 0.03, confidence 0.71, expected +0.40%, signal 1\x1b[0m",
