@@ -39,7 +39,7 @@ _LINEAR: Category = "linear"
 class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[run]``: what is watched, and where it is written.
 
-    ``max_csv_mb`` and ``max_recording_mb`` bound what a file may unpack to, in millions of bytes.
+    ``max_recording_mb`` bounds what a recording may unpack to, in millions of bytes.
     ``calendar`` is ``24/7``, ``observed`` or the code of an exchange, ``timezone`` that of the market whose
     sessions are observed.
     """
@@ -51,7 +51,6 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     recordings: str = "var/recordings"
     history: str = "var/history.db"
     runs: str = "var/runs"
-    max_csv_mb: Megabytes = 2_000
     max_recording_mb: Megabytes = 4_000
     calendar: str = ""
     timezone: str = "America/New_York"
