@@ -57,7 +57,7 @@ def check_bars(path: Path | str, symbol: str | None = None, interval: str | None
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: No such file or directory")
     symbol, interval = name_parts(path, symbol, interval)
     problems: list[str] = []
     starts, prices = array("q"), PriceGridCounter()

@@ -143,7 +143,7 @@ def test_a_deleted_run_is_gone_but_was_tried(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["backtest", "--data", "nofile.csv"], "nofile.csv: no such file"),
+        (["backtest", "--data", "nofile.csv"], "nofile.csv: No such file"),
         (["backtest", "--data", "{file}", "--interval", "15"], "give --interval 60"),
         (["backtest", "--data", "{file}", "--interval", "240"], "off the interval's grid"),
         (["backtest", "--data", "{file}", "--symbols", "BTCUSDT,ETHUSDT"], "no file of --data has ETHUSDT"),
@@ -162,7 +162,7 @@ def test_a_deleted_run_is_gone_but_was_tried(folder, capsys):
         (["runs", "--compare", "nothing", "more"], "there is no run nothing"),
         (["status"], "which database? there is none yet"),
         (["import", "{file}", "--symbol", "drop table"], "'drop table' is no symbol"),
-        (["import", "{file}", "nofile.csv"], "nofile.csv: no such file"),
+        (["import", "{file}", "nofile.csv"], "nofile.csv: No such file"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
