@@ -232,12 +232,12 @@ def test_what_a_strategy_does_to_its_detail_later_changes_nothing():
 
 FIGURES = {
     "confidence": ([0, 1, 0.5], [-0.001, 1.001, None]),
-    "expected_return": ([0, -2.5, None], [1001, -1001]),
-    "return_std": ([0, 2.5, None], [-0.1, 1001]),
+    "expected_return": ([0, -2.5, None], [1_000_001, -1_000_001]),
+    "return_std": ([0, 2.5, None], [-0.1, 1_000_001]),
     "positive_ratio": ([0, 1, None], [-0.1, 1.1]),
-    "stop_distance": ([0.1, 1000, None], [0, -1, 1001]),
-    "target_distance": ([0.1, 1000, None], [0, -1, 1001]),
-    "trail_distance": ([0.1, 1000, None], [0, -1, 1001]),
+    "stop_distance": ([0.1, 1000, None], [0, -1, 1_000_001]),
+    "target_distance": ([0.1, 1000, None], [0, -1, 1_000_001]),
+    "trail_distance": ([0.1, 1000, None], [0, -1, 1_000_001]),
     "horizon_bars": ([1, 1_000_000, None], [0, -5, 1_000_001, 2.5]),
     "time_stop_bars": ([1, 1_000_000, None], [0, -5, 1_000_001, 2.5]),
     "close_position": ([True, False], [None, 2, 0.5]),

@@ -167,6 +167,9 @@ class _Stop:
     def live(self, stream: MarketStream) -> None:
         """From now on ending means letting the stream run dry."""
         self._stream = stream
+        if self.reason != "stopped":
+            # Asked for while coming up, by a cancellation that something on the way has swallowed.
+            stream.stop()
 
     def after(self, seconds: float) -> None:
         """End after so many seconds from now."""
