@@ -121,12 +121,12 @@ def configuration_name(config: Config, strategy: Strategy) -> str:
 
 def changed_settings(config: Config) -> dict[str, Any]:
     """The settings that differ from the defaults, by dotted key, as plain values; symbols and paths aside."""
-    told, usual = as_tree(config), as_tree(Config())
+    chosen, usual = as_tree(config), as_tree(Config())
     aside = {"run.symbols", "run.interval", "run.category", "run.database", "run.recordings", "run.history"}
     aside |= {"run.runs", "strategy.name", "strategy.on_error"}
     return {
         f"{section}.{key}": value
-        for section, keys in told.items()
+        for section, keys in chosen.items()
         if section not in ("exchange", "log")
         for key, value in keys.items()
         if value != usual[section][key] and f"{section}.{key}" not in aside

@@ -37,7 +37,7 @@ _EXAMPLES = """examples:
 def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
     """Run one command. ``strategies`` maps names to ``module:Class``; returns the exit code.
 
-    0 a clean stop, 1 a failure at run time, 2 a user's mistake, told in one line, 130 a finite job cut short.
+    0 a clean stop, 1 a failure at run time, 2 a user's mistake, reported in one line, 130 a finite job cut short.
     """
     parser = _parser()
     args = parser.parse_args(arguments)
