@@ -41,18 +41,17 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 
 async def discard(path: Path | str, mode: Mode) -> None:
-    """Delete a database of this mode, if one stands there. InputError where it is another, or in use."""
+    """Delete a database of this mode, or one without content. InputError where it is another, or in use."""
     path = Path(path)
     if not _has_content(path):
         return
     file = await lock(path)
     try:
         stored = _stored_mode(path)
-        if stored != mode:
+        if stored not in (mode, None):
             raise InputError(f"{path} holds {stored}, no {mode}, and will not be replaced; use another --db")
         with disk_failures(path):
-            for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
-                name.unlink(missing_ok=True)
+            _delete(path)
     finally:
         release(path, file)
 
@@ -138,6 +137,7 @@ class Database:
         migrate: bool = True,
     ) -> AsyncIterator[Self]:
         new = not _has_content(path)
+        makes = new and migrate and not (readonly or kind.shared or (kind.account and identity is None))
         with _translated(path, opening=True):
             connection = await aiosqlite.connect(
                 _uri(path, readonly=readonly), uri=True, isolation_level=None, timeout=BUSY_MS / 1000
@@ -152,6 +152,10 @@ class Database:
             async with database._turn:
                 with database._translated():
                     await connection.close()
+            # A file is made whole or not at all; a shared one may be in another process's hands by now.
+            if database._opening and makes:
+                with disk_failures(path):
+                    _delete(path)
 
     @property
     def identity(self) -> Identity:
@@ -289,13 +293,16 @@ class Database:
         return _translated(self.path, opening=self._opening)
 
 
-def _stored_mode(path: Path) -> str:
-    """Whose books a file keeps, of any schema version, in words."""
+def _stored_mode(path: Path) -> str | None:
+    """Whose books a file keeps, of any schema version, in words; None where it keeps nothing yet."""
     with (
         _translated(path, opening=True),
         closing(sqlite3.connect(_uri(path, readonly=True), uri=True)) as file,
     ):
-        if file.execute("PRAGMA application_id").fetchone()[0] != ACCOUNT.application_id:
+        application = file.execute("PRAGMA application_id").fetchone()[0]
+        if not application and not file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return None
+        if application != ACCOUNT.application_id:
             return "no database of this bot"
         mode: str = file.execute("SELECT value FROM meta WHERE key = 'mode'").fetchone()[0]
         return mode
@@ -311,6 +318,11 @@ def _uri(path: Path, *, readonly: bool) -> str:
     if not writable and not Path(f"{path}-wal").exists():
         return f"{uri}?mode=ro&immutable=1"
     return f"{uri}?mode=ro"
+
+
+def _delete(path: Path) -> None:
+    for name in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        name.unlink(missing_ok=True)
 
 
 def _has_content(path: Path) -> bool:

@@ -6,16 +6,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import pytest
 from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant, InputError, StoreError
-from bot.store.database import Database, Identity
+from bot.store.database import Database, Identity, discard
 from bot.store.lock import holder
 from bot.store.schema import ACCOUNT, SCHEMA_VERSION, Kind
 
@@ -70,6 +71,55 @@ def test_a_new_database_gets_its_folders_schema_version_and_wal(tmp_path: Path) 
             *("sessions", "instruments", "bars", "signals", "neighbors", "orders"),
             *("fills", "funding", "transfers", "positions", "equity", "events"),
         }
+
+
+def test_a_database_is_made_whole_or_not_at_all_wherever_its_making_is_cancelled(tmp_path: Path) -> None:
+    execute = aiosqlite.Connection._execute
+
+    async def cancelled_at(statement: int) -> bool:
+        """Whether the making came as far as this statement, and was cancelled there."""
+        seen = 0
+
+        async def counted(connection: aiosqlite.Connection, *given: Any, **named: Any) -> Any:
+            nonlocal seen
+            seen += 1
+            if seen == statement and (task := asyncio.current_task()):
+                task.cancel()
+            return await execute(connection, *given, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aiosqlite.Connection, "_execute", counted)
+            with suppress(asyncio.CancelledError):
+                await asyncio.create_task(opened(tmp_path / f"{statement}.db"))
+        return seen > statement
+
+    statement = 1
+    while asyncio.run(cancelled_at(statement)):
+        # The last of them are the statements of a database that is closed again.
+        made = tmp_path / f"{statement}.db"
+        if made.exists():
+            with sqlite3.connect(made) as plain:
+                assert plain.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+                assert plain.execute("SELECT count(*) FROM meta").fetchone() == (3,)
+        assert not list(tmp_path.glob(f"{statement}.db-*"))
+        statement += 1
+    assert statement > 50
+    assert not (tmp_path / "20.db").exists()
+
+
+@pytest.mark.parametrize("left", [b"", None])
+def test_what_a_kill_left_of_a_database_without_content_is_begun_again(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    path = tmp_path / "demo.db"
+    if left is None:
+        with closing(sqlite3.connect(path)) as plain:
+            plain.execute("PRAGMA journal_mode = WAL")
+        assert path.stat().st_size
+    else:
+        path.write_bytes(left)
+    asyncio.run(discard(path, "demo"))
+    assert asyncio.run(opened(path)) == DEMO
 
 
 def test_a_live_database_syncs_every_commit_and_a_new_offline_one_none(tmp_path: Path) -> None:
@@ -185,7 +235,7 @@ def test_a_second_process_is_refused_and_told_which_one_holds_the_file(tmp_path:
     program = f"""
 import asyncio, sys
 from decimal import Decimal
-from bot.store.database import Database, Identity
+from bot.store.database import Database, Identity, discard
 async def main():
     identity = Identity(mode="demo", category="linear", starting_cash=Decimal("10000"))
     async with Database.open({str(path)!r}, identity) as database:
