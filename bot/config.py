@@ -18,7 +18,7 @@ from bot.errors import ConfigError, InputError
 from bot.exchange.config import ExchangeConfig
 from bot.market import INTERVAL_MS, Category
 from bot.market.calendars import NEVER_CLOSES, OBSERVED
-from bot.market.symbols import currency_problem, symbol_problem
+from bot.market.symbols import currency_problem, inverse_problem, symbol_problem
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig
 from bot.strategy import StrategyConfig
@@ -278,6 +278,8 @@ def _check(config: Config, origins: dict[str, str], source: str) -> None:
     for symbol in run.symbols:
         if (problem := symbol_problem(symbol)) is not None:
             raise wrong("run.symbols", problem)
+    if run.category == "linear" and (problem := inverse_problem(run.symbols)) is not None:
+        raise wrong("run.symbols", problem)
     if run.category != "equity" and (problem := currency_problem(run.symbols)) is not None:
         raise wrong("run.symbols", problem)
     if run.calendar_name != NEVER_CLOSES and run.category != "equity":

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, FundingRate, PriceGrid
+from bot.market.symbols import currency_problem
 from bot.sources.csv_bars import BarFile, check_bars
 from bot.sources.csv_funding import read_funding
 
@@ -20,7 +21,12 @@ class DataFiles(Struct, frozen=True):
     interval: str
 
     def applied_to(self, config: Config) -> Config:
-        """The configuration with the files' symbols and interval in place of its own."""
+        """The configuration with the files' symbols and interval in place of its own.
+
+        InputError where they are priced in unlike coins, of which one account cannot keep the books.
+        """
+        if config.run.category != "equity" and (problem := currency_problem(self.by_symbol)) is not None:
+            raise InputError(f"--data: {problem}")
         return replace(config, run=replace(config.run, symbols=tuple(self.by_symbol), interval=self.interval))
 
     def grids(self) -> dict[str, PriceGrid]:

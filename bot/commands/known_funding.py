@@ -41,8 +41,9 @@ class FundingNote(Struct, frozen=True, kw_only=True):
             told.append(
                 (
                     "NO FUNDING",
-                    f"no funding rates known for {', '.join(self.unknown)}: nothing is charged for holding; "
-                    "fetch brings them beside stored bars, --funding FILE beside a file's",
+                    f"no funding rates known for {', '.join(self.unknown)} over these bars: "
+                    "nothing is charged for holding; fetch brings them beside stored bars, "
+                    "--funding FILE beside a file's",
                 )
             )
         if self.gaps:

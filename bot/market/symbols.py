@@ -7,6 +7,7 @@ from collections.abc import Iterable
 _LONGEST = 40
 _QUOTES = ("USDT", "USDC", "USDE", "USD", "BTC", "ETH", "EUR", "BRL", "TRY", "DAI")
 _DATED = re.compile(r"-[0-9]{1,2}[A-Z]{3}[0-9]{2}")
+_INVERSE = re.compile(r".+USD([HMUZ][0-9]{2})?")
 _DOLLARS = ("USDT", "USDC", "USDE", "USD", "DAI")
 
 
@@ -45,6 +46,17 @@ def quote_coin_of(symbol: str) -> str:
 def is_dated(symbol: str) -> bool:
     """Whether a symbol's name is that of a dated future, as BTC-26DEC25 or BTCUSDT-26DEC25."""
     return _DATED.search(symbol) is not None
+
+
+def inverse_problem(symbols: Iterable[str]) -> str | None:
+    """What keeps contracts from being traded here, by their names: BTCUSD and BTCUSDH26 are settled in their coin."""
+    found = next((symbol for symbol in symbols if _INVERSE.fullmatch(symbol)), None)
+    if found is None:
+        return None
+    return (
+        f"{found} names an inverse contract, which is settled in its own coin and not traded here; "
+        f"take {found[: found.rindex('USD')]}USDT, or run.category = 'spot' where coins themselves are traded"
+    )
 
 
 def currency_problem(symbols: Iterable[str]) -> str | None:

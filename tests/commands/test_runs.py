@@ -148,6 +148,7 @@ def test_a_deleted_run_is_gone_but_was_tried(folder, capsys):
         (["backtest", "--data", "{file}", "--interval", "240"], "off the interval's grid"),
         (["backtest", "--data", "{file}", "--symbols", "BTCUSDT,ETHUSDT"], "no file of --data has ETHUSDT"),
         (["backtest", "--data", "{file}", "--data", "{file}"], "BTCUSDT was given already"),
+        (["backtest", "--data", "{file}", "--data", "ETHBTC={file}"], "an account keeps one currency"),
         (["backtest", "--data", "{file}", "--from", "2030-01-01"], "no bar from 2030-01-01"),
         (["backtest", "--data", "{file}", "--to", "2020-01-01"], "no bar before 2020-01-01"),
         (["backtest", "--data", "{file}", "--warmup", "600"], "no more than --warmup 600"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.market.symbols import currency_problem, is_dated, quote_coin_of, symbol_problem
+from bot.market.symbols import currency_problem, inverse_problem, is_dated, quote_coin_of, symbol_problem
 
 LISTED = (
     *("BTCUSDT", "1000PEPEUSDT", "1INCHUSDT", "币安人生USDT", "BTCPERP", "ETHBTC", "USDCUSDT", "A"),
@@ -86,3 +86,15 @@ def test_an_account_keeps_one_currency_and_dollars_are_one():
     problem = currency_problem(["BTCUSDT", "ETHBTC"])
     assert problem is not None
     assert "BTCUSDT in USDT and ETHBTC in BTC are priced" in problem
+
+
+@pytest.mark.parametrize("symbol", ["BTCUSD", "BTCUSDH26", "ETHUSDZ25", "1000XUSD"])
+def test_contracts_settled_in_their_coin_are_told_by_their_names(symbol):
+    assert f"take {symbol[: symbol.index('USD')]}USDT" in (inverse_problem(["BTCUSDT", symbol]) or "")
+
+
+@pytest.mark.parametrize(
+    "symbol", ["BTCUSDT", "USDCUSDT", "BTCUSDT-26DEC25", "BTC-26DEC25", "BTCPERP", "USD", "SUSDT"]
+)
+def test_contracts_settled_in_dollars_are_not_taken_for_inverse_ones(symbol):
+    assert inverse_problem([symbol]) is None
