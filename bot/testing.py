@@ -1,6 +1,5 @@
 """For tests of your own: a recorded session, replayed in one line, with no network and no database."""
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from bot.assembly import build_trader, load_strategy, recorded_strategy
 from bot.config import from_json
 from bot.errors import ConfigError
 from bot.market import Bar, Notice
+from bot.shipped import shipped_strategies
 from bot.store.header import Header
 from bot.store.recording import Recording
 from bot.strategy import Strategy
@@ -54,7 +54,7 @@ def replay(
     for key in overrides:
         if key.startswith("run."):
             raise ConfigError(f"override: {key}: a replay keeps the symbols and interval that were recorded")
-    shipped: dict[str, str] = importlib.import_module("strategies").STRATEGIES
+    shipped = shipped_strategies()
     recorded = Recording.read(recording, allowed=shipped.values())
     header = recorded.header
     settings = from_json(header.config_json, overrides, f"the configuration recorded in {recording}")

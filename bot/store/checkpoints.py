@@ -26,7 +26,7 @@ from bot.model.views import Look, ShapeConfig
 
 WEIGHTS, CARD, REPORT = "weights.safetensors", "checkpoint.json", "report.md"
 
-DEFAULT = Path(__file__).resolve().parents[2] / "checkpoints" / "default"
+DEFAULT = Path(__file__).resolve().parents[1] / "checkpoints" / "default"
 """The checkpoint that comes with the bot."""
 
 FORMAT = 1

@@ -1,0 +1,25 @@
+"""The program: `python -m bot`, the command `paper-trading-bot`, and `run_bot.py` of a clone."""
+
+import signal
+import sys
+
+
+def main() -> int:
+    """Run what the command line asks for; the exit code."""
+    # What stops a service is as clean an end as Ctrl-C, also before a session listens for both.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        from bot import cli
+        from bot.shipped import shipped_strategies
+
+        return cli.main(sys.argv[1:], shipped_strategies())
+    except ModuleNotFoundError as error:
+        print(
+            f"error: Python has no {error.name} here; run `make setup`, then .venv/bin/python",
+            file=sys.stderr,
+        )
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

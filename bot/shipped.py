@@ -1,0 +1,26 @@
+"""The strategies that come with the bot, found whatever else is called `strategies`."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+_NAME = "strategies"
+_HERE = Path(__file__).resolve().parents[1]
+# A wheel holds them by a name of their own (setup.py); a clone beside this package.
+_FOLDERS = (_HERE / "paper_trading_bot_strategies", _HERE / _NAME)
+
+
+def shipped_strategies() -> dict[str, str]:
+    """Their names, as a configuration uses them, to ``module:Class``. From now on `strategies` is their package."""
+    if (package := sys.modules.get(_NAME)) is None or Path(package.__file__ or "").parent not in _FOLDERS:
+        folder = next(folder for folder in _FOLDERS if folder.is_dir())
+        spec = importlib.util.spec_from_file_location(
+            _NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        assert spec is not None
+        assert spec.loader is not None
+        package = importlib.util.module_from_spec(spec)
+        sys.modules[_NAME] = package
+        spec.loader.exec_module(package)
+    strategies: dict[str, str] = package.STRATEGIES
+    return strategies
