@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -16,6 +17,7 @@ from bot.commands.hand_arguments import HANDS, add_hands
 from bot.commands.store_arguments import add_history, add_run_of_its_own, add_runs
 from bot.errors import BotError, ConfigError, InputError, printable
 from bot.market.times import interval_from_name
+from bot.shipped import look_beside
 from bot.store.tables import TABLES
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
@@ -69,6 +71,7 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
     from bot import config as configuration
 
     config = configuration.load(args.config, _overrides(args), named_category=category_of(args))
+    look_beside(Path(args.config or "config.toml"))
     require_offline(args, config.run.category)
     if args.command is None:
         from bot.commands import live

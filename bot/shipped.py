@@ -1,4 +1,4 @@
-"""The strategies that come with the bot, found whatever else is called `strategies`."""
+"""Where strategies are found: those that come with the bot, and a person's own beside the configuration."""
 
 import importlib.util
 import sys
@@ -24,3 +24,14 @@ def shipped_strategies() -> dict[str, str]:
         spec.loader.exec_module(package)
     strategies: dict[str, str] = package.STRATEGIES
     return strategies
+
+
+def look_beside(config_path: Path) -> None:
+    """Let ``module:Class`` mean the modules of the configuration's folder first; its `strategies` adds to the shipped."""
+    folder = config_path.expanduser().resolve().parent
+    if str(folder) not in sys.path[:1]:
+        sys.path.insert(0, str(folder))
+    own = str(folder / _NAME)
+    package = sys.modules.get(_NAME)
+    if package is not None and own not in package.__path__:
+        package.__path__.append(own)

@@ -13,6 +13,20 @@ import pytest
 from tests.bot_process import ROOT, environment
 
 
+OWN = """
+from bot.strategy import Signal
+
+class Own:
+    needs_memory = False
+
+    def __init__(self, config):
+        self.config = config
+
+    def decide(self, situation):
+        return Signal(action="hold", reason="one's own")
+"""
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an environment's programs that holds the wheel; what it depends on is lent by this one."""
@@ -70,6 +84,14 @@ def test_an_installed_bot_needs_no_repository(installed, tmp_path):
     assert "bars decided" in ran(str(python), "-m", "bot", "backtest", "--data", str(bars), "--name", "one")
     assert "equity" in ran(*program, "report", "--run", "one").lower()
     assert "decision" in ran(*program, "explain", "--run", "one")
+    # A strategy of one's own is looked up beside the configuration file, in a package of whatever name.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.toml").write_text('[strategy]\nname = "strategies.own:Own"\n')
+    (tmp_path / "mine" / "strategies").mkdir()
+    (tmp_path / "mine" / "strategies" / "own.py").write_text(OWN)
+    config = ("--config", "mine/config.toml")
+    assert "hold 400" in ran(*program, "backtest", *config, "--data", str(bars), "--name", "own")
+    assert "one's own" in ran(*program, "explain", *config, "--run", "own")
     where = ran(
         str(python), "-c", "import bot, bot.shipped as s; s.shipped_strategies(); print(bot.__file__)"
     )
