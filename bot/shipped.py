@@ -27,7 +27,7 @@ def shipped_strategies() -> dict[str, str]:
 
 
 def look_beside(config_path: Path) -> None:
-    """Let ``module:Class`` mean the modules of the configuration's folder first; its `strategies` adds to the shipped."""
+    """Let ``module:Class`` mean the modules of the configuration's folder first; its `strategies` adds to ours."""
     folder = config_path.expanduser().resolve().parent
     if str(folder) not in sys.path[:1]:
         sys.path.insert(0, str(folder))

@@ -12,7 +12,6 @@ import pytest
 
 from tests.bot_process import ROOT, environment
 
-
 OWN = """
 from bot.strategy import Signal
 
