@@ -7,7 +7,9 @@ import sys
 def main() -> int:
     """Run what the command line asks for; the exit code."""
     # What stops a service is as clean an end as Ctrl-C, also before a session listens for both.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
     try:
         from bot import cli
         from bot.shipped import shipped_strategies

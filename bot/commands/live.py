@@ -2,12 +2,10 @@
 
 import argparse
 import asyncio
-import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 
 import msgspec
@@ -28,6 +26,7 @@ from bot.commands.data_files import check_data
 from bot.commands.joining import Joining
 from bot.commands.progress import Progress
 from bot.commands.step_lines import tell
+from bot.commands.stopping import Stop, UnawaitedThreads
 from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
 from bot.commands.watching import WatchList, owned_symbols, watch_list
 from bot.config import Config, Mode
@@ -59,8 +58,6 @@ _DEMO_SEED = 7
 _DEMO_LISTED = ("SOLUSDT", "XRPUSDT")
 _DEMO_BARS_MISSED = 5
 """A demo on an existing database goes on so many bars after the last stored one."""
-_AFTER_THE_END_SECONDS = 3.0
-"""How long a finite market is waited for after its last bar, for what is still on its way."""
 
 _SPOT_FEE = Decimal("0.001")
 """Taker and maker fee on spot without a VIP level; the defaults are those of linear contracts."""
@@ -82,8 +79,11 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
         config = files.applied_to(config)
     path = config.database_path(mode)
     identity = Identity(mode=mode, category=config.run.category, starting_cash=config.broker.starting_cash)
-    stop = _Stop()
-    tally: Tally | None = None
+    asyncio.get_running_loop().set_default_executor(UnawaitedThreads())
+    stop = Stop()
+    session: _Session | None = None
+    if args.run_for is not None:
+        stop.after(args.run_for)
     with stop.on_signals():
         async with AsyncExitStack() as stack:
             if not path.exists():
@@ -104,8 +104,8 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
                 BybitRest(hosts[0], config.run.category, lambda text: _log.error("banned", error=text))
             )
             session = _Session(config, mode, database, rest, hosts[1], stop)
-            tally = await session.run(strategy, account, max_bars=args.max_bars, seconds=args.run_for)
-    if tally is not None:
+            await session.run(strategy, account, max_bars=args.max_bars)
+    if session is not None and (tally := session.tally) is not None:
         summary = tally.summary(mode, str(path), session.id, stop.reason, time.monotonic() - session.began)
         if files is not None:
             # A demo on a file is a backtest at the speed of a stream; a generated market was never learned from.
@@ -115,82 +115,11 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     return 0
 
 
-class _Stop:
-    """Why and when to end: a signal, a limit, or the end of a finite market.
-
-    While the session is still coming up, ending cancels it; once it is live, the loop finishes the
-    event that it is at. A second signal cancels that too: what was not committed comes again.
-    """
-
-    def __init__(self) -> None:
-        self.reason = "stopped"
-        self._task = asyncio.current_task()
-        self._stream: MarketStream | None = None
-        self._helpers: list[asyncio.Task[None]] = []
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the session cleanly; a second one does so at once."""
-        loop = asyncio.get_running_loop()
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number in before:
-            loop.add_signal_handler(number, self._on_signal, signal.Signals(number).name)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self.reason == "stopped":
-                raise
-            print(f"{self.reason}: stopped at once", file=sys.stderr)
-        finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-            for helper in self._helpers:
-                helper.cancel()
-
-    def now(self, reason: str) -> None:
-        """End: cleanly if live, by cancelling what is being set up if not."""
-        if self.reason != "stopped":
-            return
-        self.reason = reason
-        if self._stream is not None:
-            self._stream.stop()
-        elif self._task is not None:
-            self._task.cancel()
-
-    def _on_signal(self, name: str) -> None:
-        if self.reason == "stopped":
-            self.now(name)
-        elif self._task is not None:
-            self._task.cancel()
-
-    def live(self, stream: MarketStream) -> None:
-        """From now on ending means letting the stream run dry."""
-        self._stream = stream
-        if self.reason != "stopped":
-            # Asked for while coming up, by a cancellation that something on the way has swallowed.
-            stream.stop()
-
-    def after(self, seconds: float) -> None:
-        """End after so many seconds from now."""
-        asyncio.get_running_loop().call_later(seconds, self.now, "run time over")
-
-    def soon_after(self, exhausted: asyncio.Event) -> None:
-        """End once a finite market is over and what was still on its way has had time to come."""
-
-        async def wait() -> None:
-            await exhausted.wait()
-            await asyncio.sleep(_AFTER_THE_END_SECONDS)
-            self.now("end of data")
-
-        self._helpers.append(asyncio.create_task(wait()))
-
-
 class _Session:
     """One session on an open database: warm up, go live, write down the end."""
 
     def __init__(
-        self, config: Config, mode: Mode, database: Database, rest: BybitRest, ws_url: str, stop: _Stop
+        self, config: Config, mode: Mode, database: Database, rest: BybitRest, ws_url: str, stop: Stop
     ) -> None:
         self._config = config
         self._mode = mode
@@ -202,11 +131,10 @@ class _Session:
         self._watch: WatchList
         self.began = time.monotonic()
         self.id = 0
+        self.tally: Tally | None = None
 
-    async def run(
-        self, strategy: Strategy, account: AccountState, *, max_bars: int | None, seconds: float | None
-    ) -> Tally:
-        """Run until stopped; returns what the session came to."""
+    async def run(self, strategy: Strategy, account: AccountState, *, max_bars: int | None) -> None:
+        """Run until stopped; ``tally`` says what the session came to, also where it never went live."""
         config, database = self._config, self._database
         run = config.run
         watch = self._watch = await watch_list(database, account, self._rest, run.symbols)
@@ -244,20 +172,17 @@ class _Session:
             opening=opening,
             equity=account.worth,
         )
-        tally = Tally(account.positions, float(account.worth), float(account.track.value))
+        tally = self.tally = Tally(account.positions, float(account.worth), float(account.track.value))
         reason = "failed"
         try:
             async with self._recorded(header) as recorder:
-                await self._live(
-                    trader, recorder, account, opening, tally, max_bars=max_bars, seconds=seconds
-                )
+                await self._live(trader, recorder, account, opening, tally, max_bars=max_bars)
             reason = self._stop.reason
         except asyncio.CancelledError:
             reason = self._stop.reason
             raise
         finally:
             await end_session(database, self.id, time.time_ns() // 1_000_000, reason)
-        return tally
 
     @asynccontextmanager
     async def _recorded(self, header: Header) -> AsyncIterator[Recorder | None]:
@@ -279,7 +204,6 @@ class _Session:
         tally: Tally,
         *,
         max_bars: int | None,
-        seconds: float | None,
     ) -> None:
         """Warm up, then hand on what the exchange says until stopped."""
         config, run = self._config, self._config.run
@@ -319,8 +243,6 @@ class _Session:
 
         async with stream:
             self._stop.live(stream)
-            if seconds is not None:
-                self._stop.after(seconds)
             for told in self._watch.inputs(max(stream.clock_ms, _last_ms(account))):
                 stream.hand_in(told)
             asking = asyncio.create_task(self._hand_in(stream, joining))

@@ -65,6 +65,7 @@ class _Inbox:
         self._loop = loop
         self._frames: deque[str | bytes] = deque()
         self._filled = asyncio.Event()
+        self._woken = False
         self._ended: str | None = None
 
     def put(self, raw: str | bytes) -> None:
@@ -80,9 +81,15 @@ class _Inbox:
             self._wake()
 
     def _wake(self) -> None:
+        # Once until the loop comes to it: each call is a byte in a pipe that others tell the loop by too.
         # The loop may be gone while pybit's thread still winds down.
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._filled.set)
+        if not self._woken and not self._loop.is_closed():
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._wake_reader)
+
+    def _wake_reader(self) -> None:
+        self._woken = False
+        self._filled.set()
 
     async def get(self) -> str | bytes:
         while not self._frames:
