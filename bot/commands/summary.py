@@ -98,9 +98,11 @@ class Tally:
             # Late funding may belong to one that had ended before this session.
             if trip.closed_ms is not None and (step.fills or trip.id in self._results):
                 self._results[trip.id] = trip.net
-        self._fills += len(step.fills)
-        self._fees += sum(float(fill.fee) for fill in step.fills)
-        self._funding += sum(float(payment.payment) for payment in step.funding)
+        if step.fills:
+            self._fills += len(step.fills)
+            self._fees += sum(float(fill.fee) for fill in step.fills)
+        if step.funding:
+            self._funding += sum(float(payment.payment) for payment in step.funding)
         for position in step.positions:
             self._positions[position.symbol] = position
         for halt in step.halts:

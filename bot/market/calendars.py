@@ -57,7 +57,7 @@ class Calendar:
 
     def bars_between(self, since_ms: int, until_ms: int, interval_ms: int) -> int:
         """How many bars the market had between two times, those that had only begun included."""
-        return -(-(self.clock_ms(until_ms) - self.clock_ms(since_ms)) // interval_ms)
+        return -((since_ms - until_ms) // interval_ms)
 
     def bars_a_day(self, time_ms: int, interval: str) -> float:
         """How many bars a day with bars has, as known at that time."""
@@ -98,6 +98,9 @@ class SessionCalendar(Calendar):
             return time_ms
         into_ms = min(time_ms - self._starts[place], self._interval_ms)
         return self._starts[0] + place * self._interval_ms + into_ms
+
+    def bars_between(self, since_ms: int, until_ms: int, interval_ms: int) -> int:
+        return super().bars_between(self.clock_ms(since_ms), self.clock_ms(until_ms), interval_ms)
 
     def start_ms(self, clock_ms: int) -> int:
         place, into_ms = divmod(clock_ms - self._starts[0], self._interval_ms)

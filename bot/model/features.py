@@ -194,19 +194,19 @@ class FeatureWindow:
         return self._calendar.bars_a_day(self.close_ms(), self._interval)
 
     def opens(self, n: int) -> Floats:
-        return self._open.view[self._end - min(n, len(self)) : self._end]
+        return self._open.view[self._end - min(n, self._end, self.capacity) : self._end]
 
     def highs(self, n: int) -> Floats:
-        return self._high.view[self._end - min(n, len(self)) : self._end]
+        return self._high.view[self._end - min(n, self._end, self.capacity) : self._end]
 
     def lows(self, n: int) -> Floats:
-        return self._low.view[self._end - min(n, len(self)) : self._end]
+        return self._low.view[self._end - min(n, self._end, self.capacity) : self._end]
 
     def closes(self, n: int) -> Floats:
-        return self._close.view[self._end - min(n, len(self)) : self._end]
+        return self._close.view[self._end - min(n, self._end, self.capacity) : self._end]
 
     def volumes(self, n: int) -> Floats:
-        return self._volume.view[self._end - min(n, len(self)) : self._end]
+        return self._volume.view[self._end - min(n, self._end, self.capacity) : self._end]
 
     def returns(self, n: int) -> Floats:
         """Log returns of the closes."""

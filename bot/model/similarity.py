@@ -23,6 +23,7 @@ from bot.model.memory import MemoryBank, MemoryConfig, Neighbor
 from bot.model.odds import Odds, Standing
 from bot.model.outcomes import Episode, Moment, PendingOutcomes
 from bot.model.outlook import Outlook, outlook_of
+from bot.model.recent import RecentBars
 from bot.model.regime import last_regimes
 from bot.model.shape import last_shapes, views_of
 
@@ -82,6 +83,7 @@ class SimilarityModel:
         self._odds = odds
         self._encoder = encoder or PlainEncoder()
         self._windows: dict[str, FeatureWindow] = {}
+        self._recent: dict[str, RecentBars] = {}
         self._config = config
         self._interval_ms = INTERVAL_MS[interval]
         self._horizon_bars = horizon_bars
@@ -111,6 +113,13 @@ class SimilarityModel:
             least = self._encoder.receptive_bars + BLOCK_BARS
             window = self._windows[symbol] = FeatureWindow(max(WINDOW_BARS, least), self._calendar)
         return window
+
+    def recent(self, symbol: str) -> RecentBars:
+        """The same for a strategy, which may only look at them."""
+        recent = self._recent.get(symbol)
+        if recent is None:
+            recent = self._recent[symbol] = RecentBars(self.window(symbol))
+        return recent
 
     def observe(self, bar: Bar, *, recall: bool = True, remember: bool = True) -> Recollection | None:
         """Take in a closed bar: recall what is like it, then remember what it settled.
@@ -145,9 +154,11 @@ class SimilarityModel:
         self, bars: Sequence[Bar], *, recall: bool, remember: bool, since_ms: int = 0
     ) -> Recollection | None:
         """Observe bars of which the last may recall or vote, and no other."""
-        moments = self._moments(bars)
         if self.memory is None:
+            for bar in bars:
+                self.window(bar.symbol).push(bar)
             return None
+        moments = self._moments(self.memory, bars)
         if not self._calendar.never_closes:
             bars = [self._on_clock(bar) for bar in bars]
         settled: list[Episode] = []
@@ -191,11 +202,8 @@ class SimilarityModel:
             return self._config.key_share
         return 0.0 if isinstance(self._encoder, PlainEncoder) else 0.5
 
-    def _moments(self, bars: Sequence[Bar]) -> list[Moment | None]:
-        """Push the bars into their windows: what will be remembered of each.
-
-        None where a bar cannot be compared with others, and without a memory.
-        """
+    def _moments(self, memory: MemoryBank, bars: Sequence[Bar]) -> list[Moment | None]:
+        """Push the bars into their windows: what will be remembered of each, None where it has no like."""
         moments: list[Moment | None] = [None] * len(bars)
         places: dict[str, list[int]] = {}
         for place, bar in enumerate(bars):
@@ -206,21 +214,27 @@ class SimilarityModel:
             for place in of_symbol:
                 if not window.continues_with(bars[place]):
                     # The window starts anew: what it holds is looked at before.
-                    self._look(window, moments, unbroken)
+                    self._look(memory, window, moments, unbroken)
                     unbroken = []
                 window.push(bars[place])
                 unbroken.append(place)
-            self._look(window, moments, unbroken)
+            self._look(memory, window, moments, unbroken)
         return moments
 
-    def _look(self, window: FeatureWindow, moments: list[Moment | None], places: Sequence[int]) -> None:
+    def _look(
+        self,
+        memory: MemoryBank,
+        window: FeatureWindow,
+        moments: list[Moment | None],
+        places: Sequence[int],
+    ) -> None:
         """Put the moments of the window's newest bars, as many as there are ``places``, in those places."""
-        if self.memory is None or not places:
+        if not places:
             return
         n, encoder = len(places), self._encoder
         keys, regimes = encoder.last_keys(window, n), last_regimes(window, n)
         volatilities = window.volatilities(n).tolist()
-        shapes = last_shapes(window, n) if self.memory.compares_shapes else None
+        shapes = last_shapes(window, n) if memory.compares_shapes else None
         known = min(len(keys), len(regimes), len(volatilities), n if shapes is None else len(shapes))
         if not known:
             return
@@ -234,7 +248,7 @@ class SimilarityModel:
                 regime=regimes[-back],
                 volatility=volatilities[-back],
                 shape=None if shapes is None else shapes[-back],
-                standing=self._standing(self.memory, window, back),
+                standing=self._standing(memory, window, back),
             )
 
     def _standing(self, memory: MemoryBank, window: FeatureWindow, back: int) -> Standing | None:

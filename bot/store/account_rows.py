@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from bot.exact import EXACT
-from bot.market import plain
+from bot.market import Mark, plain
 from bot.trading.account import ONE, TrackState
 from bot.trading.events import Equity, Fill, FundingPayment, Position, RoundTrip, Transfer
 from bot.trading.position import quotient
@@ -47,6 +47,7 @@ ON CONFLICT (id) DO UPDATE SET
     net = excluded.net, bars = excluded.bars, adverse = excluded.adverse,
     favourable = excluded.favourable, exit_reason = excluded.exit_reason
 """
+MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)"
 ACCOUNT_STATE = "INSERT OR REPLACE INTO account_state VALUES (1, ?)"
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -105,10 +106,22 @@ def position_row(position: Position) -> Row:
     )
 
 
+def mark_row(mark: Mark) -> Row:
+    """A row of ``marks``."""
+    return (mark.symbol, plain(mark.price), mark.time_ms)
+
+
 def equity_row(row: Equity, session_id: int, equity_id: int) -> Row:
     """A row of ``equity``."""
-    figures = map(plain, (row.cash, row.unrealized_pnl, row.equity, row.unit_value))
-    return (equity_id, session_id, row.time_ms, *figures)
+    return (
+        equity_id,
+        session_id,
+        row.time_ms,
+        plain(row.cash),
+        plain(row.unrealized_pnl),
+        plain(row.equity),
+        plain(row.unit_value),
+    )
 
 
 def round_trip_row(trip: RoundTrip, session_id: int) -> Row:

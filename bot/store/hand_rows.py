@@ -1,11 +1,9 @@
-"""What Steps say of marks, watched symbols, pauses and requests, as rows."""
+"""What Steps say of watched symbols, pauses and requests, as rows."""
 
 from typing import Any
 
-from bot.market import plain
 from bot.trading.events import Step
 
-_MARK = "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)"
 _WATCHED = "INSERT OR REPLACE INTO watched VALUES (?, ?, ?, ?)"
 _PAUSE = """
 INSERT INTO pauses VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms
@@ -18,12 +16,10 @@ class HandRows:
 
     def __init__(self, session_id: int) -> None:
         self._session_id = session_id
-        self._marks: list[tuple[Any, ...]] = []
         self._watched: list[tuple[Any, ...]] = []
         self._pauses: list[tuple[Any, ...]] = []
         self._answers: list[tuple[Any, ...]] = []
         self.tables = (
-            (_MARK, self._marks),
             (_WATCHED, self._watched),
             (_PAUSE, self._pauses),
             (_ANSWER, self._answers),
@@ -31,8 +27,6 @@ class HandRows:
 
     def gather(self, step: Step) -> None:
         """Take down what the Step says."""
-        if step.marks:
-            self._marks.extend((mark.symbol, plain(mark.price), mark.time_ms) for mark in step.marks)
         for one in step.watched:
             self._watched.append((one.symbol, one.state, one.since_ms, one.reason))
         for pause in step.pauses:

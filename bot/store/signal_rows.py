@@ -6,7 +6,7 @@ import msgspec
 
 from bot.market import Bar
 from bot.model.similarity import Recollection
-from bot.trading.asked import asked_of
+from bot.trading.asked import Asked, asked_of
 from bot.trading.checks import Check, first_failed
 from bot.trading.events import Signal, Step
 
@@ -15,8 +15,13 @@ _Row = tuple[Any, ...]
 INSERT_SIGNAL = f"INSERT INTO signals VALUES ({', '.join('?' * 20)})"
 INSERT_NEIGHBOR = "INSERT INTO neighbors VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
-_EXITS = ("close_position", "stop_distance", "target_distance", "trail_distance", "time_stop_bars")
-_NO_EXITS = (False, None, None, None, None)
+_EXITS = (
+    ("close_position", False),
+    ("stop_distance", None),
+    ("target_distance", None),
+    ("trail_distance", None),
+    ("time_stop_bars", None),
+)
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -24,6 +29,7 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 def signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step: Step) -> _Row:
     """The row of ``signals`` of a decision."""
     recollection: Recollection | None = step.recollection
+    asked = asked_of(signal)
     return (
         signal_id,
         session_id,
@@ -41,8 +47,8 @@ def signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step: 
         bar.late,
         step.time_ms,
         _detail_json(signal, recollection),
-        asked_of(signal),
-        _failed_check(signal),
+        asked,
+        _failed_check(signal, asked),
         step.no_order,
         _checks_json(signal),
     )
@@ -51,10 +57,9 @@ def signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step: 
 def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
     """The strategy's own detail, its exits, and under ``recollection`` what the memory said."""
     detail = signal.detail
-    exits = tuple(getattr(signal, name) for name in _EXITS)
-    if exits != _NO_EXITS:
-        given = zip(_EXITS, exits, _NO_EXITS, strict=True)
-        detail = detail | {name: value for name, value, absent in given if value != absent}
+    if signal.measures_risk or signal.close_position or signal.time_stop_bars is not None:
+        exits = ((name, getattr(signal, name), absent) for name, absent in _EXITS)
+        detail = detail | {name: value for name, value, absent in exits if value != absent}
     if recollection is not None:
         told = {
             "moments": recollection.moments,
@@ -81,12 +86,12 @@ def _short(check: Check) -> Check:
     )
 
 
-def _failed_check(signal: Signal) -> str | None:
+def _failed_check(signal: Signal, asked: Asked | None) -> str | None:
     """The check that decided against an entry. Without checks of its own a hold's ``detail["gate"]`` names it."""
     failed = first_failed(signal.checks)
     if failed is not None:
         return failed.name
-    if signal.checks or asked_of(signal) is not None:
+    if signal.checks or asked is not None:
         return None
     gate = signal.detail.get("gate")
     return gate if isinstance(gate, str) and gate else None

@@ -1,19 +1,20 @@
 """Steps, written whole or not at all; and the sessions and instruments that they belong to."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import chain, islice, repeat
 from typing import Any
 
 import msgspec
 
 from bot.errors import BrokenInvariant
-from bot.market import Bar, Instrument, plain
+from bot.market import Bar, Instrument, Mark, plain
 from bot.model.similarity import Recollection
 from bot.store.account_rows import (
     ACCOUNT_STATE,
     EQUITY,
     FILL,
     FUNDING,
+    MARK,
     POSITION,
     ROUND_TRIP,
     TRANSFER,
@@ -21,6 +22,7 @@ from bot.store.account_rows import (
     equity_row,
     fill_row,
     funding_row,
+    mark_row,
     position_row,
     round_trip_row,
     transfer_row,
@@ -30,7 +32,7 @@ from bot.store.database import Database, Mode
 from bot.store.hand_rows import HandRows
 from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, neighbor_rows, signal_row
 from bot.trading.account import TrackState
-from bot.trading.events import Equity, Order, Step
+from bot.trading.events import Equity, Order, RoundTrip, Step
 from bot.trading.risk import RiskState
 
 _Row = tuple[Any, ...]
@@ -152,7 +154,8 @@ class StepWriter:
         self._known_funding: list[_Row] = []
         self._rules: list[_Row] = []
         # As they stand at the end of a batch.
-        self._trips: dict[int, _Row] = {}
+        self._trips: dict[int, RoundTrip] = {}
+        self._marks: dict[str, Mark] = {}
         self._account: TrackState | None = None
         self._next_equity_id = 0
         self._risk: RiskState | None = None
@@ -202,7 +205,11 @@ class StepWriter:
                 for statement, rows in self._tables:
                     if rows:
                         await self._database.write(statement, rows)
-                await self._database.write(ROUND_TRIP, self._trips.values())
+                if self._trips:
+                    rows = [round_trip_row(trip, self._session_id) for trip in self._trips.values()]
+                    await self._database.write(ROUND_TRIP, rows)
+                if self._marks:
+                    await self._database.write(MARK, map(mark_row, self._marks.values()))
                 if self._account is not None:
                     await self._database.write(ACCOUNT_STATE, [account_state_row(self._account)])
                 if self._risk is not None:
@@ -211,6 +218,7 @@ class StepWriter:
             self._gathered = 0
             self._risk = self._account = None
             self._trips.clear()
+            self._marks.clear()
             self._bars.clear()
             for _, rows in self._tables:
                 rows.clear()
@@ -236,33 +244,36 @@ class StepWriter:
                 self._neighbors.extend(neighbor_rows(step.signal_id, recollection))
         if bar is not None:
             self._bars.append(bar_row(bar))
-        # Each fill, payment and transfer has a row of equity of its own, ahead of that of a closed bar.
-        first_id = self._next_equity_id
-        self._next_equity_id += len(step.equity)
-        places = chain(range(first_id, self._next_equity_id), repeat(0))
-        for place, row in enumerate(step.equity, first_id):
-            self._equity.append(equity_row(row, session_id, place))
+        first_equity_id = self._next_equity_id
+        for row in step.equity:
+            self._equity.append(equity_row(row, session_id, self._next_equity_id))
+            self._next_equity_id += 1
         if step.orders:
             self._orders.extend(_order_row(order, session_id) for order in step.orders)
-        if step.fills:
+        if step.fills or step.funding or step.transfers:
+            # Each of them has a row of equity of its own, ahead of that of a closed bar.
+            places = chain(range(first_equity_id, self._next_equity_id), repeat(0))
             self._fills.extend(fill_row(fill, session_id, next(places)) for fill in step.fills)
+            self._funding.extend(funding_row(paid, session_id, next(places)) for paid in step.funding)
+            self._transfers.extend(transfer_row(moved, session_id, next(places)) for moved in step.transfers)
         if step.positions:
             self._positions.extend(position_row(position) for position in step.positions)
         for trip in step.round_trips:
-            self._trips[trip.id] = round_trip_row(trip, session_id)
+            self._trips[trip.id] = trip
+        for mark in step.marks:
+            self._marks[mark.symbol] = mark
         self._account = step.account or self._account
         self._risk = step.risk or self._risk
-        self._hands.gather(step)
         if (known := step.known_funding) is not None:
             learned = known.symbol, known.time_ms, plain(known.rate), known.every_ms, known.longer_ms
             self._known_funding.append(learned)
-        if step.funding or step.transfers or step.notices or step.rejections or step.halts or step.rules:
-            self._gather_rarities(step, places)
+        if step.notices or step.rejections or step.halts or step.rules:
+            self._gather_rarities(step)
+        if step.watched or step.pauses or step.answers:
+            self._hands.gather(step)
 
-    def _gather_rarities(self, step: Step, places: Iterator[int]) -> None:
+    def _gather_rarities(self, step: Step) -> None:
         session_id = self._session_id
-        self._funding.extend(funding_row(paid, session_id, next(places)) for paid in step.funding)
-        self._transfers.extend(transfer_row(moved, session_id, next(places)) for moved in step.transfers)
         for notice in step.notices:
             self._events.append((session_id, notice.time_ms, notice.kind, notice.symbol, notice.detail))
         for halt in step.halts:

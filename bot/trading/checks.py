@@ -4,6 +4,8 @@ from typing import Literal, Self, get_args
 
 from msgspec import Struct
 
+from bot.errors import SignalError
+
 Relation = Literal[">=", "<=", ">"]
 
 _RELATIONS = get_args(Relation)
@@ -13,6 +15,7 @@ class Check(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """One condition for an entry, and whether it held: ``value`` ``relation`` ``limit``.
 
     ``name`` is the strategy's own, one word. A condition without a number has neither value nor limit.
+    It checks itself as it is made, once: what is no check raises :class:`~bot.errors.SignalError`.
     """
 
     name: str
@@ -20,6 +23,19 @@ class Check(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     value: float | None = None
     limit: float | None = None
     relation: Relation = ">="
+
+    def __post_init__(self) -> None:
+        """SignalError, which names the field, unless all of them are what they should be."""
+        name = self.name
+        if not isinstance(name, str) or not name:
+            raise SignalError(f"a check is named {name!r}, not by a word")
+        if type(self.passed) is not bool:
+            raise SignalError(f"check {name} passed is {self.passed!r}, neither True nor False")
+        for number in (self.value, self.limit):
+            if number is not None and type(number) not in (int, float):
+                raise SignalError(f"check {name} holds {number!r}, not a number")
+        if self.relation not in _RELATIONS:
+            raise SignalError(f"check {name} holds by {self.relation!r}, none of {', '.join(_RELATIONS)}")
 
     @classmethod
     def at_least(cls, name: str, value: float, limit: float) -> Self:
@@ -39,21 +55,18 @@ class Check(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
 
 def first_failed(checks: tuple[Check, ...]) -> Check | None:
     """The check that decided against an entry: the first, in their order, that did not hold."""
-    return next((check for check in checks if not check.passed), None)
-
-
-def contradiction(checks: object) -> str | None:
-    """Why these cannot be a signal's checks, in a few words, or None when they can."""
-    if not isinstance(checks, tuple) or not all(isinstance(check, Check) for check in checks):
-        return f"checks is {checks!r}, not a tuple of Check"
     for check in checks:
-        if not isinstance(check.name, str) or not check.name:
-            return f"a check is named {check.name!r}, not by a word"
-        if not isinstance(check.passed, bool):
-            return f"check {check.name} passed is {check.passed!r}, neither True nor False"
-        for number in (check.value, check.limit):
-            if number is not None and type(number) not in (int, float):
-                return f"check {check.name} holds {number!r}, not a number"
-        if check.relation not in _RELATIONS:
-            return f"check {check.name} holds by {check.relation!r}, none of {', '.join(_RELATIONS)}"
+        if not check.passed:
+            return check
     return None
+
+
+def no_checks(checks: object) -> str | None:
+    """Why these cannot be a signal's checks, in a few words, or None when they can."""
+    if isinstance(checks, tuple):
+        for check in checks:
+            if not isinstance(check, Check):
+                break
+        else:
+            return None
+    return f"checks is {checks!r}, not a tuple of Check"

@@ -185,9 +185,11 @@ class Ledger:
     def held_marks(self) -> tuple[Mark, ...]:
         """What open positions are valued at (those that ever had a mark)."""
         return tuple(
-            Mark(symbol=symbol, price=self._marks[symbol], time_ms=self._marked_ms.get(symbol, 0))
-            for symbol in self._open
-            if symbol in self._marks
+            [
+                Mark(symbol=symbol, price=self._marks[symbol], time_ms=self._marked_ms.get(symbol, 0))
+                for symbol in self._open
+                if symbol in self._marks
+            ]
         )
 
     def mark(self, symbol: str, price: Decimal, time_ms: int = 0) -> None:

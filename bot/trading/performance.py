@@ -86,8 +86,11 @@ class EquityCurve:
             self._returns.append(self._period_return())
             self._base, self._ruined_in_period = self._value, False
             self._period += 1
-        self.end_ms, self.end_equity = max(time_ms, self.end_ms), equity
-        self._sum, self._rows = self._sum + equity, self._rows + 1
+        if time_ms > self.end_ms:
+            self.end_ms = time_ms
+        self.end_equity = equity
+        self._sum += equity
+        self._rows += 1
         if self._value <= 0 < value:
             self._base = self._peak = value
             if self._start <= 0:
@@ -95,9 +98,10 @@ class EquityCurve:
         elif value <= 0 < self._value:
             self._ruined = self._ruined_in_period = True
         self._value = value
-        self._peak = max(self._peak, value)
-        if self._peak > 0:
-            self.max_drawdown = max(self.max_drawdown, 1 - value / self._peak)
+        if value >= self._peak:
+            self._peak = value
+        elif self._peak > 0 and (fallen := 1 - value / self._peak) > self.max_drawdown:
+            self.max_drawdown = fallen
 
     @property
     def mean_equity(self) -> float:

@@ -9,7 +9,7 @@ from msgspec.json import Encoder
 from msgspec.structs import force_setattr
 
 from bot.errors import SignalError
-from bot.trading import checks as entry_checks
+from bot.trading.checks import no_checks
 
 _MAX_DISTANCE = 1000
 """No stop or target lies further away, in volatilities: it could as well be left out."""
@@ -20,58 +20,70 @@ _MAX_RETURN = 1e6
 _MAX_BARS = 1_000_000
 
 _ACTIONS = ("long", "short", "hold")
-_DISTANCES = ("stop_distance", "target_distance", "trail_distance")
-_FIGURES: tuple[tuple[str, float, float], ...] = (
-    ("confidence", 0.0, 1.0),
+_FORECAST = (
     ("expected_return", -_MAX_RETURN, _MAX_RETURN),
     ("return_std", 0.0, _MAX_RETURN),
     ("positive_ratio", 0.0, 1.0),
-    *((name, 0.0, _MAX_DISTANCE) for name in _DISTANCES),
 )
+_DISTANCES = ("stop_distance", "target_distance", "trail_distance")
 _SHOWN = 60
 _encode = Encoder().encode
 
 
 def settle(signal: Any) -> None:
     """Make plain values of NumPy's in a new Signal and copy its detail. SignalError names the field that is none."""
-    for name, value in (("action", signal.action), ("reason", signal.reason)):
-        if type(value) is not str or not value.isascii():
-            force_setattr(signal, name, _text(name, value))
+    # One is made at every bar, and most fields of most say nothing: what is absent is not looked at one by one.
+    if type(signal.action) is not str:
+        force_setattr(signal, "action", _text("action", signal.action))
     if signal.action not in _ACTIONS:
         raise SignalError(f"action is {_shown(signal.action)}, none of {', '.join(_ACTIONS)}")
+    if type(signal.reason) is not str or not signal.reason.isascii():
+        force_setattr(signal, "reason", _text("reason", signal.reason))
     if not signal.reason:
         raise SignalError("reason is empty, not a sentence")
-    for name, low, high in _FIGURES:
-        value = getattr(signal, name)
-        if value is None and name != "confidence":
-            continue
-        if type(value) is not float:
-            value = _figure(value)
-            force_setattr(signal, name, value)
-        # Written so that a NaN fails it.
-        if not (type(value) in (int, float) and low <= value <= high):
-            bounds = f"a number from {low:g} to {high:g}"
-            raise SignalError(f"{name} is {_shown(value)}, not {bounds}")
-    for name in _DISTANCES:
-        if getattr(signal, name) == 0:
-            raise SignalError(f"{name} is 0, not a number above 0 and at most {_MAX_DISTANCE}")
-    for name in ("horizon_bars", "time_stop_bars"):
-        value = getattr(signal, name)
-        if value is None:
-            continue
-        if type(value) is not int:
-            value = _figure(value)
-            force_setattr(signal, name, value)
-        if type(value) is not int or not 1 <= value <= _MAX_BARS:
-            raise SignalError(f"{name} is {_shown(value)}, not a number of bars from 1 to {_MAX_BARS}")
+    if type(signal.confidence) is not float or not 0.0 <= signal.confidence <= 1.0:
+        _settle_figure(signal, "confidence", 0.0, 1.0)
+    if not (signal.expected_return is signal.return_std is signal.positive_ratio is None):
+        for name, low, high in _FORECAST:
+            if getattr(signal, name) is not None:
+                _settle_figure(signal, name, low, high)
+    if signal.measures_risk:
+        for name in _DISTANCES:
+            if getattr(signal, name) is not None:
+                _settle_figure(signal, name, 0.0, _MAX_DISTANCE)
+                if not getattr(signal, name):
+                    raise SignalError(f"{name} is 0, not a number above 0 and at most {_MAX_DISTANCE}")
+    if signal.horizon_bars is not None:
+        _settle_bars(signal, "horizon_bars")
+    if signal.time_stop_bars is not None:
+        _settle_bars(signal, "time_stop_bars")
     if type(signal.close_position) is not bool:
         force_setattr(signal, "close_position", _figure(signal.close_position))
         if type(signal.close_position) is not bool:
             raise SignalError(f"close_position is {_shown(signal.close_position)}, not True or False")
     if type(signal.detail) is not dict or signal.detail:
         force_setattr(signal, "detail", _detail(signal.detail))
-    if signal.checks != () and (problem := entry_checks.contradiction(signal.checks)) is not None:
+    if signal.checks != () and (problem := no_checks(signal.checks)) is not None:
         raise SignalError(problem)
+
+
+def _settle_figure(signal: Any, name: str, low: float, high: float) -> None:
+    value = getattr(signal, name)
+    if type(value) is not float:
+        value = _figure(value)
+        force_setattr(signal, name, value)
+    # Written so that a NaN fails it.
+    if not (type(value) in (int, float) and low <= value <= high):
+        raise SignalError(f"{name} is {_shown(value)}, not a number from {low:g} to {high:g}")
+
+
+def _settle_bars(signal: Any, name: str) -> None:
+    value = getattr(signal, name)
+    if type(value) is not int:
+        value = _figure(value)
+        force_setattr(signal, name, value)
+    if type(value) is not int or not 1 <= value <= _MAX_BARS:
+        raise SignalError(f"{name} is {_shown(value)}, not a number of bars from 1 to {_MAX_BARS}")
 
 
 def _text(name: str, value: object) -> str:
@@ -95,14 +107,23 @@ def _figure(value: Any) -> Any:
 
 def _detail(value: object) -> dict[str, Any]:
     """A copy, of plain values alone, that is known to be writable as JSON."""
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise SignalError(f"detail is {_shown(value)}, not a dict")
     try:
-        copied: dict[str, Any] = to_builtins(value, enc_hook=_as_json)
+        copied = _plain(value)
         _encode(copied)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SignalError(f"detail holds what is no JSON: {error}") from None
     return copied
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = to_builtins(value)
+    except TypeError:
+        # Something in it is no plain value by itself.
+        plain = to_builtins(value, enc_hook=_as_json)
+    return plain
 
 
 def _as_json(value: Any) -> Any:
