@@ -40,6 +40,7 @@ from bot.market.funding import Settlements
 from bot.sources.instruments import read_given, settle_all
 from bot.sources.sessions import calendar_for
 from bot.store.bars import bar_row
+from bot.store.believed import readable
 from bot.store.database import Database, Identity, discard
 from bot.store.funding_rates import save_funding_rates
 from bot.store.history.market import market_of
@@ -114,10 +115,11 @@ async def _planned(
         files = files.only(chosen)
         config, source = files.applied_to(config), of_files(files)
     else:
-        history = await stack.enter_async_context(opened(config.history_path, config))
-        run = config.run
-        market = await market_of(history, run.category, sorted(run.symbols), run.interval, args.venue)
-        source = await of_history(history, market, config)
+        with readable(config.history_path):
+            history = await stack.enter_async_context(opened(config.history_path, config))
+            run = config.run
+            market = await market_of(history, run.category, sorted(run.symbols), run.interval, args.venue)
+            source = await of_history(history, market, config)
     load_strategy(config, strategies)
     given = funding_of(args.funding, config)
     rates = () if args.no_funding else chosen_rates(given, source.rates, source.symbols)
@@ -151,17 +153,18 @@ async def _planned_again(args: argparse.Namespace, config: Config, stack: AsyncE
         raise InputError(
             f"--again: there is no run {args.again} in {config.runs_path}; run_bot.py runs lists them"
         )
-    database = await stack.enter_async_context(Database.open(earlier, readonly=True))
-    stored = await database.value("SELECT config_json FROM sessions")
-    decided = dict(await database.fetch("SELECT symbol, min(bar_start_ms) FROM signals GROUP BY symbol"))
-    if stored is None or not decided:
-        raise InputError(f"--again: {earlier} holds no decision, so there is nothing to make again")
-    settings = from_json(stored, {}, f"the settings of {earlier}")
-    source = await of_run(database, settings)
-    spans = {
-        symbol: Span(starts[0], decided.get(symbol, starts[-1] + 1), starts[-1] + 1)
-        for symbol, starts in source.starts.items()
-    }
+    with readable(earlier):
+        database = await stack.enter_async_context(Database.open(earlier, readonly=True))
+        stored = await database.value("SELECT config_json FROM sessions")
+        decided = dict(await database.fetch("SELECT symbol, min(bar_start_ms) FROM signals GROUP BY symbol"))
+        if stored is None or not decided:
+            raise InputError(f"--again: {earlier} holds no decision, so there is nothing to make again")
+        settings = from_json(stored, {}, f"the settings of {earlier}")
+        source = await of_run(database, settings)
+        spans = {
+            symbol: Span(starts[0], decided.get(symbol, starts[-1] + 1), starts[-1] + 1)
+            for symbol, starts in source.starts.items()
+        }
     name, path = _place(args, config, f"{args.again}-again")
     texts = (f"those of run {args.again}",)
     rates = () if args.no_funding else source.rates

@@ -13,7 +13,7 @@ from bot.commands.summary import Summary, Tally
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import from_json
 from bot.market import Bar
-from bot.store.recorded import believed
+from bot.store.believed import believed
 from bot.store.recording import Recording
 from bot.trader import Trader
 from bot.trading.events import Input, Position

@@ -17,6 +17,7 @@ from bot.errors import InputError
 from bot.exact import EXACT, ZERO, floor_to
 from bot.market import plain, utc_text
 from bot.market.symbols import symbol_problem
+from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.lock import Holder, holder
 from bot.store.queries import read_account, read_risk
@@ -53,17 +54,18 @@ class Asked(Struct, frozen=True, kw_only=True):
 async def run(args: argparse.Namespace, config: Config) -> int:
     """Ask the bot of the database that the arguments mean."""
     path = await chosen_database(args, config)
-    match args.command:
-        case "resume":
-            asked = [await resume(path, args.symbol, args.note)]
-        case "transfer":
-            asked = [await transfer(path, args.amount, args.note)]
-        case "close":
-            asked = [await close(path, None if args.all else args.symbol, args.note)]
-        case "pause":
-            asked = [await pause(path, args.symbol, args.note)]
-        case _:
-            asked = await symbols(path, args.add, args.drop, args.note)
+    with readable(path):
+        match args.command:
+            case "resume":
+                asked = [await resume(path, args.symbol, args.note)]
+            case "transfer":
+                asked = [await transfer(path, args.amount, args.note)]
+            case "close":
+                asked = [await close(path, None if args.all else args.symbol, args.note)]
+            case "pause":
+                asked = [await pause(path, args.symbol, args.note)]
+            case _:
+                asked = await symbols(path, args.add, args.drop, args.note)
     if args.json:
         told = asked if args.command == "symbols" else asked[0]
         print(msgspec.json.encode(told).decode())

@@ -17,6 +17,7 @@ from bot.exchange.config import HOSTS
 from bot.exchange.rest import BybitRest
 from bot.market import utc_text
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
+from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.lock import holder
 from bot.store.queries import load_account
@@ -87,8 +88,9 @@ async def _model(config: Config) -> str:
 
 async def _database(path: Path) -> str:
     running = holder(path)
-    async with Database.open(path, readonly=True) as database:
-        account = await load_account(database)
+    with readable(path):
+        async with Database.open(path, readonly=True) as database:
+            account = await load_account(database)
         ledger = restore_ledger(account)
         who = f"in use by {running}" if running is not None else "not in use"
         newest = max((one.last_start_ms for one in account.progress), default=None)

@@ -14,6 +14,7 @@ import msgspec
 from bot.commands.chosen_database import chosen_database
 from bot.config import Config
 from bot.errors import InputError, StoreError
+from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.tables import TABLES
 
@@ -23,7 +24,8 @@ OK = 0
 async def run(args: argparse.Namespace, config: Config) -> int:
     """``export TABLE``, to standard output or to ``--out``."""
     path = await chosen_database(args, config)
-    return await export(path, args.table, args.out, json=args.json)
+    with readable(path):
+        return await export(path, args.table, args.out, json=args.json)
 
 
 async def export(db_path: Path | str, table: str, out: str | None = None, *, json: bool = False) -> int:

@@ -19,6 +19,7 @@ from bot.config import Config
 from bot.exact import ZERO
 from bot.market import INTERVAL_MS, minute_text, plain, utc_text
 from bot.store import decisions, queries
+from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.funnel import load_decision_report
 
@@ -39,11 +40,12 @@ _TRADE_COLUMNS_ON_SCREEN = ("fill", "time UTC", "symbol", "side", "quantity", "p
 async def run(args: argparse.Namespace, config: Config) -> int:
     """``trades``, ``status`` or ``explain`` of the database that the arguments mean."""
     path = await chosen_database(args, config)
-    if args.command == "trades":
-        return await trades(path, json=args.json)
-    if args.command == "status":
-        return await status(path, json=args.json)
-    return await explain(path, args.id, json=args.json)
+    with readable(path):
+        if args.command == "trades":
+            return await trades(path, json=args.json)
+        if args.command == "status":
+            return await status(path, json=args.json)
+        return await explain(path, args.id, json=args.json)
 
 
 async def trades(db_path: Path | str, *, limit: int | None = None, json: bool = False) -> int:

@@ -19,7 +19,6 @@ from bot.assembly import (
     learned_until_ms,
     load_strategy,
     look_backs,
-    opening_of,
     search_engine,
 )
 from bot.commands.data_files import check_data
@@ -28,6 +27,7 @@ from bot.commands.progress import Progress
 from bot.commands.step_lines import tell
 from bot.commands.stopping import Stop, UnawaitedThreads
 from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
+from bot.commands.taken_up import take_up
 from bot.commands.watching import WatchList, owned_symbols, watch_list
 from bot.config import Config, Mode
 from bot.errors import ConfigError
@@ -41,7 +41,7 @@ from bot.store.database import Database, Identity
 from bot.store.entries import Observed
 from bot.store.header import Header
 from bot.store.provenance import made_with, strategy_path
-from bot.store.queries import AccountState, load_account
+from bot.store.queries import AccountState
 from bot.store.recording import Recorder, record
 from bot.store.requests import ChangeSymbols, Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
@@ -89,8 +89,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
             if not path.exists():
                 stack.push_async_callback(discard_unbegun, path, mode)
             database = await stack.enter_async_context(Database.open(path, identity))
-            account = await load_account(database)
-            _check_cash(account, config)
+            account, opening = await take_up(database, config)
             if mode == "demo":
                 exchange = await stack.enter_async_context(
                     await _demo(config, database, account, None if files is None else files.bars())
@@ -104,7 +103,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
                 BybitRest(hosts[0], config.run.category, lambda text: _log.error("banned", error=text))
             )
             session = _Session(config, mode, database, rest, hosts[1], stop)
-            await session.run(strategy, account, max_bars=args.max_bars)
+            await session.run(strategy, account, opening, max_bars=args.max_bars)
     if session is not None and (tally := session.tally) is not None:
         summary = tally.summary(mode, str(path), session.id, stop.reason, time.monotonic() - session.began)
         if files is not None:
@@ -133,13 +132,14 @@ class _Session:
         self.id = 0
         self.tally: Tally | None = None
 
-    async def run(self, strategy: Strategy, account: AccountState, *, max_bars: int | None) -> None:
+    async def run(
+        self, strategy: Strategy, account: AccountState, opening: Opening, *, max_bars: int | None
+    ) -> None:
         """Run until stopped; ``tally`` says what the session came to, also where it never went live."""
         config, database = self._config, self._database
         run = config.run
         watch = self._watch = await watch_list(database, account, self._rest, run.symbols)
         instruments = watch.rules
-        opening = opening_of(account)
         trader = build_trader(config, strategy, instruments, opening, quotes=True)
         await save_instruments(database, instruments.values())
         config_json, started_ms = msgspec.json.encode(config).decode(), time.time_ns() // 1_000_000
@@ -352,11 +352,3 @@ async def _demo(
         live_from_ms=live_from,
         bar_seconds=_DEMO_BAR_SECONDS,
     )
-
-
-def _check_cash(account: AccountState, config: Config) -> None:
-    if account.starting_cash != config.broker.starting_cash:
-        raise ConfigError(
-            f"broker.starting_cash is {plain(config.broker.starting_cash)}, but this account began with "
-            f"{plain(account.starting_cash)}; keep that figure, or begin another account with --db"
-        )

@@ -16,8 +16,8 @@ from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, Book, Notice, Quote, plain, utc_text
+from bot.store.believed import believed, readable
 from bot.store.database import Database
-from bot.store.recorded import believed
 from bot.store.recording import Recording, is_recording
 from bot.trader import Trader
 from bot.trading.events import RESTING, Fill, Order, Position, Signal, Step
@@ -73,10 +73,11 @@ async def _recording(path: Path, config: Config, strategies: Mapping[str, str]) 
     """The recording itself, or that of the database's last recorded session."""
     if is_recording(path):
         return read_recording(path, config, strategies)
-    async with Database.open(path, readonly=True) as database:
-        named: str | None = await database.value(
-            "SELECT recording FROM sessions WHERE recording IS NOT NULL ORDER BY id DESC LIMIT 1"
-        )
+    with readable(path):
+        async with Database.open(path, readonly=True) as database:
+            named: str | None = await database.value(
+                "SELECT recording FROM sessions WHERE recording IS NOT NULL ORDER BY id DESC LIMIT 1"
+            )
     if named is None:
         raise InputError(f"{path} has no recorded session; record one (run.recordings), or name a recording")
     return read_recording(found_recording(named, path), config, strategies)

@@ -18,12 +18,12 @@ from bot.commands.summary import Summary, Tally, print_summary, with_decisions
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, utc_text
+from bot.store.believed import believed, readable
 from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
 from bot.store.entries import Observed
 from bot.store.opening import save_opening
 from bot.store.provenance import made_with
-from bot.store.recorded import believed
 from bot.store.recording import Recording
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.strategy import Strategy, declared_checks
@@ -63,6 +63,15 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
             as_json=args.json,
         )
         return EQUAL
+    with readable(args.verify):
+        summary, verdict = await _verified(args, config, strategies, path)
+        _tell(summary, verdict, as_json=args.json)
+    return EQUAL if verdict.equal else DIFFERENT
+
+
+async def _verified(
+    args: argparse.Namespace, config: Config, strategies: Mapping[str, str], path: Path
+) -> tuple[Summary, Verdict]:
     async with Database.open(args.verify, readonly=True) as database, _snapshot(database):
         # A running session's recording is ahead of its database, so it is read after it.
         recording = read_recording(args.recording, config, strategies)
@@ -77,8 +86,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
             difference=difference,
             cause=None if difference is None else _cause(recording, original),
         )
-    _tell(summary, verdict, as_json=args.json)
-    return EQUAL if verdict.equal else DIFFERENT
+    return summary, verdict
 
 
 @asynccontextmanager

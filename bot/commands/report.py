@@ -19,6 +19,7 @@ from bot.errors import InputError
 from bot.market import INTERVAL_MS, Category, minute_text
 from bot.performance.funnel import DecisionReport
 from bot.store import queries
+from bot.store.believed import readable
 from bot.store.database import Database, Mode
 from bot.store.funnel import read_decision_report
 from bot.store.period import period_performance
@@ -99,14 +100,15 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     def read(recording: Path) -> Recording:
         return read_recording(recording, config, strategies)
 
-    return await report(
-        path,
-        args.session,
-        whole=args.all,
-        json=args.json,
-        read_for_band=read if args.fills == "band" else None,
-        index=config.runs_path / INDEX_NAME,
-    )
+    with readable(path):
+        return await report(
+            path,
+            args.session,
+            whole=args.all,
+            json=args.json,
+            read_for_band=read if args.fills == "band" else None,
+            index=config.runs_path / INDEX_NAME,
+        )
 
 
 async def report(

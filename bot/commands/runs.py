@@ -11,6 +11,7 @@ from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import minute_text
+from bot.store.believed import readable
 from bot.store.database import Database, discard
 from bot.store.runs.catalogue import INDEX_NAME, Run, check_name, forget_run, load_runs, run_path
 from bot.store.runs.schema import INDEX
@@ -30,7 +31,11 @@ class Runs(Struct, frozen=True, kw_only=True):
 
 async def run(args: argparse.Namespace, config: Config) -> int:
     """List, compare or delete the runs of ``run.runs``."""
-    folder = config.runs_path
+    with readable(config.runs_path / INDEX_NAME):
+        return await _run(args, config.runs_path)
+
+
+async def _run(args: argparse.Namespace, folder: Path) -> int:
     if args.delete is not None:
         await _delete(folder, args.delete)
         return OK

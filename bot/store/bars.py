@@ -6,13 +6,15 @@ apart by a ``scope``: SQL that holds for one of them, with an ``AND`` behind it.
 
 from array import array
 from collections.abc import AsyncIterator, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, plain
+from bot.store.bounds import LAST_MS
 from bot.store.database import Database
+from bot.store.rows import decimal_of, wrong_row
 
 BarRow = tuple[str, str, int, str, str, str, str, str, str | None, str]
 
@@ -111,7 +113,7 @@ async def load_bars(
         )
         for row in rows:
             if row[2] >= firsts[row[0]]:
-                yield _bar(row)
+                yield _bar(database, row)
         start = await _next_start(database, firsts, interval, (end, bounds[1]), scope)
 
 
@@ -120,7 +122,7 @@ async def stored_grid(database: Database, symbol: str, interval: str, scope: str
     prices = PriceGridCounter()
     sql = f"SELECT open, high, low, close FROM bars WHERE {scope}symbol = ? AND interval = ?"
     async for row in database.stream(sql, (symbol, interval)):
-        prices.add([Decimal(price) for price in row])
+        prices.add([decimal_of(database, price, "bars.close") for price in row])
     return prices.grid()
 
 
@@ -203,17 +205,24 @@ async def _next_start(
     return min((start for start in starts if start is not None), default=None)
 
 
-def _bar(row: tuple[Any, ...]) -> Bar:
+def _bar(database: Database, row: tuple[Any, ...]) -> Bar:
     symbol, interval, start_ms, open_, high, low, close, volume, turnover, source = row
-    return Bar(
-        symbol=symbol,
-        interval=interval,
-        start_ms=start_ms,
-        open=Decimal(open_),
-        high=Decimal(high),
-        low=Decimal(low),
-        close=Decimal(close),
-        volume=Decimal(volume),
-        turnover=None if turnover is None else Decimal(turnover),
-        source=source,
-    )
+    try:
+        bar = Bar(
+            symbol=symbol,
+            interval=interval,
+            start_ms=start_ms,
+            open=Decimal(open_),
+            high=Decimal(high),
+            low=Decimal(low),
+            close=Decimal(close),
+            volume=Decimal(volume),
+            turnover=None if turnover is None else Decimal(turnover),
+            source=source,
+        )
+        problem = bar.contradiction() if 0 <= start_ms <= LAST_MS else "start_ms is no time in milliseconds"
+    except (InvalidOperation, TypeError, ValueError):
+        problem = "a figure is no number"
+    if problem is not None:
+        raise wrong_row(database, f"bars, {symbol} {interval} at {start_ms}: {problem}")
+    return bar

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import aiosqlite
+import msgspec
 from msgspec import Struct
 
 from bot.errors import BotError, BrokenInvariant, InputError, StoreError
 from bot.market import Category, plain
+from bot.store.bounds import field_problem
+from bot.store.layout import LAYOUT, layout_problem
 from bot.store.lock import disk_failures, lock, release
 from bot.store.schema import ACCOUNT, Kind, exact_distance
 
@@ -70,7 +73,7 @@ class Database:
         # One connection holds one transaction: tasks that write take turns.
         self._turn = asyncio.Lock()
         self._identity: Identity | None = None
-        # What fails while opening is a wrong file; later, the weather.
+        # What fails while opening or only reading is a wrong file; later, the weather.
         self._opening = True
 
     @classmethod
@@ -224,23 +227,30 @@ class Database:
     async def _prepare(self, identity: Identity | None, *, new: bool, durable: bool, migrate: bool) -> None:
         application = await self.value("PRAGMA application_id")
         version = await self.value("PRAGMA user_version")
-        blank = not version and not await self.value("SELECT count(*) FROM sqlite_master")
+        tables = await self.value("SELECT count(*) FROM sqlite_master")
+        blank = (application, version, tables) == (0, 0, 0)
         kind = self._kind
-        if application != kind.application_id and not blank:
+        if blank and (not migrate or (identity is None and kind.account)):
+            raise InputError(f"{self.path} is empty; start the bot on it first, or use another --db")
+        if not blank and (application != kind.application_id or version < 1):
             raise InputError(f"{self.path} is not {kind.holds}; use another --db")
         if version > kind.version:
             raise InputError(
                 f"{self.path} has schema version {version}, newer than this bot's {kind.version}; "
                 "update the bot or use another --db"
             )
-        if blank and (not migrate or (identity is None and kind.account)):
-            raise InputError(f"{self.path} is empty; start the bot on it first, or use another --db")
         if not migrate and version < kind.version:
             raise InputError(
                 f"{self.path} has schema version {version}; start the bot on it once to migrate it"
             )
-        if not blank and kind.account:
-            self._identity = await self._stored_identity(identity)
+        if not blank:
+            problem = layout_problem(kind, version, await self.fetch(LAYOUT))
+            if problem is not None:
+                raise InputError(
+                    f"{self.path} is not as schema version {version} has it: {problem}; use another --db"
+                )
+            if kind.account:
+                self._identity = await self._stored_identity(identity)
         if not migrate:
             return
         await self.fetch("PRAGMA journal_mode = WAL")
@@ -250,10 +260,14 @@ class Database:
         await self._migrate(identity)
 
     async def _stored_identity(self, wanted: Identity | None) -> Identity:
-        meta = dict(await self.fetch("SELECT key, value FROM meta"))
-        stored = Identity(
-            mode=meta["mode"], category=meta["category"], starting_cash=Decimal(meta["starting_cash"])
-        )
+        try:
+            stored = msgspec.convert(dict(await self.fetch("SELECT key, value FROM meta")), Identity)
+        except msgspec.ValidationError as error:
+            raise InputError(
+                f"{self.path} does not say whose books it keeps ({error}); use another --db"
+            ) from error
+        if (problem := field_problem("starting_cash", stored.starting_cash)) is not None:
+            raise InputError(f"{self.path}: {problem}; use another --db")
         if wanted is not None and (stored.mode, stored.category) != (wanted.mode, wanted.category):
             raise InputError(f"{self.path} belongs to {stored}, not to {wanted}; use another --db")
         return stored
@@ -290,7 +304,7 @@ class Database:
         await self._connection.execute(f"PRAGMA user_version = {self._kind.version}")
 
     def _translated(self) -> AbstractContextManager[None]:
-        return _translated(self.path, opening=self._opening)
+        return _translated(self.path, opening=self._opening, reading=self.readonly)
 
 
 def _stored_mode(path: Path) -> str | None:
@@ -304,8 +318,8 @@ def _stored_mode(path: Path) -> str | None:
             return None
         if application != ACCOUNT.application_id:
             return "no database of this bot"
-        mode: str = file.execute("SELECT value FROM meta WHERE key = 'mode'").fetchone()[0]
-        return mode
+        mode = file.execute("SELECT value FROM meta WHERE key = 'mode'").fetchone()
+        return "nobody's account" if mode is None else str(mode[0])
 
 
 def _uri(path: Path, *, readonly: bool) -> str:
@@ -341,7 +355,7 @@ def _check_place(path: Path, *, create: bool) -> None:
 
 
 @contextmanager
-def _translated(path: Path, *, opening: bool) -> Iterator[None]:
+def _translated(path: Path, *, opening: bool, reading: bool = False) -> Iterator[None]:
     """SQLite's failures in this bot's words. A ProgrammingError is a mistake of ours and stays one."""
     try:
         yield
@@ -350,11 +364,12 @@ def _translated(path: Path, *, opening: bool) -> Iterator[None]:
     except sqlite3.ProgrammingError:
         raise
     except sqlite3.DatabaseError as error:
-        raise _in_words(error, path, opening=opening) from error
+        raise _in_words(error, path, opening=opening, reading=reading) from error
 
 
-def _in_words(error: sqlite3.DatabaseError, path: Path, *, opening: bool) -> BotError:
+def _in_words(error: sqlite3.DatabaseError, path: Path, *, opening: bool, reading: bool) -> BotError:
     at_open: type[BotError] = InputError if opening else StoreError
+    at_reading: type[BotError] = InputError if opening or reading else StoreError
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(f"{path} is locked by another program; close whatever else has it open")
@@ -363,8 +378,8 @@ def _in_words(error: sqlite3.DatabaseError, path: Path, *, opening: bool) -> Bot
         case sqlite3.SQLITE_IOERR:
             return StoreError(f"the disk failed under {path}: {error}")
         case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return at_open(f"{path} is not a database, or is damaged ({error}); use another --db")
+            return at_reading(f"{path} is not a database, or is damaged ({error}); use another --db")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
             return at_open(f"{path} cannot be opened for writing or reading: {error}; check its permissions")
         case _:
-            return at_open(f"{path}: {error}")
+            return at_reading(f"{path}: {error}")

@@ -3,7 +3,6 @@
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from bot.errors import InputError
@@ -11,7 +10,7 @@ from bot.market import INTERVAL_MS
 from bot.performance.decisions import DecisionOutcome, outcome_of
 from bot.store.database import Database
 from bot.store.funnel import read_check_labels
-from bot.store.rows import structs
+from bot.store.rows import decimal_of, json_of, struct_of, structs
 from bot.trading.asked import Asked
 from bot.trading.checks import Check
 from bot.trading.events import Action, Fill, Halt, Order, Pause
@@ -118,9 +117,9 @@ async def _signal(database: Database, signal_id: int | None) -> StoredSignal:
         raise InputError(f"{database.path} holds no decision {signal_id}; the last is {last}")
     *values, checks_json, detail_json = rows[0]
     fields = dict(zip(columns.split(", ")[:-2], values, strict=True))
-    fields["checks"] = msgspec.json.decode(checks_json)
-    fields["detail"] = msgspec.json.decode(detail_json)
-    return msgspec.convert(fields, StoredSignal, strict=False)
+    fields["checks"] = json_of(database, checks_json, list[Any], "signals.checks_json")
+    fields["detail"] = json_of(database, detail_json, dict[str, Any], "signals.detail_json")
+    return struct_of(database, StoredSignal, fields, "signals")
 
 
 async def _halt_at(database: Database, time_ms: int) -> Halt | None:
@@ -138,7 +137,7 @@ async def _close(database: Database, signal: StoredSignal) -> Decimal | None:
         "SELECT close FROM bars WHERE symbol = ? AND interval = ? AND start_ms = ?",
         (signal.symbol, signal.interval, signal.bar_start_ms),
     )
-    return None if text is None else Decimal(text)
+    return None if text is None else decimal_of(database, text, "bars.close")
 
 
 async def _neighbors(database: Database, signal: StoredSignal) -> tuple[RecalledMoment, ...]:
@@ -156,15 +155,20 @@ async def _neighbors(database: Database, signal: StoredSignal) -> tuple[Recalled
             (symbol, signal.interval, start_ms, start_ms + span_ms),
         )
         moments.append(
-            RecalledMoment(
-                rank=rank,
-                symbol=symbol,
-                bar_start_ms=start_ms,
-                similarity=similarity,
-                weight=weight,
-                forward_return=forward_return,
-                regime=regime,
-                closes=tuple(Decimal(close) for (close,) in closes),
+            struct_of(
+                database,
+                RecalledMoment,
+                {
+                    "rank": rank,
+                    "symbol": symbol,
+                    "bar_start_ms": start_ms,
+                    "similarity": similarity,
+                    "weight": weight,
+                    "forward_return": forward_return,
+                    "regime": regime,
+                    "closes": [close for (close,) in closes],
+                },
+                f"neighbors of signal {signal.id}",
             )
         )
     return tuple(moments)

@@ -1,10 +1,10 @@
 """The settled rates that a backtest is charged by, kept in its own database so that it can be made again."""
 
 from collections.abc import Iterable
-from decimal import Decimal
 
 from bot.market import FundingRate, plain
 from bot.store.database import Database
+from bot.store.rows import struct_of
 
 
 async def save_funding_rates(database: Database, rates: Iterable[FundingRate]) -> None:
@@ -19,4 +19,7 @@ async def save_funding_rates(database: Database, rates: Iterable[FundingRate]) -
 async def load_funding_rates(database: Database) -> list[FundingRate]:
     """The settled rates that a run was charged by, by time and symbol."""
     rows = await database.fetch("SELECT symbol, time_ms, rate FROM funding_rates ORDER BY time_ms, symbol")
-    return [FundingRate(symbol=symbol, time_ms=time_ms, rate=Decimal(rate)) for symbol, time_ms, rate in rows]
+    names = ("symbol", "time_ms", "rate")
+    return [
+        struct_of(database, FundingRate, dict(zip(names, row, strict=True)), "funding_rates") for row in rows
+    ]

@@ -10,7 +10,7 @@ from bot.exact import EXACT, ZERO
 from bot.performance.decisions import DecisionOutcome, outcome_of
 from bot.performance.funnel import DecisionReport, FunnelCount, Funnels, HaltedRun
 from bot.store.database import Database
-from bot.store.rows import structs
+from bot.store.rows import decimal_of, json_of, struct_of, structs
 from bot.trading.asked import Asked
 from bot.trading.events import Halt, Order
 
@@ -21,7 +21,7 @@ async def read_check_labels(database: Database, session_id: int | None) -> dict[
     for (text,) in await database.fetch(
         "SELECT checks_json FROM sessions WHERE ?1 IS NULL OR id = ?1 ORDER BY id", (session_id,)
     ):
-        labels |= msgspec.json.decode(text, type=dict[str, str])
+        labels |= json_of(database, text, dict[str, str], "sessions.checks_json")
     return labels
 
 
@@ -72,7 +72,7 @@ async def _stream_outcomes(
             orders = []
         decision = signal_id, symbol, asked, no_order
         if order_id is not None:
-            orders.append(msgspec.convert(dict(zip(names, values, strict=True)), Order, strict=False))
+            orders.append(struct_of(database, Order, dict(zip(names, values, strict=True)), "orders"))
     if decision is not None:
         yield decision[0], decision[1], outcome_of(decision[2], decision[3], orders)
 
@@ -98,7 +98,8 @@ async def _round_trips(database: Database, session_id: int | None) -> dict[str, 
         (session_id,),
     ):
         before = held.get(symbol, ZERO)
-        change = Decimal(quantity) if side == "buy" else EXACT.minus(Decimal(quantity))
+        filled = decimal_of(database, quantity, "fills.quantity")
+        change = filled if side == "buy" else EXACT.minus(filled)
         after = held[symbol] = EXACT.add(before, change)
         if before and of_session and (not after or (after > 0) != (before > 0)):
             trips[symbol] = trips.get(symbol, 0) + 1

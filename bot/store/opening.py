@@ -3,6 +3,7 @@
 import msgspec
 
 from bot.store.database import Database
+from bot.store.rows import json_of
 from bot.trading.ledger import LedgerState
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -17,4 +18,4 @@ async def save_opening(database: Database, ledger: LedgerState) -> None:
 async def read_opening(database: Database) -> LedgerState | None:
     """What the books began with; None where that was cash alone."""
     text = await database.value("SELECT ledger_json FROM opening")
-    return None if text is None else msgspec.json.decode(text, type=LedgerState)
+    return None if text is None else json_of(database, text, LedgerState, "opening.ledger_json")

@@ -1,11 +1,9 @@
 """What one session, or the whole account, came to: figures of the rows that belong to it."""
 
-from decimal import Decimal
-
 from msgspec.structs import replace
 
 from bot.store.database import Database
-from bot.store.rows import structs
+from bot.store.rows import decimal_of, structs
 from bot.trading.events import Fill, FundingPayment, RoundTrip
 from bot.trading.performance import EquityCurve, Performance, performance_of
 
@@ -19,7 +17,7 @@ async def period_performance(database: Database, curve: EquityCurve, session_id:
         await structs(database, Fill, f"FROM fills {of_session} ORDER BY id", (session_id,)),
         await structs(database, FundingPayment, f"FROM funding {of_session}", (session_id,)),
         await _trips(database, session_id),
-        float(sum(Decimal(amount) for (amount,) in moved)),
+        float(sum(decimal_of(database, amount, "transfers.amount") for (amount,) in moved)),
     )
 
 

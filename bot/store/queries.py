@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from functools import reduce
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from bot.errors import InputError
-from bot.exact import EXACT
+from bot.exact import EXACT, ZERO
 from bot.market import INTERVAL_MS, Category, Instrument, Mark
 from bot.market.funding import KnownFunding
 from bot.performance.funnel import DecisionReport
@@ -15,7 +17,7 @@ from bot.store.database import Database, Mode
 from bot.store.funnel import read_decision_report
 from bot.store.lock import Holder, holder
 from bot.store.opening import read_opening
-from bot.store.rows import structs as _structs
+from bot.store.rows import decimal_of, json_of, struct_of, structs
 from bot.store.track import read_track
 from bot.store.watching import StoredRequest, read_marks, read_requests, read_watched
 from bot.trading.account import TrackState, drawdown
@@ -223,9 +225,9 @@ async def read_account(database: Database) -> AccountState:
     """As :func:`load_account`, inside the caller's transaction."""
     return AccountState(
         starting_cash=database.identity.starting_cash,
-        fills=await _structs(database, Fill, "FROM fills ORDER BY id"),
-        funding=await _structs(database, FundingPayment, "FROM funding ORDER BY equity_id"),
-        transfers=await _structs(database, Transfer, "FROM transfers ORDER BY id"),
+        fills=await structs(database, Fill, "FROM fills ORDER BY id"),
+        funding=await structs(database, FundingPayment, "FROM funding ORDER BY equity_id"),
+        transfers=await structs(database, Transfer, "FROM transfers ORDER BY id"),
         open_orders=await _open_orders(database),
         positions=await _positions(database),
         equity=await _last_equity(database),
@@ -238,33 +240,31 @@ async def read_account(database: Database) -> AccountState:
         track=await read_track(database),
         opening=await read_opening(database),
         risk=await read_risk(database),
-        known_funding=await _structs(database, KnownFunding, "FROM known_funding ORDER BY symbol"),
+        known_funding=await structs(database, KnownFunding, "FROM known_funding ORDER BY symbol"),
     )
 
 
 async def read_risk(database: Database) -> RiskState:
     """What the risk review goes on from, the halt in force included."""
     text = await database.value("SELECT state_json FROM risk_state")
-    return NOTHING_YET if text is None else msgspec.json.decode(text, type=RiskState)
+    return NOTHING_YET if text is None else json_of(database, text, RiskState, "risk_state.state_json")
 
 
 async def load_instruments(database: Database) -> dict[str, Instrument]:
     """The trading rules last in force, by symbol."""
     columns = await database.columns("instruments")
-    known = {}
+    known: dict[str, Instrument] = {}
     for row in await database.fetch("SELECT * FROM instruments ORDER BY symbol"):
         fields = dict(zip(columns, row, strict=True))
-        fields["tiers"] = msgspec.json.decode(fields["tiers"])
-        known[fields["symbol"]] = msgspec.convert(fields, Instrument)
+        fields["tiers"] = json_of(database, fields["tiers"], list[Any], "instruments.tiers")
+        known[fields["symbol"]] = struct_of(database, Instrument, fields, "instruments")
     return known
 
 
 async def load_trades(database: Database, *, limit: int | None = None) -> tuple[Trade, ...]:
     """The trade log, oldest first; ``limit`` keeps the newest so many."""
-    newest = await _structs(
-        database, Trade, "FROM trade_log ORDER BY fill_id DESC LIMIT ?", (-1 if limit is None else limit,)
-    )
-    return newest[::-1]
+    newest = "FROM trade_log ORDER BY fill_id DESC LIMIT ?"
+    return (await structs(database, Trade, newest, (-1 if limit is None else limit,)))[::-1]
 
 
 async def load_status(database: Database) -> Status:
@@ -322,7 +322,7 @@ async def load_stretch(database: Database, session_id: int | None, *, whole: boo
 
     Raises InputError where there is no such session, or nothing has happened in it.
     """
-    sessions = await _structs(database, Session, "FROM sessions ORDER BY id")
+    sessions = await structs(database, Session, "FROM sessions ORDER BY id")
     if not whole and session_id is None:
         session_id = await database.value("SELECT session_id FROM equity ORDER BY id DESC LIMIT 1")
     elif session_id is not None and session_id not in {session.id for session in sessions}:
@@ -419,14 +419,12 @@ async def stream_claims(
 async def read_settings(database: Database, session_id: int) -> SessionSettings:
     """What a session ran with."""
     text = await database.value("SELECT config_json FROM sessions WHERE id = ?", (session_id,))
-    return msgspec.json.decode(text, type=SessionSettings)
+    return json_of(database, text, SessionSettings, "sessions.config_json")
 
 
 async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:
     """What the account was worth before this row of equity."""
-    before = await _structs(
-        database, Equity, "FROM equity WHERE id < ? ORDER BY id DESC LIMIT 1", (first_id,)
-    )
+    before = await structs(database, Equity, "FROM equity WHERE id < ? ORDER BY id DESC LIMIT 1", (first_id,))
     if before:
         # What became known late may carry an earlier time than what was written before it.
         latest = await database.value("SELECT max(time_ms) FROM equity WHERE id < ?", (first_id,))
@@ -438,18 +436,19 @@ async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:
             (first_id,),
         )
     )[0]
+    start = decimal_of(database, worth, "sessions.start_equity")
     return Equity(
         time_ms=first_ms - step_ms,
-        cash=Decimal(worth),
+        cash=start,
         unrealized_pnl=Decimal(0),
-        equity=Decimal(worth),
-        unit_value=Decimal(value),
+        equity=start,
+        unit_value=decimal_of(database, value, "sessions.start_unit_value"),
     )
 
 
 async def _open_orders(database: Database) -> tuple[Order, ...]:
     marks = ", ".join("?" * len(RESTING))
-    return await _structs(database, Order, f"FROM orders WHERE status IN ({marks}) ORDER BY id", RESTING)
+    return await structs(database, Order, f"FROM orders WHERE status IN ({marks}) ORDER BY id", RESTING)
 
 
 async def _last_rejections(database: Database, session_id: int) -> tuple[StoredRejection, ...]:
@@ -457,7 +456,7 @@ async def _last_rejections(database: Database, session_id: int) -> tuple[StoredR
 
     The rule stands before the colon of their reason.
     """
-    return await _structs(
+    return await structs(
         database,
         StoredRejection,
         "FROM (SELECT *, row_number() OVER (PARTITION BY rule ORDER BY order_id DESC) AS place FROM ("
@@ -469,24 +468,24 @@ async def _last_rejections(database: Database, session_id: int) -> tuple[StoredR
 
 
 async def _positions(database: Database) -> tuple[Position, ...]:
-    return await _structs(database, Position, "FROM positions ORDER BY symbol")
+    return await structs(database, Position, "FROM positions ORDER BY symbol")
 
 
 async def _last_equity(database: Database) -> Equity | None:
-    rows = await _structs(database, Equity, "FROM equity ORDER BY id DESC LIMIT 1")
+    rows = await structs(database, Equity, "FROM equity ORDER BY id DESC LIMIT 1")
     return rows[0] if rows else None
 
 
 async def _last_session(database: Database) -> Session | None:
-    rows = await _structs(database, Session, "FROM sessions ORDER BY id DESC LIMIT 1")
+    rows = await structs(database, Session, "FROM sessions ORDER BY id DESC LIMIT 1")
     return rows[0] if rows else None
 
 
 async def _transferred(database: Database) -> Decimal:
-    total = Decimal(0)
-    for (amount,) in await database.fetch("SELECT amount FROM transfers"):
-        total = EXACT.add(total, Decimal(amount))
-    return total
+    amounts = await database.fetch("SELECT amount FROM transfers")
+    return reduce(
+        EXACT.add, (decimal_of(database, amount, "transfers.amount") for (amount,) in amounts), ZERO
+    )
 
 
 async def _next_id(database: Database, table: str) -> int:
@@ -495,7 +494,7 @@ async def _next_id(database: Database, table: str) -> int:
 
 
 async def _progress(database: Database) -> tuple[Progress, ...]:
-    return await _structs(
+    return await structs(
         database,
         Progress,
         """FROM (

@@ -8,6 +8,7 @@ from bot.exact import EXACT
 from bot.market import plain
 from bot.store.database import Database
 from bot.store.queries import AccountState, load_instruments, read_settings
+from bot.store.rows import decimal_of
 from bot.store.watching import Kind, StoredRequest, read_requests
 from bot.trading.events import Close, Pause, Resume, Transfer
 from bot.trading.margin import Margin
@@ -79,7 +80,7 @@ async def read_free_cash(database: Database, account: AccountState) -> Decimal:
     settings = await read_settings(database, last_session)
     margin = Margin(settings.broker, await load_instruments(database))
     closes = {
-        symbol: Decimal(close)
+        symbol: decimal_of(database, close, "bars.close")
         for symbol, close, _ in await database.fetch(
             "SELECT symbol, close, max(start_ms) FROM bars WHERE interval = ? GROUP BY symbol",
             (settings.run.interval,),

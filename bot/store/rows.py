@@ -1,23 +1,79 @@
-"""Rows of a table as the Structs that they were."""
+"""Rows of a table as the Structs that they were; what is none is one line that names table, row and column."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from bot.errors import InputError
+from bot.store.bounds import field_problem, figure
 from bot.store.database import Database
 
 T = TypeVar("T", bound=Struct)
+V = TypeVar("V")
 
 
 async def structs(
     database: Database, kind: type[T], source: str, parameters: Sequence[Any] = ()
 ) -> tuple[T, ...]:
-    """Rows as values: the table's columns are named like the struct's fields."""
+    """Rows as values: the table's columns are named like the struct's fields.
+
+    Raises InputError, as do all functions here, for a row that holds what nobody has written.
+    """
     fields = msgspec.structs.fields(kind)
     columns = ", ".join(field.encode_name for field in fields)
     rows = await database.fetch(f"SELECT {columns} {source}", parameters)
     names = [field.name for field in fields]
-    # Not strict: SQLite keeps truth as 0 and 1.
-    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), kind, strict=False) for row in rows)
+    table = source.split()[1].strip("(")
+    return tuple(
+        struct_of(
+            database, kind, dict(zip(names, row, strict=True)), kind.__name__ if table == "SELECT" else table
+        )
+        for row in rows
+    )
+
+
+def struct_of(database: Database, kind: type[T], fields: Mapping[str, Any], table: str) -> T:
+    """The Struct of these fields, which stood in a row of ``table``."""
+    try:
+        # Not strict: SQLite keeps truth as 0 and 1.
+        value = msgspec.convert(fields, kind, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise _wrong(database, table, fields, str(error)) from error
+    if (problem := field_problem(table, value)) is not None:
+        raise _wrong(database, table, fields, problem)
+    return value
+
+
+def json_of(database: Database, text: str | None, kind: type[V], column: str) -> V:
+    """What a column keeps as JSON."""
+    try:
+        value = msgspec.json.decode(text or "", type=kind)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise wrong_row(database, f"{column} holds what it never does ({error})") from error
+    if (problem := field_problem(column, value)) is not None:
+        raise wrong_row(database, f"{column}: {problem}")
+    return value
+
+
+def decimal_of(database: Database, text: Any, column: str) -> Decimal:
+    """What a column keeps as a decimal's text."""
+    try:
+        return figure(text, column.rpartition(".")[2])
+    except ValueError as error:
+        raise wrong_row(database, f"{column}: {error}") from error
+
+
+def wrong_row(database: Database, what: str) -> InputError:
+    """The line for a file whose row holds what nobody has written."""
+    shown = " ".join(what.split())[:300]
+    return InputError(
+        f"{database.path} holds what no session has written: {shown}; use a copy of before, or another --db"
+    )
+
+
+def _wrong(database: Database, table: str, fields: Mapping[str, Any], problem: str) -> InputError:
+    key, value = next(iter(fields.items()))
+    return wrong_row(database, f"{table}, {key} {str(value)[:40]}: {problem}")

@@ -1,9 +1,9 @@
 """What each session ran with: its symbols, interval, strategy and weights; reads only."""
 
-import msgspec
 from msgspec import Struct
 
 from bot.store.database import Database
+from bot.store.rows import json_of
 
 
 class SessionRun(Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ async def read_session_runs(database: Database) -> tuple[SessionRun, ...]:
     for id, config_json, checkpoint in await database.fetch(
         "SELECT id, config_json, checkpoint_sha256 FROM sessions ORDER BY id"
     ):
-        settings = msgspec.json.decode(config_json, type=_Settings)
+        settings = json_of(database, config_json, _Settings, "sessions.config_json")
         found.append(
             SessionRun(
                 id=id,

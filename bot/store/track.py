@@ -3,13 +3,12 @@
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.market import INTERVAL_MS, Bar
 from bot.store.database import Database
-from bot.store.rows import structs
+from bot.store.rows import decimal_of, json_of, structs
 from bot.trading.account import AccountTrack, TrackState, began_with
 from bot.trading.events import Equity, Fill, FundingPayment, Order, RoundTrip, Transfer
 from bot.trading.ledger import Booked, Ledger
@@ -44,14 +43,16 @@ async def read_track(database: Database) -> TrackState:
     text = await database.value("SELECT state_json FROM account_state")
     if text is None:
         return began_with(database.identity.starting_cash)
-    state = msgspec.json.decode(text, type=TrackState)
+    state = json_of(database, text, TrackState, "account_state.state_json")
     value = await database.value("SELECT unit_value FROM equity ORDER BY id DESC LIMIT 1")
     kept = [
         trip
         for trip in await structs(database, RoundTrip, "FROM round_trips ORDER BY id")
         if trip.closed_ms is None or trip.id > _counted(state, trip.symbol)
     ]
-    return replace(state, value=state.value if value is None else Decimal(value), trips=tuple(kept))
+    if value is not None:
+        state = replace(state, value=decimal_of(database, value, "equity.unit_value"))
+    return replace(state, trips=tuple(kept))
 
 
 def _counted(state: TrackState, symbol: str) -> int:

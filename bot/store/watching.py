@@ -3,11 +3,11 @@
 from decimal import Decimal
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Mark
 from bot.store.database import Database
+from bot.store.rows import json_of, struct_of
 from bot.trading.events import Watched, WatchState
 
 Kind = Literal["resume", "transfer", "close", "pause", "symbols"]
@@ -32,6 +32,14 @@ class StoredRequest(Struct, frozen=True, kw_only=True):
     error: str | None
 
 
+class _Run(Struct, frozen=True):
+    symbols: tuple[str, ...]
+
+
+class _Settings(Struct, frozen=True):
+    run: _Run
+
+
 _NO_LONGER_TOLD = "not among run.symbols any more"
 
 
@@ -44,23 +52,26 @@ async def read_marks(database: Database) -> tuple[Mark, ...]:
     marks = []
     for symbol in held:
         if symbol in told:
-            _, price, time_ms = told[symbol]
-            marks.append(Mark(symbol=symbol, price=Decimal(price), time_ms=time_ms))
+            marks.append(_mark(database, *told[symbol]))
             continue
         closes = await database.fetch(
             "SELECT start_ms, interval, close FROM bars WHERE symbol = ? ORDER BY start_ms DESC LIMIT 1",
             (symbol,),
         )
         for start_ms, interval, close in closes:
-            marks.append(Mark(symbol=symbol, price=Decimal(close), time_ms=start_ms + INTERVAL_MS[interval]))
+            marks.append(_mark(database, symbol, close, start_ms + INTERVAL_MS.get(interval, 0)))
     return tuple(marks)
+
+
+def _mark(database: Database, symbol: str, price: str, time_ms: int) -> Mark:
+    return struct_of(database, Mark, {"symbol": symbol, "price": price, "time_ms": time_ms}, "marks")
 
 
 async def read_watched(database: Database) -> tuple[Watched, ...]:
     """What is known of each symbol that was ever watched, by symbol."""
     rows = await database.fetch("SELECT symbol, state, since_ms, reason FROM watched ORDER BY symbol")
     names = ("symbol", "state", "since_ms", "reason")
-    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), Watched) for row in rows)
+    return tuple(struct_of(database, Watched, dict(zip(names, row, strict=True)), "watched") for row in rows)
 
 
 async def read_trading(database: Database) -> tuple[str, ...]:
@@ -68,14 +79,18 @@ async def read_trading(database: Database) -> tuple[str, ...]:
     watched = await read_watched(database)
     if watched:
         return tuple(one.symbol for one in watched if one.state == "trading")
+    return await _last_configured(database) or ()
+
+
+async def _last_configured(database: Database) -> tuple[str, ...] | None:
+    """The symbols that the last session was configured with."""
     last = await database.value("SELECT config_json FROM sessions ORDER BY id DESC LIMIT 1")
-    return () if last is None else tuple(msgspec.json.decode(last)["run"]["symbols"])
+    return None if last is None else json_of(database, last, _Settings, "sessions.config_json").run.symbols
 
 
 async def traded_by_hand(database: Database, configured: tuple[str, ...]) -> tuple[str, ...]:
     """The symbols to trade: as configured, but for what a person has added and dropped since that was last changed."""
-    last = await database.value("SELECT config_json FROM sessions ORDER BY id DESC LIMIT 1")
-    if last is None or tuple(msgspec.json.decode(last)["run"]["symbols"]) != configured:
+    if await _last_configured(database) != configured:
         return configured
     states: dict[str, WatchState] = {one.symbol: one.state for one in await read_watched(database)}
     kept = tuple(symbol for symbol in configured if states.get(symbol, "trading") == "trading")
@@ -108,4 +123,6 @@ async def read_requests(database: Database, where: str, *parameters: object) -> 
     rows = await database.fetch(
         f"SELECT {', '.join(names)} FROM requests WHERE {where} ORDER BY id", parameters
     )
-    return tuple(msgspec.convert(dict(zip(names, row, strict=True)), StoredRequest) for row in rows)
+    return tuple(
+        struct_of(database, StoredRequest, dict(zip(names, row, strict=True)), "requests") for row in rows
+    )

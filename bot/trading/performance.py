@@ -12,6 +12,8 @@ DAY_MS = 86_400_000
 _YEAR_MS = 365.25 * DAY_MS
 _DAILY_FROM_MS = 30 * DAY_MS
 """From so long a stretch on, returns are taken by the day."""
+_MOST_PERIODS = 1_000_000
+"""Without anything noted, in a row: two millennia of days, two years of minutes."""
 
 
 class Performance(Struct, frozen=True, kw_only=True, gc=False):
@@ -59,7 +61,8 @@ class EquityCurve:
 
     Equity is in quote currency; returns and drawdown are of the value of a unit, which transfers do not move.
     Times may stand still or step back a little (what is late counts when it becomes known). Periods are UTC
-    ``period_ms`` long; one in which nothing was added has the return 0. Where all was lost (a value of 0), its
+    ``period_ms`` long; one in which nothing was added has the return 0, and a million of them in a row are a
+    ValueError. Where all was lost (a value of 0), its
     period and the whole have the return -1, and what follows begins anew.
     """
 
@@ -82,6 +85,8 @@ class EquityCurve:
         period = (time_ms - 1) // self._period_ms
         if self._period is None:
             self._period = period
+        if period - self._period > _MOST_PERIODS:
+            raise ValueError("equity was noted at times that lie further apart than any two of one account")
         while self._period < period:
             self._returns.append(self._period_return())
             self._base, self._ruined_in_period = self._value, False

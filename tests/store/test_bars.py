@@ -74,16 +74,17 @@ def test_long_gaps_and_many_chunks_lose_nothing(monkeypatch) -> None:
 
 
 figures = st.decimals(min_value=0, allow_nan=False, allow_infinity=False).filter(
-    lambda value: abs(value.adjusted()) < 60
+    lambda value: abs(value.adjusted()) < 24
 ) | st.sampled_from(
-    [Decimal("1E-12"), Decimal("1.000"), Decimal("0E-8"), Decimal("1E+20"), Decimal("-0"), Decimal(3) ** 60]
+    [Decimal("1E-12"), Decimal("1.000"), Decimal("0E-8"), Decimal("1E+20"), Decimal("-0"), Decimal(3) ** 40]
 )
+prices = figures.filter(lambda value: value > 0)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(figures, min_size=6, max_size=6))
-def test_every_digit_of_a_bar_survives(values: list[Decimal]) -> None:
-    open_, high, low, close, volume, turnover = values
+@given(st.lists(prices, min_size=4, max_size=4), figures, figures)
+def test_every_digit_of_a_bar_survives(values: list[Decimal], volume: Decimal, turnover: Decimal) -> None:
+    low, open_, close, high = sorted(values)
     bar = a_bar(open=open_, high=high, low=low, volume=volume, turnover=turnover)
     bar = Bar(**{field: getattr(bar, field) for field in bar.__struct_fields__} | {"close": close})
     (found,) = loaded([bar])

@@ -11,6 +11,7 @@ from bot.market import Bar, Category, FundingRate, Instrument, plain, settlement
 from bot.store import bars as bar_table
 from bot.store.bars import Inserted
 from bot.store.database import Database
+from bot.store.rows import json_of, struct_of
 
 BYBIT, BYBIT_TESTNET = "bybit", "bybit-testnet"
 
@@ -132,7 +133,9 @@ async def load_rates(database: Database, market: Market, symbols: Sequence[str])
         symbols,
     )
     return [
-        msgspec.convert({"symbol": symbol, "time_ms": time_ms, "rate": rate}, FundingRate, strict=False)
+        struct_of(
+            database, FundingRate, {"symbol": symbol, "time_ms": time_ms, "rate": rate}, "funding_rates"
+        )
         for symbol, time_ms, rate in rows
     ]
 
@@ -150,4 +153,4 @@ async def load_rules(database: Database, market: Market, symbols: Sequence[str])
     rows = await database.fetch(
         f"SELECT symbol, rules_json FROM instruments WHERE {market.scope}symbol IN ({marks})", symbols
     )
-    return {symbol: msgspec.json.decode(text, type=Instrument) for symbol, text in rows}
+    return {symbol: json_of(database, text, Instrument, "instruments.rules_json") for symbol, text in rows}

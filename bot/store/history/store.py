@@ -62,8 +62,8 @@ def _has_bars(path: Path) -> bool:
             # From the fourth schema on a backtest is a run of its own, and its bars are that run's.
             if file.execute("PRAGMA user_version").fetchone()[0] >= 4:
                 return False
-            (mode,) = file.execute("SELECT value FROM meta WHERE key = 'mode'").fetchone()
-            return mode == "backtest" and bool(file.execute("SELECT 1 FROM bars LIMIT 1").fetchone())
+            mode = file.execute("SELECT value FROM meta WHERE key = 'mode'").fetchone()
+            return mode == ("backtest",) and bool(file.execute("SELECT 1 FROM bars LIMIT 1").fetchone())
     except sqlite3.DatabaseError:
         # Whatever it is, it holds no bars that could be read.
         return False

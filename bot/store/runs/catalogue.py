@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from bot.errors import InputError
 from bot.store.database import Database
+from bot.store.rows import json_of, struct_of
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
@@ -86,7 +87,7 @@ async def save_run(index: Database, run: Run) -> None:
 async def load_runs(index: Database) -> list[Run]:
     """All runs, oldest first."""
     rows = await index.fetch(f"SELECT {_COLUMNS} FROM runs ORDER BY started_ms, name")
-    return [_run(row) for row in rows]
+    return [_run(index, row) for row in rows]
 
 
 async def forget_run(index: Database, name: str) -> bool:
@@ -95,8 +96,8 @@ async def forget_run(index: Database, name: str) -> bool:
         return await index.write("DELETE FROM runs WHERE name = ?", [(name,)]) > 0
 
 
-def _run(row: tuple[Any, ...]) -> Run:
+def _run(index: Database, row: tuple[Any, ...]) -> Run:
     fields = dict(zip((field.name for field in _FIELDS), row, strict=True))
-    fields["settings"] = msgspec.json.decode(fields["settings"])
-    fields["symbols"] = msgspec.json.decode(fields["symbols"])
-    return msgspec.convert(fields, Run)
+    fields["settings"] = json_of(index, fields["settings"], dict[str, Any], "runs.settings_json")
+    fields["symbols"] = json_of(index, fields["symbols"], list[Any], "runs.symbols")
+    return struct_of(index, Run, fields, "runs")
