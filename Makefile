@@ -9,7 +9,7 @@ TORCH_INDEX ?=
 # Tests that run at once.
 WORKERS ?= 2
 
-.PHONY: setup setup-dev demo test lint format bench audit lock clean
+.PHONY: setup setup-dev demo test fuzz lint format bench audit lock clean
 
 setup: .venv/ready
 
@@ -31,6 +31,12 @@ demo: setup
 
 test: setup-dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+# What anybody may hand the bot, damaged and crafted, for longer than the few seconds of each fuzzer in `make test`.
+SECONDS ?= 60
+SEED ?= 1
+fuzz: setup-dev
+	FUZZ_SECONDS=$(SECONDS) FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz --capture=no
 
 lint: setup-dev
 	$(BIN)/ruff check .

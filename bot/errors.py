@@ -33,6 +33,12 @@ class BrokenInvariant(BotError):
     """A contradiction in the books. The bot stops before anything is written. Exit code 1."""
 
 
+def shortened(told: object, longest: int = 200) -> str:
+    """What another program's error says, on one line and no longer than is read."""
+    text = " ".join(str(told).split())
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
 def printable(text: str) -> str:
     """One line that a terminal shows as it is, whatever a stranger's words in it hold."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

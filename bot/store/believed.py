@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bot.errors import BrokenInvariant, InputError
+from bot.errors import BrokenInvariant, InputError, shortened
 
 _RAISED = (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, AssertionError)
 """What values that fit no place raise in those who meet them; RecursionError is one of them."""
@@ -39,5 +39,5 @@ def readable(path: Path | str) -> Iterator[None]:
 
 
 def _told(error: Exception) -> str:
-    told = " ".join(str(error).split())[:200] or "it contradicts itself"
+    told = shortened(error) or "it contradicts itself"
     return told if isinstance(error, BrokenInvariant) else f"{type(error).__name__}: {told}"

@@ -13,8 +13,9 @@ import aiosqlite
 import msgspec
 from msgspec import Struct
 
-from bot.errors import BotError, BrokenInvariant, InputError, StoreError
+from bot.errors import BotError, BrokenInvariant, InputError, StoreError, shortened
 from bot.market import Category, plain
+from bot.store.believed import readable
 from bot.store.bounds import field_problem
 from bot.store.layout import LAYOUT, layout_problem
 from bot.store.lock import disk_failures, lock, release
@@ -264,7 +265,7 @@ class Database:
             stored = msgspec.convert(dict(await self.fetch("SELECT key, value FROM meta")), Identity)
         except msgspec.ValidationError as error:
             raise InputError(
-                f"{self.path} does not say whose books it keeps ({error}); use another --db"
+                f"{self.path} does not say whose books it keeps ({shortened(error)}); use another --db"
             ) from error
         if (problem := field_problem("starting_cash", stored.starting_cash)) is not None:
             raise InputError(f"{self.path}: {problem}; use another --db")
@@ -289,7 +290,8 @@ class Database:
             # It reads its rows as values, by what stands on this module.
             from bot.store.backfill import backfill
 
-            await backfill(self)
+            with readable(self.path):
+                await backfill(self)
         await self._connection.execute(f"PRAGMA application_id = {self._kind.application_id}")
         if self._identity is None and identity is not None:
             await self._connection.executemany(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from bot.errors import InputError
+from bot.errors import InputError, shortened
 from bot.store.bounds import field_problem, figure
 from bot.store.database import Database
 
@@ -68,9 +68,8 @@ def decimal_of(database: Database, text: Any, column: str) -> Decimal:
 
 def wrong_row(database: Database, what: str) -> InputError:
     """The line for a file whose row holds what nobody has written."""
-    shown = " ".join(what.split())[:300]
     return InputError(
-        f"{database.path} holds what no session has written: {shown}; use a copy of before, or another --db"
+        f"{database.path} holds what no session has written: {shortened(what)}; use a copy of before, or another --db"
     )
 
 
