@@ -266,7 +266,7 @@ def restore_ledger(account: AccountState) -> Ledger:
         account.funding,
         account.transfers,
         account.marks,
-        account.opening,
+        None if account.opening is None else account.opening.ledger,
     )
     for stored in account.positions:
         folded = ledger.position(stored.symbol)

@@ -355,11 +355,13 @@ def _parser() -> argparse.ArgumentParser:
         f"Tables: {', '.join(TABLES)}.",
     )
     export.add_argument("table", metavar="TABLE", help="one of those above")
-    for reader in (trades, status, explain, report, export):
+    doctor = command(
+        "doctor", "whether configuration, books, strategy and hosts are well", "doctor --mainnet"
+    )
+    for reader in (trades, status, explain, report, export, doctor):
         reader.add_argument("--run", metavar="NAME", help="a backtest's own database; runs lists them")
     export.add_argument("--out", metavar="FILE", help="write here (default: standard output)")
     command("show-config", "the configuration in force", "show-config --json")
-    command("doctor", "a check of configuration, database, strategy and connectivity", "doctor --mainnet")
     return parser
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bot.store.database import Database
 from bot.store.rows import structs
-from bot.store.track import fold, read_track
+from bot.store.track import Fold, read_track
 from bot.trading.events import RoundTrip
 from tests.books import audit, rows
 from tests.bot_process import QUICK, run, start, wait_for
@@ -14,9 +14,10 @@ from tests.bot_process import QUICK, run, start, wait_for
 
 async def _both(path: Path):
     async with Database.open(path, readonly=True) as database, database.transaction():
-        folded = await fold(database)
+        fold = Fold(database)
+        folded = [row async for row in fold.rows()]
         stored = await structs(database, RoundTrip, "FROM round_trips ORDER BY id")
-        return folded, await read_track(database), {trip.id: trip for trip in stored}
+        return folded, fold.state, await read_track(database), {trip.id: trip for trip in stored}
 
 
 def test_the_stored_track_equals_the_fold_over_all_rows_after_a_kill_a_transfer_and_restarts(tmp_path):
@@ -30,9 +31,9 @@ def test_the_stored_track_equals_the_fold_over_all_rows_after_a_kill_a_transfer_
     run(tmp_path, "transfer", "--db", "demo.db", "--", "-4000")
     assert run(tmp_path, "--demo", "--max-bars", "8").code == 0
     audit(path)
-    folded, stored, trips = asyncio.run(_both(path))
+    folded, state, stored, trips = asyncio.run(_both(path))
     assert trips
-    assert trips == folded.trips
-    assert stored == folded.state
-    for row, kept in zip(folded.rows, rows(path, "SELECT * FROM equity ORDER BY id"), strict=True):
+    assert trips == {trip.id: trip for row in folded for trip in row.trips}
+    assert stored == state
+    for row, kept in zip(folded, rows(path, "SELECT * FROM equity ORDER BY id"), strict=True):
         assert (row.id, str(row.unit_value)) == (kept["id"], kept["unit_value"])

@@ -67,7 +67,8 @@ async def session(path: Path, config: Config, events: Sequence[Bar | Quote | Fun
             Eager(config.strategy) if config.strategy.name == "eager" else load_strategy(config, STRATEGIES)
         )
         trader = a_trader(config, strategy, quotes=True, opening=opening_of(account))
-        id = await begin_session(database, "demo", msgspec.json.encode(config).decode(), 1)
+        config_json = msgspec.json.encode(config).decode()
+        id = await begin_session(database, "demo", config_json, 1, start=account.equity)
         steps = StepWriter(database, id)
         wanted = history.Wanted(
             symbols=SYMBOLS,

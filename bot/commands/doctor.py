@@ -4,23 +4,26 @@ import argparse
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 import msgspec
 from msgspec import Struct
 
 from bot.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
+from bot.commands.chosen_database import chosen_database
 from bot.commands.tables import print_text
-from bot.config import Config, Mode
-from bot.errors import BotError
+from bot.config import Config, Mode, from_json
+from bot.errors import BotError, BrokenInvariant
 from bot.exchange.config import HOSTS
 from bot.exchange.rest import BybitRest
-from bot.market import utc_text
+from bot.market import ALWAYS_OPEN, Calendar, utc_text
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
+from bot.sources.sessions import calendar_for
+from bot.store.audit import audit
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.lock import holder
-from bot.store.queries import load_account
+from bot.store.queries import read_account
 from bot.strategy import Strategy
 
 _LOW_DISK_BYTES = 500_000_000
@@ -39,17 +42,21 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     if args.command == "show-config":
         _show(config, as_json=args.json)
         return 0
-    mode = cast(Mode, args.mode or "mainnet")
+    named = getattr(args, "run", None) is not None or "{mode}" not in config.run.database
+    mode: Mode | None = None if getattr(args, "run", None) is not None else args.mode or "mainnet"
     checks = [Check("configuration", True, "read and within bounds")]
     checks += [
         await _checked("strategy", lambda: _strategy(config, strategies)),
         await _checked("model", lambda: _model(config)),
     ]
-    for each in (mode,) if args.mode else get_args(Mode):
-        path = config.database_path(each)
-        if path.exists():
-            checks.append(await _checked(f"database {path}", lambda path=path: _database(path)))  # type: ignore[misc]
-    checks.append(await _checked("disk", lambda: _disk(config, mode)))
+    if named:
+        paths = [await chosen_database(args, config)]
+    else:
+        modes: tuple[Mode, ...] = (args.mode,) if args.mode else get_args(Mode)
+        paths = [path for each in modes if (path := config.database_path(each)).exists()]
+    for path in paths:
+        checks.append(await _checked(f"database {path}", lambda path=path: _database(path)))  # type: ignore[misc]
+    checks.append(await _checked("disk", lambda: _disk(config, mode or "backtest")))
     if mode in HOSTS:
         checks.append(await _checked(f"exchange {mode}", lambda: _exchange(config, mode)))
     if args.json:
@@ -89,13 +96,27 @@ async def _model(config: Config) -> str:
 async def _database(path: Path) -> str:
     running = holder(path)
     with readable(path):
-        async with Database.open(path, readonly=True) as database:
-            account = await load_account(database)
-        ledger = restore_ledger(account)
+        async with Database.open(path, readonly=True) as database, database.transaction(reads=True):
+            account = await read_account(database)
+            ledger = restore_ledger(account)
+            if differences := await audit(database, await _calendar(database)):
+                raise BrokenInvariant("; ".join(("its books are not whole", *differences)))
         who = f"in use by {running}" if running is not None else "not in use"
         newest = max((one.last_start_ms for one in account.progress), default=None)
         bars = f", bars to {utc_text(newest)}" if newest is not None else ", no bars"
         return f"{database.identity}, {who}, books balance at cash {ledger.cash}{bars}"
+
+
+async def _calendar(database: Database) -> Calendar:
+    """The calendar that the database's last session kept, as far as its own bars tell it."""
+    last = await database.fetch(
+        "SELECT id, config_json FROM sessions WHERE id = (SELECT max(id) FROM sessions)"
+    )
+    if database.identity.category != "equity" or not last:
+        return ALWAYS_OPEN
+    run = from_json(last[0][1], {}, f"the configuration of session {last[0][0]} in {database.path}").run
+    starts = await database.fetch("SELECT start_ms FROM bars WHERE interval = ?", (run.interval,))
+    return calendar_for(run.calendar_name, run.interval, run.timezone, (start for (start,) in starts))
 
 
 async def _disk(config: Config, mode: Mode) -> str:

@@ -22,7 +22,7 @@ from bot.store.believed import believed, readable
 from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
 from bot.store.entries import Observed
-from bot.store.opening import save_opening
+from bot.store.opening import BooksAtStart, save_opening
 from bot.store.provenance import made_with
 from bot.store.recording import Recording
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
@@ -133,7 +133,7 @@ async def _replay_into(
         reason += ", which was cut off"
     async with Database.open(partial, identity, durable=False) as database:
         await save_instruments(database, header.instruments)
-        await save_opening(database, ledger)
+        await save_opening(database, BooksAtStart(ledger=ledger, track=track))
         await begin_session(
             database,
             "replay",

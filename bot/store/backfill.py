@@ -4,7 +4,7 @@ from bot.market import plain
 from bot.store.account_rows import ACCOUNT_STATE, ROUND_TRIP, account_state_row, round_trip_row
 from bot.store.database import Database
 from bot.store.rows import structs
-from bot.store.track import fold
+from bot.store.track import Fold
 from bot.trading.events import Equity, Fill, FundingPayment, Transfer
 
 
@@ -21,15 +21,15 @@ async def backfill(database: Database) -> None:
         "WHERE time_ms <= resumed_ms) WHERE resumed_ms IS NOT NULL",
         [()],
     )
-    folded = await fold(database)
+    fold = Fold(database)
+    rows = [row async for row in fold.rows()]
     await database.write(
-        "UPDATE equity SET unit_value = ? WHERE id = ?",
-        [(plain(row.unit_value), row.id) for row in folded.rows],
+        "UPDATE equity SET unit_value = ? WHERE id = ?", [(plain(row.unit_value), row.id) for row in rows]
     )
-    changes = [round_trip_row(trip, row.session_id) for row in folded.rows for trip in row.trips]
+    changes = [round_trip_row(trip, row.session_id) for row in rows for trip in row.trips]
     await database.write(ROUND_TRIP, changes)
-    if folded.rows:
-        await database.write(ACCOUNT_STATE, [account_state_row(folded.state)])
+    if rows:
+        await database.write(ACCOUNT_STATE, [account_state_row(fold.state)])
     await database.write(
         """UPDATE sessions SET (start_equity, start_unit_value) = (
             SELECT equity, unit_value FROM equity WHERE session_id < sessions.id ORDER BY id DESC LIMIT 1

@@ -16,7 +16,7 @@ from bot.performance.funnel import DecisionReport
 from bot.store.database import Database, Mode
 from bot.store.funnel import read_decision_report
 from bot.store.lock import Holder, holder
-from bot.store.opening import read_opening
+from bot.store.opening import BooksAtStart, read_opening
 from bot.store.rows import decimal_of, json_of, struct_of, structs
 from bot.store.track import read_track
 from bot.store.watching import StoredRequest, read_marks, read_requests, read_watched
@@ -36,7 +36,6 @@ from bot.trading.events import (
     Watched,
 )
 from bot.trading.fills import BrokerConfig
-from bot.trading.ledger import LedgerState
 from bot.trading.reliability import Claim, likelier
 from bot.trading.risk import NOTHING_YET, RiskState
 
@@ -77,7 +76,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
     track: TrackState
     risk: RiskState = NOTHING_YET
     known_funding: tuple[KnownFunding, ...] = ()
-    opening: LedgerState | None = None
+    opening: BooksAtStart | None = None
     """What a replay's account began with; None where it began with cash alone."""
 
     @property

@@ -1,6 +1,6 @@
 """Rows of a table as the Structs that they were; what is none is one line that names table, row and column."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -22,17 +22,28 @@ async def structs(
 
     Raises InputError, as do all functions here, for a row that holds what nobody has written.
     """
-    fields = msgspec.structs.fields(kind)
-    columns = ", ".join(field.encode_name for field in fields)
-    rows = await database.fetch(f"SELECT {columns} {source}", parameters)
-    names = [field.name for field in fields]
+    rows = await database.fetch(f"SELECT {', '.join(kind.__struct_fields__)} {source}", parameters)
+    table = _table(kind, source)
+    return tuple(_struct(database, kind, row, table) for row in rows)
+
+
+async def keyed_structs(
+    database: Database, kind: type[T], keys: Sequence[str], source: str
+) -> AsyncIterator[tuple[Any, ...]]:
+    """Rows as tuples: these columns of each, and the value, a few hundred in memory at a time."""
+    table = _table(kind, source)
+    async for row in database.stream(f"SELECT {', '.join((*keys, *kind.__struct_fields__))} {source}"):
+        yield (*row[: len(keys)], _struct(database, kind, row[len(keys) :], table))
+
+
+def _table(kind: type[Struct], source: str) -> str:
+    """What rows are called to a person."""
     table = source.split()[1].strip("(")
-    return tuple(
-        struct_of(
-            database, kind, dict(zip(names, row, strict=True)), kind.__name__ if table == "SELECT" else table
-        )
-        for row in rows
-    )
+    return kind.__name__ if table == "SELECT" else table
+
+
+def _struct(database: Database, kind: type[T], row: Sequence[Any], table: str) -> T:
+    return struct_of(database, kind, dict(zip(kind.__struct_fields__, row, strict=True)), table)
 
 
 def struct_of(database: Database, kind: type[T], fields: Mapping[str, Any], table: str) -> T:

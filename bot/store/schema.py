@@ -18,7 +18,8 @@ _FOURTH_SCHEMA = (
     # What a replay's account began with: the sessions before it are not there to be summed up.
     """CREATE TABLE opening (
         id INTEGER PRIMARY KEY CHECK (id = 1),
-        ledger_json TEXT NOT NULL
+        ledger_json TEXT NOT NULL,
+        track_json TEXT NOT NULL
     ) STRICT""",
     "ALTER TABLE instruments ADD COLUMN source TEXT NOT NULL DEFAULT 'exchange'",
     "ALTER TABLE instruments ADD COLUMN known_ms INTEGER NOT NULL DEFAULT 0",

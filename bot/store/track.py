@@ -6,11 +6,14 @@ from decimal import Decimal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot.market import INTERVAL_MS, Bar
+from bot.errors import BrokenInvariant
+from bot.exact import EXACT
+from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, plain
 from bot.store.database import Database
-from bot.store.rows import decimal_of, json_of, structs
+from bot.store.opening import read_opening
+from bot.store.rows import decimal_of, json_of, keyed_structs, structs
 from bot.trading.account import AccountTrack, TrackState, began_with
-from bot.trading.events import Equity, Fill, FundingPayment, Order, RoundTrip, Transfer
+from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, RoundTrip, Transfer
 from bot.trading.ledger import Booked, Ledger
 
 Cause = Fill | FundingPayment | Transfer | Bar
@@ -18,24 +21,27 @@ Cause = Fill | FundingPayment | Transfer | Bar
 
 
 class FoldedRow(Struct, frozen=True):
-    """One row of equity: its unit value, and the round trips that changed with it."""
+    """One row of equity as it is stored, beside what all rows up to it come to.
+
+    ``cause_session_id`` is the session that the fill, payment, transfer or closed bar says it is of. ``flat`` is
+    whether nothing is held after it; ``trips`` are the round trips that changed with it.
+    """
 
     id: int
     session_id: int
+    stored: Equity
+    cause: Cause
+    cause_session_id: int
+    cash: Decimal
+    flat: bool
     unit_value: Decimal
     trips: tuple[RoundTrip, ...]
 
 
-class Folded(Struct, frozen=True):
-    """What an account's rows come to."""
-
-    state: TrackState
-    rows: tuple[FoldedRow, ...]
-
-    @property
-    def trips(self) -> dict[int, RoundTrip]:
-        """All round trips, by number."""
-        return {trip.id: trip for row in self.rows for trip in row.trips}
+class _Caused(Struct, frozen=True):
+    cause: Cause
+    session_id: int
+    name: str
 
 
 async def read_track(database: Database) -> TrackState:
@@ -61,61 +67,134 @@ def _counted(state: TrackState, symbol: str) -> int:
     return 0 if run is None else run.trip_id
 
 
-async def fold(database: Database) -> Folded:
-    """The account's track as its rows lead to it, from the first on. Inside the caller's transaction.
+class Fold:
+    """The account's track as its rows lead to it, from the first on: iterate, then look at its attributes.
 
-    Raises BrokenInvariant where they contradict themselves.
+    ``calendar`` is the market's. Inside the caller's transaction. Raises BrokenInvariant where the rows
+    contradict each other so that none can be said to follow.
     """
-    interval = await database.value("SELECT interval FROM signals ORDER BY id DESC LIMIT 1")
-    ledger = Ledger(database.identity.starting_cash)
-    track = AccountTrack(began_with(database.identity.starting_cash), INTERVAL_MS[interval or "1"])
-    orders = {order.id: order for order in await structs(database, Order, "FROM orders ORDER BY id")}
-    resumed = {
-        id
-        for (id,) in await database.fetch(
-            "SELECT resumed_equity_id FROM halts WHERE resumed_equity_id IS NOT NULL"
-        )
-    }
-    rows: list[FoldedRow] = []
-    async for id, session_id, row, cause in _events(database):
-        if isinstance(cause, Fill):
-            booked = ledger.post((cause,))
-            booked = Booked(fills=booked.fills, positions=booked.positions, equity=(row,))
-            track.book(booked, [orders[cause.order_id]] if cause.order_id in orders else [])
-        elif isinstance(cause, Transfer):
-            track.move(cause.amount, row)
-        elif isinstance(cause, FundingPayment):
-            track.pay(cause, row)
-        else:
-            track.close(cause, row)
-        value = track.value
-        if id in resumed:
-            track.restart_limits()
-        rows.append(FoldedRow(id, session_id, value, track.news()[0]))
-    return Folded(track.snapshot(), tuple(rows))
+
+    def __init__(self, database: Database, calendar: Calendar = ALWAYS_OPEN) -> None:
+        self._database = database
+        self._calendar = calendar
+        self.state = began_with(database.identity.starting_cash)
+        """What the track has come to, its trips included."""
+        self.positions: tuple[Position, ...] = ()
+        """All positions ever held, as the fills leave them."""
+
+    async def rows(self) -> AsyncIterator[FoldedRow]:
+        """The rows of equity in their order."""
+        database, cash = self._database, self._database.identity.starting_cash
+        opening = await read_opening(database)
+        ledger = Ledger(cash)
+        if opening is not None:
+            ledger, self.state = Ledger.from_state(opening.ledger), opening.track
+        intervals = {
+            id: INTERVAL_MS[interval or "1"]
+            for id, interval in await database.fetch(
+                """SELECT id, coalesce(json_extract(config_json, '$.run.interval'), (
+                    SELECT interval FROM signals WHERE session_id = sessions.id LIMIT 1
+                )) FROM sessions"""
+            )
+        }
+        orders = {order.id: order for order in await structs(database, Order, "FROM orders ORDER BY id")}
+        resumed = {
+            id
+            for (id,) in await database.fetch(
+                "SELECT resumed_equity_id FROM halts WHERE resumed_equity_id IS NOT NULL"
+            )
+        }
+        track, of_session = AccountTrack(self.state, 1, self._calendar), None
+        async for id, session_id, row, caused in _events(database):
+            if session_id != of_session:
+                # As a session takes it up: bars are as long as that one says.
+                track = AccountTrack(track.snapshot(), intervals.get(session_id, 1), self._calendar)
+                of_session = session_id
+            cause = caused.cause
+            if isinstance(cause, Fill):
+                booked = ledger.post((cause,))
+                (fill,) = booked.fills
+                if fill.realized_pnl != cause.realized_pnl:
+                    raise BrokenInvariant(
+                        f"{caused.name} is stored with realized PnL {plain(cause.realized_pnl)}, its history "
+                        f"gives {plain(fill.realized_pnl)}"
+                    )
+                cash = EXACT.add(cash, EXACT.subtract(fill.realized_pnl, fill.fee))
+                booked = Booked(fills=booked.fills, positions=booked.positions, equity=(row,))
+                track.book(booked, [orders[cause.order_id]] if cause.order_id in orders else [])
+            elif isinstance(cause, Transfer):
+                cash = EXACT.add(cash, cause.amount)
+                track.move(cause.amount, row)
+            elif isinstance(cause, FundingPayment):
+                cash = EXACT.add(cash, cause.payment)
+                track.pay(cause, row)
+            else:
+                track.close(cause, row)
+            value = track.value
+            if id in resumed:
+                track.restart_limits()
+            yield FoldedRow(
+                id=id,
+                session_id=session_id,
+                stored=row,
+                cause=cause,
+                cause_session_id=caused.session_id,
+                cash=cash,
+                flat=not ledger.open_positions,
+                unit_value=value,
+                trips=track.news()[0],
+            )
+        self.state, self.positions = track.snapshot(), ledger.positions
 
 
-async def _events(database: Database) -> AsyncIterator[tuple[int, int, Equity, Cause]]:
+async def _events(database: Database) -> AsyncIterator[tuple[int, int, Equity, _Caused]]:
     """The rows of equity in their order, each with what led to it: where nothing else did, the next closed bar."""
-    causes: dict[int, Cause] = {}
-    kinds: dict[str, type[Cause]] = {"fills": Fill, "funding": FundingPayment, "transfers": Transfer}
-    for table, kind in kinds.items():
-        order = f"FROM {table} WHERE equity_id > 0 ORDER BY equity_id"
-        ids = await database.fetch(f"SELECT equity_id {order}")
-        found: tuple[Cause, ...] = await structs(database, kind, order)
-        causes.update((id, cause) for (id,), cause in zip(ids, found, strict=True))
-    closes = iter(await _closed_bars(database))
-    ids = await database.fetch("SELECT id, session_id FROM equity ORDER BY id")
-    rows = await structs(database, Equity, "FROM equity ORDER BY id")
-    for (id, session_id), row in zip(ids, rows, strict=True):
-        yield id, session_id, row, causes.get(id) or next(closes)
+    causes = await _causes(database)
+    closes = _closed_bars(database)
+    async for id, session_id, row in keyed_structs(
+        database, Equity, ("id", "session_id"), "FROM equity ORDER BY id"
+    ):
+        caused = causes.pop(id, None) or await anext(closes, None)
+        if caused is None:
+            raise BrokenInvariant(f"equity row {id} follows no fill, payment, transfer or closed bar")
+        yield id, session_id, row, caused
+    left = next(iter(causes.values()), None) or await anext(closes, None)
+    if left is not None:
+        raise BrokenInvariant(f"{left.name} has no row in equity")
 
 
-async def _closed_bars(database: Database) -> tuple[Bar, ...]:
+async def _causes(database: Database) -> dict[int, _Caused]:
+    """Fills, payments and transfers by the row of equity that each led to."""
+    kinds: dict[str, tuple[type[Cause], str]] = {
+        "fills": (Fill, "'fill ' || id"),
+        "funding": (FundingPayment, "'the funding of ' || symbol || ' at ' || time_ms"),
+        "transfers": (Transfer, "'transfer ' || id"),
+    }
+    causes: dict[int, _Caused] = {}
+    for table, (kind, name) in kinds.items():
+        keys = ("equity_id", "session_id", name)
+        async for id, session_id, told, cause in keyed_structs(
+            database, kind, keys, f"FROM {table} ORDER BY equity_id"
+        ):
+            if not id:
+                raise BrokenInvariant(f"{told} has no row in equity")
+            if id in causes:
+                raise BrokenInvariant(f"{causes[id].name} and {told} both claim equity row {id}")
+            causes[id] = _Caused(cause, session_id, told)
+    return causes
+
+
+async def _closed_bars(database: Database) -> AsyncIterator[_Caused]:
     """The bars decided on, in that order."""
-    return await structs(
-        database,
-        Bar,
-        "FROM (SELECT signals.id, bars.*, late FROM signals JOIN bars ON bars.symbol = signals.symbol "
-        "AND bars.interval = signals.interval AND bars.start_ms = bar_start_ms) ORDER BY id",
+    joined = (
+        "signals {} JOIN bars ON bars.symbol = signals.symbol AND bars.interval = signals.interval "
+        "AND bars.start_ms = bar_start_ms"
     )
+    lost = f"SELECT min(id) FROM {joined.format('LEFT')} WHERE bars.symbol IS NULL"
+    if (id := await database.value(lost)) is not None:
+        raise BrokenInvariant(f"the bar of signal {id} is not stored")
+    bars = f"(SELECT signals.id AS signal_id, session_id, late, bars.* FROM {joined.format('')})"
+    async for id, session_id, bar in keyed_structs(
+        database, Bar, ("signal_id", "session_id"), f"FROM {bars} ORDER BY signal_id"
+    ):
+        yield _Caused(bar, session_id, f"the bar of signal {id}")

@@ -1,0 +1,159 @@
+"""Whether an account's rows agree with each other: every figure is computed anew from those before it."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from bot.errors import BrokenInvariant
+from bot.exact import EXACT, ZERO
+from bot.market import ALWAYS_OPEN, Bar, Calendar, plain, utc_text
+from bot.store.account_rows import Row, account_state_row, position_row, round_trip_row
+from bot.store.database import Database
+from bot.store.opening import read_opening
+from bot.store.rows import json_of
+from bot.store.track import Fold, FoldedRow
+from bot.trading.account import TrackState
+from bot.trading.events import RoundTrip
+
+_MAX_TOLD = 5
+"""More differences than these are counted and not told."""
+
+
+async def audit(database: Database, calendar: Calendar = ALWAYS_OPEN) -> tuple[str, ...]:
+    """What does not agree in an account's rows, a line each; nothing where the books are whole.
+
+    Compared with a fold over fills, funding, transfers and closed bars: cash, equity, unit values and sessions of
+    every row of ``equity``, what each session began with, all ``round_trips`` and ``positions``, and the stored
+    ``account_state``.
+    ``calendar`` is the market's. Inside the caller's transaction. Raises InputError for a row that nobody has
+    written.
+    """
+    told: list[str] = []
+    left_out = 0
+    try:
+        async for difference in _differences(database, calendar):
+            if len(told) < _MAX_TOLD:
+                told.append(difference)
+            else:
+                left_out += 1
+    except BrokenInvariant as error:
+        # From here on nothing can be said to follow.
+        told.append(str(error))
+    return (*told, *([f"and {left_out} more"] if left_out else []))
+
+
+async def _differences(database: Database, calendar: Calendar) -> AsyncIterator[str]:
+    fold = Fold(database, calendar)
+    opening = await read_opening(database)
+    trips = _Trips()
+    if opening is not None:
+        # What a replay began with is written down as of its own session.
+        trips.begin_with(opening.track.trips, await database.value("SELECT min(id) FROM sessions"))
+    ends: dict[int, tuple[str, str]] = {}
+    last_session = 0
+    async for row in fold.rows():
+        for difference in _row_differences(row, last_session):
+            yield difference
+        last_session = row.session_id
+        ends[row.session_id] = plain(row.stored.equity), plain(row.stored.unit_value)
+        trips.follow(row)
+    async for difference in _session_differences(database, ends):
+        yield difference
+    for table, found in (
+        ("round_trips", trips.rows),
+        ("positions", {one.symbol: position_row(one) for one in fold.positions}),
+    ):
+        async for difference in _table_differences(database, table, found):
+            yield difference
+    if ends:
+        for difference in await _state_differences(database, fold.state):
+            yield difference
+
+
+def _row_differences(row: FoldedRow, last_session: int) -> Iterator[str]:
+    stored, cause = row.stored, row.cause
+    name = f"equity row {row.id} ({utc_text(stored.time_ms)} UTC)"
+    time_ms = cause.close_ms if isinstance(cause, Bar) else cause.time_ms
+    compared: tuple[tuple[str, object, object], ...] = (
+        ("time", stored.time_ms, time_ms),
+        ("cash", stored.cash, row.cash),
+        ("equity", stored.equity, EXACT.add(stored.cash, stored.unrealized_pnl)),
+        ("unrealized PnL", stored.unrealized_pnl, ZERO if row.flat else stored.unrealized_pnl),
+        ("unit value", stored.unit_value, row.unit_value),
+        ("session", row.session_id, row.cause_session_id),
+    )
+    for what, kept, found in compared:
+        if kept != found:
+            yield f"{name}: {what} is stored as {_text(kept)}, what led to it gives {_text(found)}"
+    if row.session_id < last_session:
+        yield f"{name} is of session {row.session_id}, but the one before it of {last_session}"
+
+
+async def _session_differences(database: Database, ends: Mapping[int, tuple[str, str]]) -> AsyncIterator[str]:
+    """What sessions began with is what the ones before them left; what a replay begins with, only it says."""
+    opening = await read_opening(database)
+    began: tuple[str | None, str] = plain(database.identity.starting_cash), "1"
+    if opening is not None:
+        began = None, plain(opening.track.value)
+    sessions = await database.fetch("SELECT id, start_equity, start_unit_value FROM sessions ORDER BY id")
+    for id, *stored in sessions:
+        for what, kept, left in zip(("equity", "unit value"), stored, began, strict=True):
+            if left is not None and kept != left:
+                yield f"session {id} is stored to begin with {what} {kept}, the rows before it leave {left}"
+        began = ends.get(id, began)
+    if unknown := sorted(set(ends) - {id for id, *_ in sessions}):
+        yield f"there are rows of session {unknown[0]}, which is not stored"
+
+
+async def _state_differences(database: Database, folded: TrackState) -> list[str]:
+    """What a restart would go on from, but for what other rows say: the last unit value, and the trips."""
+    text = await database.value("SELECT state_json FROM account_state")
+    if text is None:
+        return ["account_state is empty, although the account has rows"]
+    stored = json_of(database, text, TrackState, "account_state.state_json")
+    (same,) = account_state_row(folded)
+    found = msgspec.json.decode(same, type=TrackState)
+    return [
+        f"account_state: {name} is stored as {_text(kept)}, the rows give {_text(getattr(found, name))}"
+        for name, kept in msgspec.structs.asdict(stored).items()
+        if kept != getattr(found, name)
+    ]
+
+
+class _Trips:
+    """Round trips as the rows of equity lead to them: each with the session that began and the one that ended it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Row] = {}
+
+    def begin_with(self, trips: tuple[RoundTrip, ...], session_id: int) -> None:
+        for trip in trips:
+            if trip.closed_ms is None:
+                self.rows[trip.id] = round_trip_row(trip, session_id)
+
+    def follow(self, row: FoldedRow) -> None:
+        for trip in row.trips:
+            began, ended = (self.rows.get(trip.id) or (0, row.session_id, None))[1:3]
+            id, _, closed, *figures = round_trip_row(trip, row.session_id)
+            self.rows[trip.id] = id, began, ended or closed, *figures
+
+
+async def _table_differences(database: Database, table: str, found: Mapping[Any, Row]) -> AsyncIterator[str]:
+    """Stored rows against those that the account's rows lead to, by their first column."""
+    columns = await database.columns(table)
+    stored = {row[0]: row for row in await database.fetch(f"SELECT * FROM {table} ORDER BY 1")}
+    for key in sorted(stored.keys() | found.keys()):
+        if key not in stored:
+            yield f"{table} {key} is not stored, but its fills are"
+        elif key not in found:
+            yield f"{table} {key} is stored, but no fills lead to it"
+        else:
+            for name, kept, led in zip(columns, stored[key], found[key], strict=True):
+                if kept != led:
+                    yield f"{table} {key}: {name} is stored as {kept}, the rows give {led}"
+
+
+def _text(value: object) -> str:
+    return plain(value) if isinstance(value, Decimal) else str(value)
