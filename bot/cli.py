@@ -355,9 +355,7 @@ def _parser() -> argparse.ArgumentParser:
         f"Tables: {', '.join(TABLES)}.",
     )
     export.add_argument("table", metavar="TABLE", help="one of those above")
-    doctor = command(
-        "doctor", "whether configuration, books, strategy and hosts are well", "doctor --mainnet"
-    )
+    doctor = command("doctor", "a check of settings, books, strategy and connections", "doctor --mainnet")
     for reader in (trades, status, explain, report, export, doctor):
         reader.add_argument("--run", metavar="NAME", help="a backtest's own database; runs lists them")
     export.add_argument("--out", metavar="FILE", help="write here (default: standard output)")
