@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import hashlib
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -39,7 +38,7 @@ from bot.market.calendars import NEVER_CLOSES
 from bot.market.funding import Settlements
 from bot.sources.instruments import read_given, settle_all
 from bot.sources.sessions import calendar_for
-from bot.store.bars import bar_row
+from bot.store.bars import BarsDigest
 from bot.store.believed import readable
 from bot.store.database import Database, Identity, discard
 from bot.store.funding_rates import save_funding_rates
@@ -202,7 +201,7 @@ class _Backtest:
         self._plan = plan
         self._strategy = strategy
         self._config = plan.config
-        self._digest = hashlib.sha256()
+        self._digest = BarsDigest()
         self._observed: dict[str, int] = dict.fromkeys(plan.source.symbols, 0)
         self._began = time.monotonic()
         self._row = Run(
@@ -246,7 +245,7 @@ class _Backtest:
                 checkpoint_sha256=checkpoint_sha256(config, self._strategy),
                 checks=declared_checks(self._strategy),
             )
-            steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS)
+            steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS, digest=self._digest)
             tally = Tally((), float(cash))
             reason = "failed"
             try:
@@ -304,10 +303,7 @@ class _Backtest:
         spans = self._plan.spans
         settlements = Settlements(self._plan.rates)
         borrow = Borrow(self._config.broker.borrow_rate) if self._config.run.category == "equity" else None
-        total = sum(
-            sum(span.observed_ms <= start < span.end_ms for start in self._plan.source.starts[symbol])
-            for symbol, span in spans.items()
-        )
+        total = sum(span.count(self._plan.source.starts[symbol]) for symbol, span in spans.items())
         observed: list[Bar] = []
         done = 0
 
@@ -324,8 +320,6 @@ class _Backtest:
             done += 1
             if done % _BATCH_BARS == 0 or done == total:
                 progress(what, done, total)
-            if steps is not None:
-                self._digest.update(repr(bar_row(bar)[:9]).encode())
             for funding in settlements.before(bar):
                 yield funding
             if bar.start_ms < span.decided_ms:

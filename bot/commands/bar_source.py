@@ -94,6 +94,10 @@ class Span(Struct, frozen=True):
     decided_ms: int
     end_ms: int
 
+    def count(self, starts: Sequence[int]) -> int:
+        """How many bars of these starts, ascending, are observed or decided on."""
+        return bisect_left(starts, self.end_ms) - bisect_left(starts, self.observed_ms)
+
 
 def spans_of(
     source: BarSource, *, since_ms: int | None, until_ms: int | None, warmup: int | None, live_warmup: int

@@ -128,6 +128,8 @@ class Settlements:
 
     def before(self, bar: Bar) -> list[Funding]:
         """What enters ahead of ``bar``, the next by start and symbol."""
+        if self._next == len(self._rates):
+            return []
         due = self._until(bar.start_ms)
         # The last one may span a settlement, whose mark is then the close before it.
         self._bars[bar.symbol] = (*self._bars.get(bar.symbol, ())[-1:], bar)

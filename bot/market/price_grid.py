@@ -1,6 +1,6 @@
 """PriceGrid: what a whole series of bars shows of its market's rules, and what is inferred from that."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from decimal import Decimal
 
 from msgspec import Struct
@@ -13,6 +13,8 @@ from bot.market.symbols import is_dated, is_dollar, quote_coin_of
 
 _MIN_NOTIONAL = Decimal(5)
 """Quote currency; Bybit's for linear contracts and most of spot."""
+
+_remainder = EXACT.remainder
 
 
 class PriceGrid(Struct, frozen=True, kw_only=True):
@@ -41,17 +43,17 @@ class PriceGridCounter:
     def __init__(self) -> None:
         self._step = self._low = self._high = ZERO
 
-    def add(self, prices: Sequence[Decimal]) -> None:
-        """Take prices above 0 into account."""
+    def add(self, open_: Decimal, high: Decimal, low: Decimal, close: Decimal) -> None:
+        """Take a sound bar's prices into account."""
         if not self._step:
-            self._step = self._low = self._high = prices[0]
-        for price in prices:
-            if EXACT.remainder(price, self._step):
+            self._step = self._low = self._high = open_
+        for price in (open_, high, low, close):
+            if _remainder(price, self._step):
                 self._step = _common(self._step, price)
-            if price < self._low:
-                self._low = price
-            elif price > self._high:
-                self._high = price
+        if low < self._low:
+            self._low = low
+        if high > self._high:
+            self._high = high
 
     def grid(self) -> PriceGrid | None:
         """The grid so far; None before the first price."""
@@ -62,7 +64,7 @@ def price_grid(bars: Iterable[Bar]) -> PriceGrid | None:
     """The grid of all prices of some bars; None without any."""
     counter = PriceGridCounter()
     for bar in bars:
-        counter.add((bar.open, bar.high, bar.low, bar.close))
+        counter.add(bar.open, bar.high, bar.low, bar.close)
     return counter.grid()
 
 
@@ -100,5 +102,5 @@ def fitted(rules: Instrument, grid: PriceGrid) -> Instrument:
 def _common(one: Decimal, other: Decimal) -> Decimal:
     """The largest step that both are whole multiples of."""
     while other:
-        one, other = other, EXACT.remainder(one, other)
+        one, other = other, _remainder(one, other)
     return one

@@ -121,20 +121,20 @@ class FunnelCount:
                 symbol, f"check {failed}" if failed else "signals", failed or asked or "hold", first, count
             )
 
-    def add_outcome(self, symbol: str, signal_id: int, outcome: DecisionOutcome) -> None:
-        """Count what came of one decision that asked for something."""
+    def add_outcome(self, symbol: str, signal_id: int, outcome: DecisionOutcome, count: int = 1) -> None:
+        """Count what came of a decision that asked for something, or of ``count`` alike, the first so numbered."""
         for whose in (symbol, ALL):
             counts = self._outcomes.setdefault(whose, {}).setdefault(outcome.asked, {})
-            counts[outcome.kind] = counts.get(outcome.kind, 0) + 1
+            counts[outcome.kind] = counts.get(outcome.kind, 0) + count
         if outcome.asked == "close":
             return
         first = signal_id, outcome.words
         if not outcome.ordered:
-            self._stop(symbol, "orders", outcome.cause, first)
+            self._stop(symbol, "orders", outcome.cause, first, count)
         elif not outcome.accepted:
-            self._stop(symbol, "accepted", outcome.cause, first)
+            self._stop(symbol, "accepted", outcome.cause, first, count)
         elif not outcome.filled:
-            self._stop(symbol, "filled", outcome.cause, first)
+            self._stop(symbol, "filled", outcome.cause, first, count)
 
     def add_round_trips(self, symbol: str, count: int) -> None:
         """Count positions that were closed again."""

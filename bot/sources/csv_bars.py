@@ -7,7 +7,7 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 from msgspec import Struct
@@ -63,7 +63,7 @@ def check_bars(path: Path | str, symbol: str | None = None, interval: str | None
     starts, prices = array("q"), PriceGridCounter()
     for bar in _read(path, symbol, interval, problems):
         starts.append(bar.start_ms)
-        prices.add((bar.open, bar.high, bar.low, bar.close))
+        prices.add(bar.open, bar.high, bar.low, bar.close)
     grid = prices.grid()
     require_sound(path, problems, len(starts), "bars")
     assert grid is not None  # there are bars
@@ -132,15 +132,17 @@ def name_parts(path: Path, symbol: str | None = None, interval: str | None = Non
 def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterator[Bar]:
     """The sound rows of a file as bars; what is wrong with the others is added to ``problems``."""
     last_ms = -1
-    for place, row, layout in _rows(path, interval):
+    layout, word, rows = _table(path, interval)
+    width, cells, time = layout.width, layout.cells, layout.time
+    for number, row in rows:
         try:
-            if len(row) != layout.width:
+            if len(row) != width:
                 raise ValueError
-            start, open_, high, low, close, volume, turnover = layout.cells(row)
+            start, open_, high, low, close, volume, turnover = cells(row)
             bar = Bar(
                 symbol=symbol,
                 interval=interval,
-                start_ms=layout.time(start),
+                start_ms=time(start),
                 open=Decimal(open_),
                 high=Decimal(high),
                 low=Decimal(low),
@@ -150,7 +152,7 @@ def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterat
                 source="import",
             )
         except (ValueError, InvalidOperation, OverflowError):
-            problems.append(f"{place}: {_malformed(row, layout)}")
+            problems.append(f"{word} {number}: {_malformed(row, layout)}")
             continue
         problem = bar.contradiction()
         if problem is None and not 0 <= bar.start_ms <= LAST_MS:
@@ -158,26 +160,21 @@ def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterat
         if problem is None and bar.start_ms <= last_ms:
             problem = "its start does not come after the row before it"
         if problem is not None:
-            problems.append(f"{place}: {problem}")
+            problems.append(f"{word} {number}: {problem}")
             continue
         last_ms = bar.start_ms
         yield bar
 
 
-def _rows(path: Path, interval: str) -> Iterator[tuple[str, Sequence[str], Layout]]:
-    """Where each row stands, its columns, and what they are: of CSV, or of freqtrade's candles."""
+def _table(path: Path, interval: str) -> tuple[Layout, str, Iterator[tuple[int, Sequence[str]]]]:
+    """How rows are laid out and what one is called, and each with its number: of CSV, or of freqtrade's candles."""
     if freqtrade.is_candles(path):
         layout, _ = layout_of(freqtrade.HEADER, interval, path)
-        for place, row in freqtrade.read_candles(path):
-            yield place, row, layout
-        return
+        return layout, "candle", freqtrade.read_candles(path)
     rows = read_table(path, f"the header {','.join(HEADER)}")
-    line, first = next(rows, (1, []))
-    layout, is_bar = layout_of(first, interval, path)
-    if is_bar:
-        yield f"line {line}", first, layout
-    for line, row in rows:
-        yield f"line {line}", row, layout
+    first = next(rows, (1, []))
+    layout, is_bar = layout_of(first[1], interval, path)
+    return layout, "line", chain((first,), rows) if is_bar else rows
 
 
 def _malformed(row: Sequence[str], layout: Layout) -> str:

@@ -28,15 +28,14 @@ def is_candles(path: Path) -> bool:
         return False
 
 
-def read_candles(path: Path) -> Iterator[tuple[str, Sequence[str]]]:
-    """Where each candle stands, and its columns as text (:data:`HEADER`) with the file's digits.
+def read_candles(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
+    """Each candle's number, and its columns as text (:data:`HEADER`) with the file's digits.
 
     Raises InputError where it holds none, or where what reads feather is not installed.
     """
     with path.open("rb") as file:
         is_feather = file.read(6).startswith(_FEATHER)
-    for number, row in enumerate(_feather(path) if is_feather else _json(path), start=1):
-        yield f"candle {number}", row
+    yield from enumerate(_feather(path) if is_feather else _json(path), start=1)
 
 
 def _json(path: Path) -> Iterator[Sequence[str]]:

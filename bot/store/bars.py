@@ -4,11 +4,15 @@ An account's database holds one market's bars; the history store (:mod:`bot.stor
 apart by a ``scope``: SQL that holds for one of them, with an ``AND`` behind it.
 """
 
+import hashlib
 from array import array
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, plain
@@ -17,6 +21,9 @@ from bot.store.database import Database
 from bot.store.rows import decimal_of, wrong_row
 
 BarRow = tuple[str, str, int, str, str, str, str, str, str | None, str]
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+_symbol = itemgetter(0)
 
 # How many bars of all symbols together are read at once.
 _CHUNK_BARS = 4_096
@@ -47,6 +54,24 @@ class Inserted(Struct, frozen=True, kw_only=True):
     added: int
     known: int
     differing: int
+
+
+class BarsDigest:
+    """Names bars by their figures: the same for the same bars, however symbols took turns and wherever from."""
+
+    def __init__(self) -> None:
+        self._by_symbol: dict[str, hashlib._Hash] = {}
+
+    def add(self, rows: Iterable[BarRow]) -> None:
+        """Take rows into account, ascending in each symbol."""
+        for symbol, of_symbol in groupby(sorted(rows, key=_symbol), _symbol):
+            digest = self._by_symbol.setdefault(symbol, hashlib.sha256())
+            digest.update(_encode_lines([row[:-1] for row in of_symbol]))
+
+    def hexdigest(self) -> str:
+        """The name."""
+        named = [(symbol, digest.hexdigest()) for symbol, digest in sorted(self._by_symbol.items())]
+        return hashlib.sha256(_encode_lines(named)).hexdigest()
 
 
 def bar_row(bar: Bar) -> BarRow:
@@ -122,7 +147,7 @@ async def stored_grid(database: Database, symbol: str, interval: str, scope: str
     prices = PriceGridCounter()
     sql = f"SELECT open, high, low, close FROM bars WHERE {scope}symbol = ? AND interval = ?"
     async for row in database.stream(sql, (symbol, interval)):
-        prices.add([decimal_of(database, price, "bars.close") for price in row])
+        prices.add(*[decimal_of(database, price, "bars.close") for price in row])
     return prices.grid()
 
 

@@ -41,15 +41,19 @@ async def read_decision_report(database: Database, session_id: int | None) -> De
 async def read_funnels(database: Database, session_id: int | None) -> Funnels:
     """How far the decisions of one session, or of all, came. Inside the caller's transaction."""
     count = FunnelCount(await read_check_labels(database, session_id))
-    # Of the row with the smallest id SQLite takes the other columns too.
-    for symbol, failed, late, asked, alike, first_id, reason in await database.fetch(
-        "SELECT symbol, failed_check, late, asked, count(*), min(id), reason FROM signals "
-        "WHERE ?1 IS NULL OR session_id = ?1 GROUP BY symbol, failed_check, late, asked",
+    # Of the row with the smallest id SQLite takes the other columns too. What was there already is said in the
+    # same words at every bar for which it is held, so that there are few kinds of rows.
+    for symbol, failed, late, asked, no_order, alike, first_id, reason in await database.fetch(
+        "SELECT symbol, failed_check, late, asked, no_order, count(*), min(id), reason FROM signals "
+        "WHERE ?1 IS NULL OR session_id = ?1 GROUP BY failed_check, late, asked, no_order, symbol "
+        "ORDER BY symbol, failed_check, late, asked, min(id)",
         (session_id,),
     ):
         count.add_decisions(
             symbol, alike, failed=failed, late=bool(late), asked=asked, first=(first_id, reason)
         )
+        if asked is not None and no_order:
+            count.add_outcome(symbol, first_id, outcome_of(asked, no_order, ()), alike)
     async for signal_id, symbol, outcome in _stream_outcomes(database, session_id):
         count.add_outcome(symbol, signal_id, outcome)
     for symbol, trips in (await _round_trips(database, session_id)).items():
@@ -60,32 +64,32 @@ async def read_funnels(database: Database, session_id: int | None) -> Funnels:
 async def _stream_outcomes(
     database: Database, session_id: int | None
 ) -> AsyncIterator[tuple[int, str, DecisionOutcome]]:
-    """Number, symbol and outcome of each decision that asked for something, a few hundred in memory at a time."""
+    """Number, symbol and outcome of each decision that orders followed, a few hundred in memory at a time."""
     columns = ", ".join(f"orders.{field.encode_name}" for field in msgspec.structs.fields(Order))
     names = [field.name for field in msgspec.structs.fields(Order)]
-    decision: tuple[int, str, Asked, str] | None = None
+    decision: tuple[int, str, Asked] | None = None
     orders: list[Order] = []
     async for *known, order_id, values in _paired(database, columns, session_id):
-        signal_id, symbol, asked, no_order = known
+        signal_id, symbol, asked = known
         if decision is not None and decision[0] != signal_id:
-            yield decision[0], decision[1], outcome_of(decision[2], decision[3], orders)
+            yield decision[0], decision[1], outcome_of(decision[2], "", orders)
             orders = []
-        decision = signal_id, symbol, asked, no_order
+        decision = signal_id, symbol, asked
         if order_id is not None:
             orders.append(struct_of(database, Order, dict(zip(names, values, strict=True)), "orders"))
     if decision is not None:
-        yield decision[0], decision[1], outcome_of(decision[2], decision[3], orders)
+        yield decision[0], decision[1], outcome_of(decision[2], "", orders)
 
 
 async def _paired(database: Database, columns: str, session_id: int | None) -> AsyncIterator[tuple[Any, ...]]:
-    """Each decision that asked for something, beside each of its orders."""
-    async for signal_id, symbol, asked, no_order, *values in database.stream(
-        f"SELECT signals.id, signals.symbol, signals.asked, signals.no_order, {columns} FROM signals "
-        "LEFT JOIN orders ON orders.signal_id = signals.id "
-        "WHERE asked IS NOT NULL AND (?1 IS NULL OR signals.session_id = ?1) ORDER BY signals.id, orders.id",
+    """Each decision that orders followed, beside each of them; once alone where none are known."""
+    async for signal_id, symbol, asked, *values in database.stream(
+        f"SELECT signals.id, signals.symbol, signals.asked, {columns} FROM signals "
+        "LEFT JOIN orders ON orders.signal_id = signals.id WHERE asked IS NOT NULL AND no_order = '' "
+        "AND (?1 IS NULL OR signals.session_id = ?1) ORDER BY signals.id, orders.id",
         (session_id,),
     ):
-        yield signal_id, symbol, asked, no_order, values[0], values
+        yield signal_id, symbol, asked, values[0], values
 
 
 async def _round_trips(database: Database, session_id: int | None) -> dict[str, int]:
@@ -108,6 +112,8 @@ async def _round_trips(database: Database, session_id: int | None) -> dict[str, 
 
 async def _halts(database: Database, session_id: int | None) -> tuple[HaltedRun, ...]:
     """The halts that began in the session, and the one that it began under."""
+    if not await database.value("SELECT EXISTS (SELECT 1 FROM halts)"):
+        return ()
     found = []
     first, closes = (
         await database.fetch(

@@ -27,7 +27,7 @@ from bot.store.account_rows import (
     round_trip_row,
     transfer_row,
 )
-from bot.store.bars import BarRow, Inserted, bar_row, insert_bar_rows
+from bot.store.bars import BarRow, BarsDigest, Inserted, bar_row, insert_bar_rows
 from bot.store.database import Database, Mode
 from bot.store.hand_rows import HandRows
 from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, neighbor_rows, signal_row
@@ -123,7 +123,7 @@ class StepWriter:
     With more, whole Steps are gathered and committed together; what is gathered when the process dies
     is lost as a whole, so call :meth:`flush` at the end. After an error nothing gathered is kept, and
     the session must not go on. ``before_commit`` is awaited before anything is committed: a recording
-    leads, the database follows.
+    leads, the database follows. ``digest`` is told of all bars that were written.
     """
 
     def __init__(
@@ -133,8 +133,10 @@ class StepWriter:
         *,
         batch_bars: int = 1,
         before_commit: Callable[[], Awaitable[None]] | None = None,
+        digest: BarsDigest | None = None,
     ) -> None:
         self._database = database
+        self._digest = digest
         self._before_commit = before_commit
         self._session_id = session_id
         self._batch = batch_bars
@@ -214,6 +216,8 @@ class StepWriter:
                     await self._database.write(ACCOUNT_STATE, [account_state_row(self._account)])
                 if self._risk is not None:
                     await self._database.write(_RISK_STATE, [(_encode(self._risk).decode(),)])
+            if self._digest is not None:
+                self._digest.add(self._bars)
         finally:
             self._gathered = 0
             self._risk = self._account = None
@@ -230,6 +234,8 @@ class StepWriter:
         while rows := [bar_row(bar) for bar in islice(rest, _HISTORY_BATCH)]:
             async with self._database.transaction():
                 done = await insert_bar_rows(self._database, rows, self._session_id)
+            if self._digest is not None:
+                self._digest.add(rows)
             added, known, differing = added + done.added, known + done.known, differing + done.differing
         return Inserted(added=added, known=known, differing=differing)
 

@@ -72,7 +72,7 @@ def test_two_backtests_of_the_same_symbol_keep_their_own_bars_and_figures(folder
 
 
 @pytest.mark.parametrize("more", [(), ("--from", "2024-01-15"), ("--warmup", "150", "--to", "2024-01-20")])
-def test_a_run_that_is_made_again_writes_the_same_rows(folder, more, monkeypatch):
+def test_a_run_that_is_made_again_writes_the_same_rows(folder, more, monkeypatch, capsys):
     monkeypatch.setenv("BOT__STRATEGY__NAME", "historical_similarity")
     rates = folder / "rates.csv"
     settled = [f"{STARTS + i * 8 * HOUR_MS},0.000{i % 7}" for i in range(70)]
@@ -83,6 +83,7 @@ def test_a_run_that_is_made_again_writes_the_same_rows(folder, more, monkeypatch
     monkeypatch.setenv("BOT__STRATEGY__NAME", "buy_and_hold")
     assert ran("--again", "one") == 0
     assert contents("var/runs/one-again.db") == contents("var/runs/one.db")
+    assert len({each["bars_sha256"] for each in shown(capsys, "runs")["runs"]}) == 1
 
 
 @pytest.mark.parametrize(

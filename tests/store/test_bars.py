@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -136,3 +137,36 @@ def test_missing_ranges_are_the_runs_of_starts_that_are_not_stored(
         set(range(first, last + 1)) - stored
     )
     assert all(after[0] > before[1] + 1 for before, after in pairwise(places))
+
+
+BARS = st.lists(
+    st.tuples(st.integers(0, 5), st.sampled_from(["BTCUSDT", "ETHUSDT"])), unique=True, max_size=12
+).map(sorted)
+
+
+def named(batches: Sequence[Sequence[Bar]]) -> str:
+    digest = store.BarsDigest()
+    for batch in batches:
+        digest.add([store.bar_row(bar) for bar in batch])
+    return digest.hexdigest()
+
+
+@given(BARS, st.integers(1, 4), st.booleans())
+def test_bars_are_named_by_their_figures_in_whatever_batches_symbols_and_sources_they_came(
+    places: list[tuple[int, str]], size: int, apart: bool
+) -> None:
+    bars = [a_bar(number, symbol=symbol, turnover=Decimal(number)) for number, symbol in places]
+    order = sorted(bars, key=lambda bar: bar.symbol) if apart else bars
+    elsewhere = [msgspec.structs.replace(bar, source="backfill") for bar in order]
+    batches = [elsewhere[start : start + size] for start in range(0, len(bars), size)]
+    assert named(batches) == named([bars])
+
+
+@given(BARS.filter(bool), st.data())
+def test_bars_of_other_figures_have_another_name(places: list[tuple[int, str]], data: st.DataObject) -> None:
+    bars = [a_bar(number, symbol=symbol) for number, symbol in places]
+    place = data.draw(st.integers(0, len(bars) - 1))
+    figure = data.draw(st.sampled_from(["open", "high", "low", "close", "volume", "turnover"]))
+    other = list(bars)
+    other[place] = msgspec.structs.replace(bars[place], **{figure: Decimal("101")})
+    assert len({named([bars]), named([other]), named([bars[:-1]])}) == 3
