@@ -3,9 +3,12 @@
 import signal
 import sys
 
+from bot import standard_streams
+
 
 def main() -> int:
     """Run what the command line asks for; the exit code."""
+    standard_streams.secure()
     # What stops a service is as clean an end as Ctrl-C, also before a session listens for both.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
@@ -21,6 +24,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
+    finally:
+        standard_streams.finish()
 
 
 if __name__ == "__main__":

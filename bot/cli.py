@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from bot import __version__
+from bot import __version__, standard_streams
 from bot.commands.arguments import at_least, count, count_or_zero, duration, names, share, when
 from bot.commands.category import category_of, require_offline
 from bot.commands.hand_arguments import HANDS, add_hands
@@ -61,10 +60,9 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
             return OK
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; Python would complain once more while flushing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    except OSError as error:
+        # What files refuse is told by who uses them; what is left is a result that could not be written.
+        return OK if standard_streams.give_up_output(error) else FAILED
 
 
 def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:

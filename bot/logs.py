@@ -1,6 +1,8 @@
 """structlog, configured once: a readable line on a terminal, JSON elsewhere, always on standard error, in UTC."""
 
+import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +11,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bot.config import LogConfig
+from bot.standard_streams import on_drops
 
 _COLOURS = {"long": "\033[32m", "short": "\033[31m", "hold": "\033[2m"}
 _RESET = "\033[0m"
@@ -17,19 +20,29 @@ _RESET = "\033[0m"
 def configure(config: LogConfig, *, as_json: bool = False) -> None:
     """Set up logging for the process. ``auto`` is a readable line on a terminal and JSON when piped."""
     terminal = sys.stderr.isatty()
+    colours = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     console = config.format == "console" or (config.format == "auto" and terminal and not as_json)
     renderers: list[Processor]
     if console:
-        renderers = [structlog.processors.TimeStamper(fmt="%H:%M:%S"), _Console(colours=terminal)]
+        renderers = [structlog.processors.TimeStamper(fmt="%H:%M:%S"), _Console(colours=colours)]
     else:
         # ISO with a Z: UTC as well.
         renderers = [structlog.processors.TimeStamper(fmt="iso"), structlog.processors.JSONRenderer()]
+    on_drops(_dropped if console else _dropped_as_json)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *renderers],
         wrapper_class=structlog.make_filtering_bound_logger(config.level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+def _dropped(lines: int) -> str:
+    return f"{lines:,} lines of this log were dropped: nobody read them"
+
+
+def _dropped_as_json(lines: int) -> str:
+    return json.dumps({"event": "log_dropped", "lines": lines, "level": "warning"})
 
 
 class _Console:
