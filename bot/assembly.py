@@ -109,7 +109,15 @@ def configuration_name(config: Config, strategy: Strategy) -> str:
     """
     decisive = replace(
         config,
-        run=replace(config.run, database="", recordings="", history="", runs=""),
+        run=replace(
+            config.run,
+            database="",
+            recordings="",
+            history="",
+            runs="",
+            max_recording_mb=4_000,
+            max_data_mb=4_000,
+        ),
         strategy=replace(config.strategy, on_error="stop"),
         exchange=type(config.exchange)(),
         memory=replace(config.memory, gpu=False),

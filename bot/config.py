@@ -39,7 +39,8 @@ _LINEAR: Category = "linear"
 class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[run]``: what is watched, and where it is written.
 
-    ``max_recording_mb`` bounds what a recording may unpack to, in millions of bytes.
+    ``max_recording_mb`` and ``max_data_mb`` bound what a recording and a file of bars or rates may unpack to, in
+    millions of bytes.
     ``calendar`` is ``24/7``, ``observed`` or the code of an exchange, ``timezone`` that of the market whose
     sessions are observed.
     """
@@ -52,6 +53,7 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history: str = "var/history.db"
     runs: str = "var/runs"
     max_recording_mb: Megabytes = 4_000
+    max_data_mb: Megabytes = 4_000
     calendar: str = ""
     timezone: str = "America/New_York"
 
@@ -82,6 +84,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def database_path(self, mode: Mode) -> Path:
         return Path(self.run.database.replace("{mode}", mode))
+
+    @property
+    def max_data_bytes(self) -> int:
+        """What a file of bars or rates may unpack to."""
+        return self.run.max_data_mb * files.MEGABYTE
 
     @property
     def history_path(self) -> Path:

@@ -1,5 +1,7 @@
 """What can go wrong, in three kinds: a user's mistake, the weather, a contradiction."""
 
+_LONGEST_LINE = 1_200
+
 
 class BotError(Exception):
     """Base of every error that the bot raises on purpose; its text is one line for a person."""
@@ -40,5 +42,8 @@ def shortened(told: object, longest: int = 200) -> str:
 
 
 def printable(text: str) -> str:
-    """One line that a terminal shows as it is, whatever a stranger's words in it hold."""
+    """One line that a terminal shows as it is, whatever a stranger's words in it hold, and however many."""
+    if len(text) > _LONGEST_LINE:
+        # What went wrong stands at the beginning, and how to mend it at the end.
+        text = f"{text[: _LONGEST_LINE // 2]} … {text[-_LONGEST_LINE // 4 :]}"
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -1,16 +1,22 @@
 """Opens files that anybody may have written: regular ones, and no more of them than was agreed."""
 
 import errno
+import gzip
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from bot.errors import InputError
 
 MEGABYTE = 1_000_000
+MAX_DATA_BYTES = 4_000 * MEGABYTE
+"""What a file of data may unpack to where nobody says otherwise."""
+
+_GZIP = b"\x1f\x8b"
 
 
 @contextmanager
@@ -34,8 +40,48 @@ def opened(path: Path | str, what: str) -> Iterator[BinaryIO]:
     with open(descriptor, "rb") as file:
         try:
             yield file
+        except gzip.BadGzipFile:
+            # What stands in it, not the reading of it.
+            raise
         except OSError as error:
             raise unreadable(path, what, error) from error
+
+
+@contextmanager
+def unpacked(path: Path | str, what: str, limit_bytes: int, setting: str) -> Iterator[BinaryIO]:
+    """As :func:`opened`, unpacked where it is gzipped, and an InputError once that comes to more than agreed.
+
+    ``setting`` is what a person may raise.
+    """
+    with opened(path, what) as file:
+        # By content, not by suffix: a renamed file is no mistake.
+        packed = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        source = gzip.GzipFile(fileobj=file) if packed else file
+        refusal = (
+            f"{what} {_shown(path)} unpacks to more than {setting} allows; raise it if you trust the file"
+        )
+        yield BufferedReader(_Bounded(source, limit_bytes, refusal), 1 << 16)
+
+
+class _Bounded(RawIOBase):
+    """Hands on no more bytes than were agreed."""
+
+    def __init__(self, source: BinaryIO | gzip.GzipFile, limit: int, refusal: str) -> None:
+        self._source = source
+        self._left = limit
+        self._refusal = refusal
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._source.read(len(buffer))
+        self._left -= len(part)
+        if self._left < 0:
+            raise InputError(self._refusal)
+        buffer[: len(part)] = part
+        return len(part)
 
 
 def content(path: Path | str, what: str, limit_bytes: int) -> bytes:

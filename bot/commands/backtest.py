@@ -109,7 +109,7 @@ async def _planned(
     if args.again is not None:
         return await _planned_again(args, config, stack)
     if args.data:
-        files = check_data(args.data, args.symbol, args.interval)
+        files = check_data(args.data, args.symbol, args.interval, config)
         chosen = config.run.symbols if args.symbols else None
         files = files.only(chosen)
         config, source = files.applied_to(config), of_files(files)

@@ -52,7 +52,7 @@ async def run(args: argparse.Namespace, config: Config) -> int:
     with Progress() as progress:
         files = []
         for done, path in enumerate(args.files, start=1):
-            files.append(check_bars(path, args.symbol, args.interval))
+            files.append(check_bars(path, args.symbol, args.interval, config.max_data_bytes))
             progress("check files", done, len(args.files))
     markets = [Market(args.venue or venue_of(file.path), config.run.category) for file in files]
     async with opened(history_path(args, config), config, create=True) as history, history.transaction():

@@ -53,13 +53,15 @@ class DataFiles(Struct, frozen=True):
         return {symbol: list(file) for symbol, file in self.by_symbol.items()}
 
 
-def check_data(names: Sequence[str], symbol: str | None, interval: str | None) -> DataFiles:
+def check_data(names: Sequence[str], symbol: str | None, interval: str | None, config: Config) -> DataFiles:
     """Check each ``FILE`` or ``SYMBOL=FILE``. Raises InputError where they do not fit together."""
     files: dict[str, BarFile] = {}
     intervals: dict[str, str] = {}
     for name in names:
         named, separator, path = name.partition("=")
-        file = check_bars(path if separator else name, named if separator else symbol, interval)
+        file = check_bars(
+            path if separator else name, named if separator else symbol, interval, config.max_data_bytes
+        )
         if file.symbol in files:
             raise InputError(f"--data {name}: {file.symbol} was given already; name symbols as SYMBOL=FILE")
         files[file.symbol] = file
@@ -76,7 +78,7 @@ def funding_of(names: Sequence[str] | None, config: Config) -> list[FundingRate]
     rates: dict[str, list[FundingRate]] = {}
     for name in names or ():
         named, separator, path = name.partition("=")
-        found = read_funding(path if separator else name, named if separator else None)
+        found = read_funding(path if separator else name, named if separator else None, config.max_data_bytes)
         symbol = found[0].symbol
         if symbol not in config.run.symbols:
             raise InputError(

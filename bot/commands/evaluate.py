@@ -187,7 +187,7 @@ async def _bars(
 ) -> tuple[dict[str, list[Bar]], dict[str, Instrument], Config]:
     """The bars to judge and the stored rules by symbol, and the configuration that goes with them."""
     if args.data:
-        files = check_data(args.data, args.symbol, args.interval)
+        files = check_data(args.data, args.symbol, args.interval, config)
         return files.bars(), {}, files.applied_to(config)
     run = config.run
     async with opened(history_path(args, config), config) as history:

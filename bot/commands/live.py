@@ -74,7 +74,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     strategy = load_strategy(config, strategies)
     if args.data and mode != "demo":
         raise ConfigError("--data goes with --demo or backtest; live modes bring their own data")
-    files = check_data(args.data, args.symbol, args.interval) if args.data else None
+    files = check_data(args.data, args.symbol, args.interval, config) if args.data else None
     if files is not None:
         config = files.applied_to(config)
     path = config.database_path(mode)

@@ -243,7 +243,7 @@ async def _material(args: argparse.Namespace, config: Config, progress: Progress
             moments[symbol] = seen
 
     if args.data:
-        files = check_data(args.data, args.symbol, args.interval)
+        files = check_data(args.data, args.symbol, args.interval, config)
         interval = files.interval
         calendar = calendar_over(files.starts())
         for done, (symbol, file) in enumerate(files.by_symbol.items(), start=1):

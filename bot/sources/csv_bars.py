@@ -12,12 +12,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from bot import files
 from bot.errors import InputError
+from bot.files import MAX_DATA_BYTES
 from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, interval_from_name
+from bot.market.bounds import LAST_MS
 from bot.market.symbols import symbol_problem
 from bot.sources import freqtrade
 from bot.sources.bar_rows import HEADER, Layout, layout_of
-from bot.sources.csv_files import LAST_MS, read_table, require_sound
+from bot.sources.csv_files import LONGEST_FIGURE, MOST_PROBLEMS, read_table, require_sound
 
 
 class BarFile(Struct, frozen=True, kw_only=True):
@@ -32,6 +35,7 @@ class BarFile(Struct, frozen=True, kw_only=True):
     interval: str
     starts: Sequence[int]
     grid: PriceGrid
+    max_bytes: int = MAX_DATA_BYTES
 
     @property
     def count(self) -> int:
@@ -41,41 +45,47 @@ class BarFile(Struct, frozen=True, kw_only=True):
     def __iter__(self) -> Iterator[Bar]:
         problems: list[str] = []
         found = 0
-        for bar in _read(self.path, self.symbol, self.interval, problems):
+        for bar in _read(self.path, self.symbol, self.interval, problems, self.max_bytes):
             found += 1
             yield bar
         if problems or found != self.count:
             raise InputError(f"{self.path} has changed since it was checked; let it be and start again")
 
 
-def check_bars(path: Path | str, symbol: str | None = None, interval: str | None = None) -> BarFile:
+def check_bars(
+    path: Path | str,
+    symbol: str | None = None,
+    interval: str | None = None,
+    max_bytes: int = MAX_DATA_BYTES,
+) -> BarFile:
     """Read a file to its end, keeping nothing, so that a later reader meets no bad row half-way.
 
     ``symbol`` and ``interval`` (Bybit's notation or ``1h``) stand before what the file's name says.
     Gaps are valid; a row off the grid, out of order or contradicting itself is not. Raises InputError,
-    in one line that names the file and, where rows are bad, the first of them and their number.
+    in one line that names the file and, where rows are bad, the first of them and their number, or where it
+    unpacks to more than ``max_bytes``.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: No such file or directory")
+    with files.opened(path, "the file"):
+        pass
     symbol, interval = name_parts(path, symbol, interval)
     problems: list[str] = []
     starts, prices = array("q"), PriceGridCounter()
-    for bar in _read(path, symbol, interval, problems):
+    for bar in _read(path, symbol, interval, problems, max_bytes):
         starts.append(bar.start_ms)
         prices.add(bar.open, bar.high, bar.low, bar.close)
     grid = prices.grid()
     require_sound(path, problems, len(starts), "bars")
     assert grid is not None  # there are bars
     _require_interval(path, interval, starts)
-    return BarFile(path=path, symbol=symbol, interval=interval, starts=starts, grid=grid)
+    return BarFile(path=path, symbol=symbol, interval=interval, starts=starts, grid=grid, max_bytes=max_bytes)
 
 
 def read_bars(path: Path | str, symbol: str | None = None, interval: str | None = None) -> list[Bar]:
     """All bars of a file at once, ascending, with the file's digits; raises as :func:`check_bars` does."""
     path = Path(path)
     problems: list[str] = []
-    bars = list(_read(path, *name_parts(path, symbol, interval), problems))
+    bars = list(_read(path, *name_parts(path, symbol, interval), problems, MAX_DATA_BYTES))
     require_sound(path, problems, len(bars), "bars")
     _require_interval(path, bars[0].interval, [bar.start_ms for bar in bars])
     return bars
@@ -129,16 +139,18 @@ def name_parts(path: Path, symbol: str | None = None, interval: str | None = Non
     return symbol, known
 
 
-def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterator[Bar]:
+def _read(path: Path, symbol: str, interval: str, problems: list[str], max_bytes: int) -> Iterator[Bar]:
     """The sound rows of a file as bars; what is wrong with the others is added to ``problems``."""
     last_ms = -1
-    layout, word, rows = _table(path, interval)
+    layout, word, rows = _table(path, interval, max_bytes)
     width, cells, time = layout.width, layout.cells, layout.time
     for number, row in rows:
         try:
             if len(row) != width:
                 raise ValueError
             start, open_, high, low, close, volume, turnover = cells(row)
+            if len(open_) + len(high) + len(low) + len(close) + len(volume) + len(turnover) > LONGEST_FIGURE:
+                _require_short(row)
             bar = Bar(
                 symbol=symbol,
                 interval=interval,
@@ -153,6 +165,8 @@ def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterat
             )
         except (ValueError, InvalidOperation, OverflowError):
             problems.append(f"{word} {number}: {_malformed(row, layout)}")
+            if len(problems) >= MOST_PROBLEMS:
+                return
             continue
         problem = bar.contradiction()
         if problem is None and not 0 <= bar.start_ms <= LAST_MS:
@@ -161,20 +175,30 @@ def _read(path: Path, symbol: str, interval: str, problems: list[str]) -> Iterat
             problem = "its start does not come after the row before it"
         if problem is not None:
             problems.append(f"{word} {number}: {problem}")
+            if len(problems) >= MOST_PROBLEMS:
+                return
             continue
         last_ms = bar.start_ms
         yield bar
 
 
-def _table(path: Path, interval: str) -> tuple[Layout, str, Iterator[tuple[int, Sequence[str]]]]:
+def _table(
+    path: Path, interval: str, max_bytes: int
+) -> tuple[Layout, str, Iterator[tuple[int, Sequence[str]]]]:
     """How rows are laid out and what one is called, and each with its number: of CSV, or of freqtrade's candles."""
-    if freqtrade.is_candles(path):
+    if freqtrade.is_candles(path, max_bytes):
         layout, _ = layout_of(freqtrade.HEADER, interval, path)
-        return layout, "candle", freqtrade.read_candles(path)
-    rows = read_table(path, f"the header {','.join(HEADER)}")
+        return layout, "candle", freqtrade.read_candles(path, max_bytes)
+    rows = read_table(path, f"the header {','.join(HEADER)}", max_bytes)
     first = next(rows, (1, []))
     layout, is_bar = layout_of(first[1], interval, path)
     return layout, "line", chain((first,), rows) if is_bar else rows
+
+
+def _require_short(row: Sequence[str]) -> None:
+    """ValueError where one of the columns has more characters than a number."""
+    if max(map(len, row)) > LONGEST_FIGURE:
+        raise ValueError
 
 
 def _malformed(row: Sequence[str], layout: Layout) -> str:
@@ -182,6 +206,8 @@ def _malformed(row: Sequence[str], layout: Layout) -> str:
         return f"{len(row)} columns where {layout.width} are expected"
     for name, value in zip(layout.names, layout.cells(row), strict=True):
         is_time = name == layout.names[0]
+        if len(value) > LONGEST_FIGURE:
+            return f"{name} is longer than any number: {value[:40]!r}…"
         if not value and name == layout.names[-1]:
             continue
         try:

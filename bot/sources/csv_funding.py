@@ -6,9 +6,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from bot.errors import InputError
+from bot.files import MAX_DATA_BYTES
 from bot.market import FundingRate, settlement_ms, utc_text
+from bot.market.bounds import LAST_MS
 from bot.market.symbols import symbol_problem
-from bot.sources.csv_files import LAST_MS, read_rows, require_sound
+from bot.sources.csv_files import LONGEST_FIGURE, MOST_PROBLEMS, read_rows, require_sound
 
 HEADER = ("time_ms", "rate")
 
@@ -16,7 +18,9 @@ HEADER = ("time_ms", "rate")
 _MOST_DECIMALS = 30
 
 
-def read_funding(path: Path | str, symbol: str | None = None) -> list[FundingRate]:
+def read_funding(
+    path: Path | str, symbol: str | None = None, max_bytes: int = MAX_DATA_BYTES
+) -> list[FundingRate]:
     """Each settlement of a file once, ascending; ``symbol`` stands before what its name says.
 
     Stamps a little beside the minute belong to its settlement (see :func:`bot.market.settlement_ms`).
@@ -36,10 +40,12 @@ def read_funding(path: Path | str, symbol: str | None = None) -> list[FundingRat
     rates: list[FundingRate] = []
     problems: list[str] = []
     last_ms = -1
-    for line, row in read_rows(path, HEADER):
+    for line, row in read_rows(path, HEADER, max_bytes):
         found = _rate(row, symbol, last_ms)
         if isinstance(found, str):
             problems.append(f"line {line}: {found}")
+            if len(problems) >= MOST_PROBLEMS:
+                break
             continue
         last_ms = found.time_ms
         rate = replace(found, time_ms=settlement_ms(last_ms))
@@ -61,7 +67,7 @@ def _rate(row: list[str], symbol: str, last_ms: int) -> FundingRate | str:
     except ValueError:
         return f"time_ms is no number: {row[0][:20]!r}"
     try:
-        rate = Decimal(row[1])
+        rate = Decimal(row[1][: LONGEST_FIGURE + 1])
     except InvalidOperation:
         return f"rate is no number: {row[1][:20]!r}"
     if not 0 <= time_ms <= LAST_MS:

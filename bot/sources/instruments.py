@@ -14,13 +14,16 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from bot.errors import InputError
+from bot import files
+from bot.errors import InputError, shortened
 from bot.market import Category, Instrument, RuleSource, plain
+from bot.market.bounds import field_problem
 from bot.market.instruments import share_rules
 from bot.market.price_grid import PriceGrid, fitted, inferred_rules
 from bot.market.symbols import quote_coin_of, symbol_problem
 from bot.market.times import date_text
 
+_LONGEST_FILE = files.MEGABYTE
 _TABLE = Path(__file__).parent / "instruments.csv"
 
 _SOURCES: dict[RuleSource, str] = {
@@ -213,21 +216,21 @@ def _with_given(
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         raise InputError(
             f"--instrument {path}: no such file; rules may also be given as SYMBOL:tick_size=0.01,lot_size=0.001"
-        ) from None
-    except (OSError, ValueError) as error:
+        )
+    try:
+        text = files.content(path, "--instrument", _LONGEST_FILE).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise InputError(f"--instrument {path}: cannot be read as text: {error}") from error
     try:
         if text.lstrip().startswith("{"):
             told = msgspec.json.decode(text)
         else:
             told = tomllib.loads(text, parse_float=Decimal)
-    except (msgspec.DecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--instrument {path}: neither TOML nor JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--instrument {path}: neither TOML nor JSON: {shortened(error)}") from error
     if not isinstance(told, dict) or not told or not all(isinstance(each, dict) for each in told.values()):
         raise InputError(
             f'--instrument {path}: expected a table for each symbol, as [BTCUSDT] or {{"BTCUSDT": …}}'
@@ -252,13 +255,15 @@ def _checked(fields: dict[str, Any], symbol: str, place: str) -> GivenRules:
     try:
         rules = msgspec.convert(texts, GivenRules, strict=False)
     except (msgspec.ValidationError, InvalidOperation) as error:
-        raise InputError(f"{place}: {symbol}: {error}") from error
+        raise InputError(f"{place}: {symbol}: {shortened(error)}") from error
     for key, value in asdict(rules).items():
         least_is_zero = key in ("min_notional", "funding_interval_minutes", "delivery_ms")
         if isinstance(value, Decimal | int) and not (
             (isinstance(value, int) or value.is_finite()) and (value > 0 or (least_is_zero and value == 0))
         ):
-            raise InputError(f"{place}: {symbol}.{key} must be above 0, not {value}")
+            raise InputError(f"{place}: {symbol}.{key} must be above 0, not {shortened(value)}")
+        if (problem := field_problem(key, value)) is not None:
+            raise InputError(f"{place}: {symbol}: {problem}")
     return rules
 
 

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, plain
-from bot.store.bounds import LAST_MS
+from bot.market.bounds import LAST_MS
 from bot.store.database import Database
 from bot.store.rows import decimal_of, wrong_row
 

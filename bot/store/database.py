@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from bot.errors import BotError, BrokenInvariant, InputError, StoreError, shortened
 from bot.market import Category, plain
+from bot.market.bounds import field_problem
 from bot.store.believed import readable
-from bot.store.bounds import field_problem
 from bot.store.layout import LAYOUT, layout_problem
 from bot.store.lock import disk_failures, lock, release
 from bot.store.schema import ACCOUNT, Kind, exact_distance

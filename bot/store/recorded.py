@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Bar, Book, Funding, Quote
-from bot.store.bounds import field_problem
+from bot.market.bounds import field_problem
 
 _MAX_CONTENT = 1 << 24
 

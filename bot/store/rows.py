@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.errors import InputError, shortened
-from bot.store.bounds import field_problem, figure
+from bot.market.bounds import field_problem, figure
 from bot.store.database import Database
 
 T = TypeVar("T", bound=Struct)

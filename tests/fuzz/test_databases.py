@@ -143,6 +143,8 @@ def change_rows(random: Random, path: Path) -> str:
     with closing(writable(path)) as file:
         for _ in range(random.choice((1, 1, 2, 5))):
             filled = [name for name, _ in said if file.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchone()]
+            if not filled:
+                break
             table = random.choice(filled)
             names = [row[1] for row in file.execute(f"PRAGMA table_info({table})")]
             column = random.choice(names)

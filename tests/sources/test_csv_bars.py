@@ -105,7 +105,7 @@ def test_a_wrong_file_is_one_clear_line(tmp_path: Path, content: bytes, words: s
 def test_a_folder_and_a_missing_file_are_one_clear_line(tmp_path: Path) -> None:
     folder = tmp_path / "BTCUSDT_x_15m"
     folder.mkdir()
-    assert "Is a directory" in refused(folder)
+    assert "it is a folder" in refused(folder)
     assert "No such file" in refused(tmp_path / "BTCUSDT_x_1h.csv")
 
 

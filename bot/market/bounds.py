@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from bot.market import Instrument
+from bot.market.instruments import Instrument
 
 LAST_MS = 253_402_300_799_999
 """The end of the year 9999, in milliseconds."""
@@ -32,6 +32,8 @@ def field_problem(name: str, value: Any) -> str | None:
     if kind is int:
         if name == "settled_ms" and value < 0:
             return None  # Before everything.
+        if name == "funding_interval_minutes" and not 0 <= value <= _LONGEST_MINUTES:
+            return f"{name} is longer than any"
         if name.endswith("_ms") and not -1 <= value <= LAST_MS:
             return f"{name} is no time in milliseconds"
         if abs(value) > _LARGEST:
@@ -85,8 +87,6 @@ def _figure_problem(name: str, value: Decimal) -> str | None:
 
 def _rules_problem(instrument: Instrument) -> str | None:
     """What of a symbol's rules cannot be."""
-    if not 0 <= instrument.funding_interval_minutes <= _LONGEST_MINUTES:
-        return f"a funding interval of {instrument.funding_interval_minutes} minutes"
     for name in ("min_quantity", "min_notional", "max_market_quantity", "max_leverage"):
         value = getattr(instrument, name)
         if value is not None and value < 0:
