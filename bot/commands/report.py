@@ -17,10 +17,12 @@ from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Category, minute_text
+from bot.performance.benchmark import BuyAndHold, Risk, held_at, risk_of
 from bot.performance.funnel import DecisionReport
 from bot.store import queries
 from bot.store.believed import readable
 from bot.store.database import Database, Mode
+from bot.store.exposure import average_exposure
 from bot.store.funnel import read_decision_report
 from bot.store.period import period_performance
 from bot.store.queries import Stretch
@@ -35,32 +37,12 @@ from bot.trading.performance import (
     HeldEqually,
     Performance,
     return_period_ms,
-    sharpe,
-    sortino,
 )
 from bot.trading.reliability import Claim, Reliability, ReliabilityCount, wilson
 
 OK = 0
 
 _FEW_DAYS = 30
-
-
-class Risk(Struct, frozen=True, kw_only=True):
-    """Annualised ratios of simple returns, ``periods`` of them, each ``period_ms`` long."""
-
-    periods: int
-    period_ms: int
-    sharpe: Estimate | None
-    sortino: Estimate | None
-
-
-class BuyAndHold(Struct, frozen=True, kw_only=True):
-    """The same start in all symbols equally, bought at their first close with the same fee and kept."""
-
-    end_equity: float
-    total_return: float | None
-    max_drawdown: float
-    risk: Risk
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -70,6 +52,7 @@ class Report(Struct, frozen=True, kw_only=True):
     bars of these symbols and times. ``confidence`` judges every stated leaning, holds' too,
     ``confidence_acted_on`` only longs and shorts. ``runs`` says what each session ran with; of several,
     ``symbols`` and ``interval``, and with them bars, buy and hold and confidence, are the last one's.
+    ``buy_and_hold_scaled`` has the bot's average exposure; it is None where nothing tells that.
     ``last_of`` counts the sessions where nobody chose one and the last was taken, else it is None.
     """
 
@@ -86,6 +69,7 @@ class Report(Struct, frozen=True, kw_only=True):
     performance: Performance
     risk: Risk
     buy_and_hold: BuyAndHold
+    buy_and_hold_scaled: BuyAndHold | None
     confidence: Reliability
     confidence_acted_on: Reliability
     decisions: DecisionReport
@@ -160,13 +144,19 @@ async def _load(database: Database, session_id: int | None, *, whole: bool, inde
         curve.add(time_ms, equity, value)
 
     held = HeldEqually(run.symbols, start, float(stretch.settings.broker.taker_fee))
-    holding = EquityCurve(opening.time_ms, start, period_ms=period_ms)
+    exposure = await average_exposure(database, stretch, only)
+    holdings = {
+        share: EquityCurve(opening.time_ms, start, period_ms=period_ms)
+        for share in (1.0, *(() if exposure is None else (exposure,)))
+    }
     bars = 0
     async for time_ms, symbol, close in queries.stream_closes(
         database, run, opening.time_ms, stretch.last_ms
     ):
-        worth = held.value(symbol, close)
-        holding.add(time_ms, worth, worth / start if start > 0 else 0.0)
+        gained = held.value(symbol, close) - start
+        for share, holding in holdings.items():
+            worth = start + share * gained
+            holding.add(time_ms, worth, worth / start if start > 0 else 0.0)
         bars += 1
 
     def claims(*, acted_on: bool) -> AsyncIterator[Claim]:
@@ -184,13 +174,9 @@ async def _load(database: Database, session_id: int | None, *, whole: bool, inde
         bars=bars,
         trials=0 if index is None else await count_tried(index, _judged(stretch)),
         performance=await period_performance(database, curve, only),
-        risk=_risk(curve, period_ms),
-        buy_and_hold=BuyAndHold(
-            end_equity=holding.end_equity,
-            total_return=holding.total_return,
-            max_drawdown=holding.max_drawdown,
-            risk=_risk(holding, period_ms),
-        ),
+        risk=risk_of(curve, period_ms),
+        buy_and_hold=held_at(1.0, holdings[1.0], period_ms),
+        buy_and_hold_scaled=None if exposure is None else held_at(exposure, holdings[exposure], period_ms),
         confidence=await _reliability(claims(acted_on=False)),
         confidence_acted_on=await _reliability(claims(acted_on=True)),
         decisions=await read_decision_report(database, only),
@@ -206,16 +192,6 @@ def _judged(stretch: Stretch) -> EvaluatedBars:
         interval=run.interval,
         first_ms=stretch.opening.time_ms,
         last_ms=stretch.last_ms - bar_ms,
-    )
-
-
-def _risk(curve: EquityCurve, period_ms: int) -> Risk:
-    returns = curve.returns()
-    return Risk(
-        periods=len(returns),
-        period_ms=period_ms,
-        sharpe=sharpe(returns, period_ms),
-        sortino=sortino(returns, period_ms),
     )
 
 
@@ -238,17 +214,26 @@ def _print_report(found: Report) -> None:
     )
     _print_runs(found)
     print_headlines(found.decisions)
-    own, other = found.performance, found.buy_and_hold
+    own = found.performance
+    others = [each for each in (found.buy_and_hold, found.buy_and_hold_scaled) if each is not None]
     print_title("performance")
     print_table(
-        ("", "bot", "buy and hold"),
+        ("", "bot", "buy and hold", *(f"at {each.exposure:.1%} exposure" for each in others[1:])),
         [
-            ("start equity", f"{own.start_equity:,.2f}", f"{own.start_equity:,.2f}"),
-            ("end equity", f"{own.end_equity:,.2f}", f"{other.end_equity:,.2f}"),
-            ("total return", _signed(own.total_return), _signed(other.total_return)),
-            ("max drawdown", f"{own.max_drawdown:.2%}", f"{other.max_drawdown:.2%}"),
-            ("Sharpe, a year", _estimate(found.risk.sharpe), _estimate(other.risk.sharpe)),
-            ("Sortino, a year", _estimate(found.risk.sortino), _estimate(other.risk.sortino)),
+            ("start equity", *[f"{own.start_equity:,.2f}"] * (1 + len(others))),
+            ("end equity", f"{own.end_equity:,.2f}", *(f"{each.end_equity:,.2f}" for each in others)),
+            ("total return", _signed(own.total_return), *(_signed(each.total_return) for each in others)),
+            ("max drawdown", f"{own.max_drawdown:.2%}", *(f"{each.max_drawdown:.2%}" for each in others)),
+            (
+                "Sharpe, a year",
+                _estimate(found.risk.sharpe),
+                *(_estimate(each.risk.sharpe) for each in others),
+            ),
+            (
+                "Sortino, a year",
+                _estimate(found.risk.sortino),
+                *(_estimate(each.risk.sortino) for each in others),
+            ),
         ],
     )
     if own.transferred:
@@ -260,6 +245,12 @@ def _print_report(found: Report) -> None:
         )
     print_text(
         "buy and hold: all symbols equally at their first close, the same taker fee, no funding, not sold"
+        + (
+            f"; beside it with {others[1].exposure:.1%} of the start, as much as the bot held on average at closes, "
+            "long or short, and the rest in cash"
+            if others[1:]
+            else ""
+        )
     )
     _print_trades(own)
     print_funnel(found.decisions)
@@ -323,7 +314,7 @@ def _print_trades(own: Performance) -> None:
             ("round trips", f"{own.round_trips}, {won}, of {own.fills} fills"),
             *([("liquidations", f"{own.liquidations}")] if own.liquidations else []),
             ("profit factor", factor),
-            ("exposure", f"{own.exposure:.0%} of the time"),
+            ("time in market", f"{own.exposure:.0%}"),
             ("turnover", turnover),
             ("realized, gross", f"{own.realized_pnl:+,.2f}"),
             ("fees", f"{-own.fees:+,.2f}"),

@@ -120,6 +120,12 @@ def test_a_session_is_judged_from_the_starting_cash_beside_buy_and_hold(tmp_path
     losses = np.sqrt((np.minimum(returns, 0) ** 2).mean())
     assert other["risk"]["sortino"]["value"] == pytest.approx(returns.mean() / losses * YEARLY)
 
+    # One coin was held at the second and the third close, at 101 of 1010 and 99 of 990.
+    scaled = found["buy_and_hold_scaled"]
+    assert scaled["exposure"] == pytest.approx(2 * 0.1 / 5)
+    assert scaled["end_equity"] == pytest.approx(1000 + 0.04 * (held[-1] - 1000))
+    assert scaled["max_drawdown"] == pytest.approx(1 - (960 + 0.04 * held[2]) / (960 + 0.04 * held[1]))
+
 
 def test_two_symbols_are_held_half_and_half_and_their_common_close_is_one_return(
     tmp_path: Path, capsys
@@ -155,6 +161,15 @@ def two_sessions(folder: Path) -> Path:
         a_close(3, 981),
     ]
     return a_database(folder, first, second)
+
+
+def test_exposure_counts_what_was_held_before_the_session(tmp_path: Path, capsys) -> None:
+    path = two_sessions(tmp_path)
+    # Held at the close of the first session's second bar; in the second, sold by its first bar and bought again.
+    assert reported(path, capsys, 1)["buy_and_hold_scaled"]["exposure"] == pytest.approx(100 / 990 / 2)
+    assert reported(path, capsys)["buy_and_hold_scaled"]["exposure"] == pytest.approx(100 / 981 / 2)
+    whole = reported(path, capsys, whole=True)["buy_and_hold_scaled"]["exposure"]
+    assert whole == pytest.approx((100 / 990 + 100 / 981) / 4)
 
 
 def test_the_last_session_goes_on_from_where_the_one_before_ended(tmp_path: Path, capsys) -> None:
@@ -247,7 +262,7 @@ def test_people_get_tables_and_the_method_in_words(tmp_path: Path, capsys) -> No
         "4 closed bars of BTCUSDT 15, 2023-11-15 00:00 to 2023-11-15 01:00 UTC",
     ]
     table = {line[:16].strip(): line[16:].split() for line in lines}
-    assert table["total return"] == ["-1.90%", "-0.05%"]
+    assert table["total return"] == ["-1.90%", "-0.05%", "-0.00%"]
     assert table["round trips"][:3] == ["1,", "0%", "won"]
     assert table["fees"] == ["-3.00"]
     assert any("4 simple returns, one a bar" in line and "delta method" in line for line in lines)

@@ -1,0 +1,47 @@
+"""What of the account was at work, read from its rows."""
+
+from bot.performance.exposure import AverageExposure
+from bot.store.database import Database
+from bot.store.opening import read_opening
+from bot.store.queries import Stretch, stream_closes, stream_equity
+
+
+async def average_exposure(database: Database, stretch: Stretch, session_id: int | None) -> float | None:
+    """The mean share of the equity that was held at the closes of a stretch. Inside the caller's transaction.
+
+    Of the symbols and the interval of its last session's bars; None without any.
+    """
+    books = await read_opening(database)
+    held = {} if books is None else {each.symbol: float(each.quantity) for each in books.ledger.positions}
+    fills = []
+    for session, time_ms, symbol, side, quantity in await database.fetch(
+        "SELECT session_id, time_ms, symbol, side, quantity FROM fills ORDER BY id"
+    ):
+        signed = float(quantity) if side == "buy" else -float(quantity)
+        if session < stretch.sessions[0].id:
+            held[symbol] = held.get(symbol, 0.0) + signed
+        else:
+            fills.append((time_ms, symbol, signed))
+    exposure = AverageExposure(held, fills)
+    equity, rows = float(stretch.opening.equity), stream_equity(database, session_id)
+    ahead = await anext(rows, None)
+    closed: dict[str, float] = {}
+    closed_ms = stretch.opening.time_ms
+
+    async def count() -> None:
+        nonlocal ahead, equity
+        while ahead is not None and ahead[0] <= closed_ms:
+            equity, ahead = ahead[1], await anext(rows, None)
+        exposure.close(closed_ms, closed, equity)
+
+    async for time_ms, symbol, close in stream_closes(
+        database, stretch.settings.run, stretch.opening.time_ms, stretch.last_ms
+    ):
+        if closed and time_ms > closed_ms:
+            await count()
+            closed = {}
+        closed_ms = time_ms
+        closed[symbol] = close
+    if closed:
+        await count()
+    return exposure.mean
