@@ -1,110 +1,29 @@
 import asyncio
-from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
-from bot import app, history
-from bot.assembly import load_strategy, opening_of
-from bot.config import Config
-from bot.market import INTERVAL_MS, Bar, Funding, Quote
+from bot import history
+from bot.market import Bar
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.store.database import Database, Identity
-from bot.store.queries import load_account
-from bot.store.steps import StepWriter, begin_session
-from bot.synthetic import PRESETS, SyntheticMarket
-from strategies import STRATEGIES
+from bot.store.steps import StepWriter
 from tests.books import audit, rows
-from tests.core import a_config, a_trader, merged
-from tests.eager import Eager
+from tests.core import merged
+from tests.lives import MARKET, SYMBOLS, after_a_bar, feed, session, settings
 
-MARKET = SyntheticMarket(PRESETS["demo"], 11, "15")
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
-STEP = INTERVAL_MS["15"]
-FUNDING_MS = 8 * 3_600_000
 TABLES = {
     "signals": "id", "neighbors": "signal_id, rank", "orders": "id", "fills": "id", "equity": "id",
     "funding": "symbol, time_ms", "positions": "symbol", "bars": "symbol, start_ms",
 }  # fmt: skip
 
 
-def feed(first: int, count: int) -> list[Bar | Quote | Funding]:
-    """Bars as they close, and after each a quote that fills what was ordered, and funding when it is due."""
-    events: list[Bar | Quote | Funding] = []
-    for bar in merged(*(MARKET.bars(symbol, first, count) for symbol in SYMBOLS)):
-        events.append(bar)
-        if bar.symbol == SYMBOLS[-1]:
-            for symbol in SYMBOLS:
-                index = MARKET.index_of(bar.start_ms)
-                close = MARKET.bars(symbol, index, 1)[0].close
-                bid, ask, size = close, close + Decimal("0.5"), Decimal(9)
-                at = bar.close_ms + 2_000
-                events.append(
-                    Quote(symbol=symbol, time_ms=at, bid=bid, bid_size=size, ask=ask, ask_size=size)
-                )
-                if bar.close_ms % FUNDING_MS == 0:
-                    rate = Decimal("0.000125")
-                    events.append(Funding(symbol=symbol, time_ms=bar.close_ms, rate=rate, mark_price=close))
-    return events
-
-
-def settings(strategy: str, memory_size: int = 100_000) -> Config:
-    # Which quote came last before a restart is not known after it, so its age may not matter here.
-    config = a_config(memory={"size": memory_size}, risk={"max_quote_age_bars": 0})
-    return replace(config, strategy=replace(config.strategy, name=strategy))
-
-
-async def session(path: Path, config: Config, events: Sequence[Bar | Quote | Funding]) -> None:
-    """A session as the live command runs one, but for the exchange."""
-    identity = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
-    async with Database.open(path, identity) as database:
-        account = await load_account(database)
-        strategy = (
-            Eager(config.strategy) if config.strategy.name == "eager" else load_strategy(config, STRATEGIES)
-        )
-        trader = a_trader(config, strategy, quotes=True, opening=opening_of(account))
-        config_json = msgspec.json.encode(config).decode()
-        id = await begin_session(database, "demo", config_json, 1, start=account.equity)
-        steps = StepWriter(database, id)
-        wanted = history.Wanted(
-            symbols=SYMBOLS,
-            interval="15",
-            bars=config.memory.warmup_bars,
-            memory_size=config.memory.size,
-            horizon_bars=config.strategy.horizon_bars,
-            calibration_bars=config.memory.calibration_bars,
-        )
-        if not account.progress:
-            first = min(event.start_ms for event in events if isinstance(event, Bar))
-            index = MARKET.index_of(first)
-            for symbol in SYMBOLS:
-                bars = MARKET.bars(symbol, index - config.memory.warmup_bars, config.memory.warmup_bars)
-                await steps.insert_history([replace(bar, source="history") for bar in bars])
-        await history.observe(trader.observe_all, database, wanted, lambda *_: None)
-
-        async def source():
-            for event in events:
-                yield event
-
-        await app.run(source(), trader, steps, lambda _: None)
-
-
 def table(path: Path, name: str) -> list[dict]:
     found = rows(path, f"SELECT * FROM {name} ORDER BY {TABLES[name]}")
     return [{key: value for key, value in row.items() if key != "session_id"} for row in found]
-
-
-def after_a_bar(events: Sequence[Bar | Quote | Funding], bars: int) -> int:
-    """Where to cut: right after the decisions of the ``bars``-th close, before any quote."""
-    return 2 + next(
-        index
-        for index, event in enumerate(events)
-        if isinstance(event, Bar) and event.start_ms >= events[0].start_ms + (bars - 1) * STEP
-    )
 
 
 @pytest.mark.parametrize("strategy", ["eager", "historical_similarity", "moving_average_cross"])

@@ -13,7 +13,7 @@ from bot.market import Bar
 from bot.trading.events import Transfer
 from tests.books import audit
 from tests.eager import ALLOWED
-from tests.test_restart import after_a_bar, feed, session, settings
+from tests.lives import after_a_bar, feed, session, settings
 
 
 @pytest.fixture(scope="module")
