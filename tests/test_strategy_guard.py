@@ -242,11 +242,11 @@ FIGURES = {
     "time_stop_bars": ([1, 1_000_000, None], [0, -5, 1_000_001, 2.5]),
     "close_position": ([True, False], [None, 2, 0.5]),
     "detail": (
-        [{}, {"a": [1, None, {"b": "c"}]}],
-        [None, 5, [], "text", {"x": object()}, {"x": {1, object()}}],
+        [{}, {"a": [1, None, {"b": "c"}]}, {"x": "y" * 65_000}],
+        [None, 5, [], "text", {"x": object()}, {"x": {1, object()}}, {"x": "y" * 66_000}],
     ),
     "action": (["long", "short", "hold"], ["buy", None, 5, ["long"], np.zeros(2)]),
-    "reason": (["why"], ["", None, 5, "\ud800"]),
+    "reason": (["why", "x" * 2_000], ["", None, 5, "\ud800", "x" * 2_001]),
 }
 NEVER = [math.nan, math.inf, -math.inf, 10**400, Decimal("NaN"), np.zeros(2), np.float32("nan"), object(), 1j]
 

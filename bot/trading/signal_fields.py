@@ -19,6 +19,9 @@ _MAX_RETURN = 1e6
 
 _MAX_BARS = 1_000_000
 
+_LONGEST_REASON, _LARGEST_DETAIL = 2_000, 65_536
+"""Characters, and bytes as JSON: every decision is stored with both, for months."""
+
 _ACTIONS = ("long", "short", "hold")
 _FORECAST = (
     ("expected_return", -_MAX_RETURN, _MAX_RETURN),
@@ -41,6 +44,10 @@ def settle(signal: Any) -> None:
         force_setattr(signal, "reason", _text("reason", signal.reason))
     if not signal.reason:
         raise SignalError("reason is empty, not a sentence")
+    if len(signal.reason) > _LONGEST_REASON:
+        raise SignalError(
+            f"reason has {len(signal.reason):,} characters, at most {_LONGEST_REASON:,} are kept"
+        )
     if type(signal.confidence) is not float or not 0.0 <= signal.confidence <= 1.0:
         _settle_figure(signal, "confidence", 0.0, 1.0)
     if not (signal.expected_return is signal.return_std is signal.positive_ratio is None):
@@ -111,9 +118,11 @@ def _detail(value: object) -> dict[str, Any]:
         raise SignalError(f"detail is {_shown(value)}, not a dict")
     try:
         copied = _plain(value)
-        _encode(copied)
+        size = len(_encode(copied))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SignalError(f"detail holds what is no JSON: {error}") from None
+    if size > _LARGEST_DETAIL:
+        raise SignalError(f"detail has {size:,} bytes as JSON, at most {_LARGEST_DETAIL:,} are kept")
     return copied
 
 
