@@ -11,7 +11,7 @@ books of depths other than 1 and 50, and Bybit's limits on requests and idle con
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from types import TracebackType
@@ -58,6 +58,8 @@ class DemoExchange:
     local time, until the source or ``max_bars`` is over and ``exhausted`` is set; REST still serves.
     With ``pause_when_alone``, the default, time stands still again while nobody listens to klines, so
     that a demo waits for a bot that restarts; without it bars go on closing, as on a real exchange.
+    ``before_push`` is awaited before each push and confirmation, with the bar's start and the number of
+    pushes that it has had: it holds the market's time up for as long as it takes.
 
     The bars that it is right about are :meth:`closed_bars`, whatever ``faults`` make of them on their
     way. The methods ``misconfirm``, ``fail_rest``, ``refuse``, ``refuse_connections``, ``cut``,
@@ -76,6 +78,7 @@ class DemoExchange:
         bar_seconds: float,
         max_bars: int | None = None,
         pause_when_alone: bool = True,
+        before_push: Callable[[int, int], Awaitable[None]] | None = None,
         faults: Faults = NO_FAULTS,
     ) -> None:
         self.category = category
@@ -107,6 +110,7 @@ class DemoExchange:
         self._last_ms = last_ms
         self._bar_seconds = bar_seconds
         self._pause_when_alone = pause_when_alone
+        self._before_push = before_push
         self._faults = faults
         self.funding = FundingBook(faults)
         self._boards = {
@@ -239,6 +243,8 @@ class DemoExchange:
                 due += (fraction - passed) * self._bar_seconds
                 passed = fraction
                 await asyncio.sleep(max(0.0, due - loop.time()))
+                if self._before_push is not None:
+                    await self._before_push(start_ms, number)
                 if fraction == 1.0:
                     break
                 self.clock_ms = start_ms + int(fraction * self._interval_ms)
