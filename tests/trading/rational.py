@@ -44,6 +44,7 @@ class Resting:
     parent: int | None
     due: int
     pending: bool
+    by_hand: bool = False
     filled: Fraction = Fraction(0)
     anchor: Fraction | None = None
     since: int | None = None
@@ -77,6 +78,9 @@ class Account:
         self.share = SHARE * share
         self.cash = cash
         self.symbols = {"BTCUSDT": Symbol(), "ETHUSDT": Symbol()}
+        self.paused: set[str | None] = set()
+        self.closing_only: set[str] = set()
+        self.leaving: set[str] = set()
         self.by_books = rule == "book"
         self.fills: list[tuple] = []
         self.rejected: list[int] = []
@@ -102,6 +106,83 @@ class Account:
                 pending=draft.status == "pending",
             )
             self.next_id += 1
+
+    def ask(self, drafts: list[Order]) -> None:
+        """What a decision asks for, where a person may have said that nothing is to be entered."""
+        first = drafts[0]
+        one, quantity = self.symbols[first.symbol], Fraction(first.quantity)
+        sign = 1 if first.side == "buy" else -1
+        closing = min(quantity, max(-sign * one.held, Fraction(0)))
+        entering = quantity - closing
+        stopped = (
+            not self.paused.isdisjoint({None, first.symbol})
+            or first.symbol in self.closing_only
+            or any(order.by_hand for order in one.orders.values())
+            or first.reduce_only
+        )
+        if entering and not stopped:
+            self.place(drafts)
+            return
+        if closing:
+            # What only closes has no exits of its own.
+            self.place([first])
+            self._reduce(one.orders[self.next_id - 1], closing)
+        if entering:
+            self.next_id += 1
+
+    @staticmethod
+    def _reduce(order: Resting, quantity: Fraction) -> None:
+        if quantity < order.quantity:
+            order.quantity, order.reduces = quantity, True
+
+    def close(self, symbols: list[str], now: int) -> None:
+        """By hand: nothing rests any more, and what is held is sold at market."""
+        for symbol in sorted(symbols):
+            one = self.symbols[symbol]
+            if not (one.orders or one.held):
+                continue
+            self.cancel(symbol)
+            if one.held:
+                one.orders[self.next_id] = Resting(
+                    id=self.next_id, sign=-1 if one.held > 0 else 1, type="market", tif="gtc",
+                    quantity=abs(one.held), limit=None, stop=None, distance=None, reduces=True, parent=None,
+                    due=now + LATENCY_MS, pending=False, by_hand=True,
+                )  # fmt: skip
+                self.next_id += 1
+
+    def pause(self, symbol: str | None) -> None:
+        self.paused.add(symbol)
+
+    def resume(self, symbol: str | None) -> None:
+        self.paused -= {symbol} if symbol is not None else set(self.paused)
+
+    def join(self, symbol: str) -> None:
+        self.symbols.setdefault(symbol, Symbol())
+        self.closing_only.discard(symbol)
+        self.leaving.discard(symbol)
+
+    def drop(self, symbol: str) -> None:
+        """From now on it is only closed: what could open anything is withdrawn."""
+        one = self.symbols[symbol]
+        self.closing_only.add(symbol)
+        self.leaving.add(symbol)
+        kept: dict[int, Resting] = {}
+        for id, order in sorted(one.orders.items()):
+            closes = order.by_hand or order.reduces
+            if closes if order.parent is None else order.parent in kept or not order.pending:
+                kept[id] = order
+        one.orders = kept
+        self._forget_idle(one)
+
+    def let_go(self) -> set[str]:
+        """Symbols that are only closed and flat now: nobody watches them any more."""
+        gone = {
+            symbol
+            for symbol in self.leaving
+            if not (self.symbols[symbol].held or self.symbols[symbol].orders)
+        }
+        self.leaving -= gone
+        return gone
 
     def cancel(self, symbol: str) -> None:
         self.symbols[symbol].orders.clear()

@@ -12,19 +12,27 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from msgspec.structs import replace
 
 from bot.exact import EXACT
-from bot.market import Book, Funding, Level, Quote, RiskTier
+from bot.market import CLOSED, TRADING, Book, Funding, Level, Listing, Quote, RiskTier
+from bot.trading.account import AccountTrack, began_with
 from bot.trading.broker import PaperBroker
-from bot.trading.events import RESTING, Order, Transfer
+from bot.trading.events import RESTING, Close, Order, Pause, Resume, Transfer, Watch
 from bot.trading.fills import BrokerConfig
+from bot.trading.hands import Hands
 from bot.trading.ledger import Ledger
-from tests.factories import START_MS, a_bar, an_instrument, an_order
+from bot.trading.limits import RiskContext
+from bot.trading.margin import Margin
+from bot.trading.risk import RiskConfig, RiskReview
+from bot.trading.sizing import Sizer
+from tests.factories import START_MS, a_bar, an_equity, an_instrument, an_order
 from tests.trading import rational
 
 CASH = "300.5"
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
+SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
+"""The last one is not traded from the start."""
 INSTRUMENTS = {
     symbol: an_instrument(
         symbol,
+        min_notional=Decimal(0),
         max_leverage=Decimal(100),
         tiers=tuple(
             RiskTier(
@@ -39,6 +47,17 @@ INSTRUMENTS = {
     )
     for symbol in SYMBOLS
 }
+
+OPEN = RiskConfig(
+    max_position_fraction=Decimal(100),
+    max_total_fraction=Decimal(100),
+    max_quote_age_bars=0,
+    require_contiguous_bars=0,
+    stand_down_claims=0,
+    max_daily_loss=Decimal(0),
+    max_drawdown=Decimal(0),
+)
+"""No limits but those that a person sets by hand."""
 
 seeds = st.integers(0, 2**32)
 
@@ -120,26 +139,104 @@ class Accounts(RuleBasedStateMachine):
             max_volume_share=Decimal("0.2"),
             leverage=Decimal(rational.LEVERAGE),
         )
-        self.broker = PaperBroker(self.config, INSTRUMENTS)
+        # As a Trader's parts do, all read the rules in force.
+        self.rules = {symbol: INSTRUMENTS[symbol] for symbol in SYMBOLS[:2]}
+        self.margin = Margin(self.config, self.rules)
+        self.broker = PaperBroker(self.config, self.rules, self.margin)
         self.ledger = Ledger(Decimal(CASH))
+        self.track = AccountTrack(began_with(Decimal(CASH)), rational.STEP_MS)
+        self.risk = RiskReview(OPEN, self.rules)
+        self.watched = set(self.rules)
+        self.let_go, self.refused, self.asked, self.let_gone = [], [], 0, 0
+        self._take_hands()
         self.model = rational.Account(Fraction(CASH), preset, fill_model)
         self.fills, self.funding, self.transfers, self.orders, self.rejected = [], [], [], {}, []
         self.quoted, self.booked = {}, {}
         self.lacking = 0
         self.now_ms = START_MS
 
+    def _take_hands(self):
+        """A person's hands on the account's parts as they are now."""
+        self.hands = Hands(
+            ledger=self.ledger,
+            broker=self.broker,
+            sizer=Sizer(OPEN, self.rules),
+            risk=self.risk,
+            margin=self.margin,
+            instruments=self.rules,
+            track=self.track,
+            post=self._post,
+        )
+
     @rule(seed=seeds)
     def order(self, seed):
+        """An order as a strategy asks for it; or one that is placed whatever a person has said before."""
         dice = Dice(seed)
-        drafts = dice.drafts(dice.choice(SYMBOLS), self.now_ms)
-        self._keep(self.broker.place(drafts))
-        self.model.place(drafts)
+        symbol = self._one(dice)
+        drafts = dice.drafts(symbol, self.now_ms)
+        if dice.random() < 0.5:
+            self._keep(self.broker.place(drafts))
+            self.model.place(drafts)
+            return
+        context = RiskContext(
+            bar=a_bar(symbol=symbol),
+            position=self.ledger.position(symbol),
+            equity=an_equity(cash="1000000"),
+            exposure=Decimal(0),
+            spendable=Decimal(0),
+            needs_quote=False,
+            closing=self.broker.closes_by_hand(symbol),
+        )
+        passed, rejections = self.risk.review(drafts, context)
+        self._keep(self.broker.place(passed))
+        refused = self.broker.refuse(rejections)
+        self._keep(rejection.order for rejection in refused)
+        self.refused += [rejection.order.id for rejection in refused]
+        self.model.ask(drafts)
+
+    @rule(seed=seeds)
+    def close(self, seed):
+        """By hand, one symbol or all."""
+        dice = Dice(seed)
+        symbol = None if dice.random() < 0.3 else self._one(dice)
+        self._take(Close(id=self._number(), time_ms=self.now_ms, symbol=symbol))
+        self.model.close(list(self.model.symbols) if symbol is None else [symbol], self.now_ms)
+
+    @rule(seed=seeds)
+    def pause(self, seed):
+        dice = Dice(seed)
+        symbol = None if dice.random() < 0.3 else self._one(dice)
+        self._take(Pause(id=self._number(), time_ms=self.now_ms, symbol=symbol))
+        self.model.pause(symbol)
+
+    @rule(seed=seeds)
+    def resume(self, seed):
+        dice = Dice(seed)
+        symbol = None if dice.random() < 0.5 else self._one(dice)
+        self._take(Resume(id=self._number(), time_ms=self.now_ms, symbol=symbol))
+        self.model.resume(symbol)
+
+    @rule(seed=seeds)
+    def come_or_go(self, seed):
+        """A symbol joins, for the first time or again, or is only closed from now on."""
+        dice = Dice(seed)
+        traded = sorted(self.watched - self.model.closing_only)
+        if len(traded) > 1 and dice.random() < 0.5:
+            symbol = dice.choice(traded)
+            self._take(Watch(id=self._number(), time_ms=self.now_ms, drop=(symbol,), note="test"))
+            self.model.drop(symbol)
+        else:
+            symbol = dice.choice(SYMBOLS)
+            joins = (INSTRUMENTS[symbol],)
+            self._take(Watch(id=self._number(), time_ms=self.now_ms, add=joins, note="test"))
+            self.watched.add(symbol)
+            self.model.join(symbol)
 
     @rule(seed=seeds)
     def quote(self, seed):
         dice = Dice(seed)
         self.now_ms += dice.choice([0, 1, 100, 250, 1_000, 60_000])
-        symbol = dice.choice(SYMBOLS)
+        symbol = self._one(dice)
         bid, ask = sorted((dice.price(), dice.price()))
         if symbol in self.quoted and dice.random() < 0.3:
             bid, ask = self.quoted[symbol]
@@ -160,7 +257,7 @@ class Accounts(RuleBasedStateMachine):
     def book(self, seed):
         dice = Dice(seed)
         self.now_ms += dice.choice([0, 1, 100, 250, 1_000, 60_000])
-        symbol = dice.choice(SYMBOLS)
+        symbol = self._one(dice)
         book = self.booked.get(symbol)
         if book is not None and dice.random() < 0.3:
             book = replace(book, time_ms=self.now_ms)
@@ -179,7 +276,7 @@ class Accounts(RuleBasedStateMachine):
             first, last = last, first
         index = -((START_MS - self.now_ms) // rational.STEP_MS)
         volume = dice.choice([dice.figure("0", "30", 3), Decimal(1000)])
-        symbol = dice.choice(SYMBOLS)
+        symbol = self._one(dice)
         bar = a_bar(index, symbol=symbol, open=first, high=high, low=low, close=last, volume=volume)
         self.now_ms = bar.close_ms
         self._met(self.broker.match_bar(bar, self.ledger))
@@ -189,7 +286,8 @@ class Accounts(RuleBasedStateMachine):
     def fund(self, seed):
         dice = Dice(seed)
         funding = Funding(
-            symbol=dice.choice(SYMBOLS),
+            # Also of what was let go since.
+            symbol=dice.choice(sorted(self.rules)),
             # Of late, or days ago, on the minute or a little beside it.
             time_ms=self.now_ms
             - dice.choice(
@@ -201,11 +299,12 @@ class Accounts(RuleBasedStateMachine):
         payment = self.ledger.settle(funding)
         if payment is not None:
             self.funding.append(payment)
+            self.track.pay(payment, self.ledger.equity(payment.time_ms))
         self.model.fund(funding)
 
     @rule(seed=seeds)
     def cancel(self, seed):
-        symbol = Dice(seed).choice(SYMBOLS)
+        symbol = self._one(Dice(seed))
         self._keep(self.broker.cancel(symbol, self.now_ms, "the test says so"))
         self.model.cancel(symbol)
 
@@ -213,15 +312,9 @@ class Accounts(RuleBasedStateMachine):
     def settle(self, seed):
         """A contract is delivered; another of the same name may be listed later."""
         dice = Dice(seed)
-        symbol, price = dice.choice(SYMBOLS), dice.price()
-        self._keep(self.broker.cancel(symbol, self.now_ms, "not_trading"))
-        position = self.ledger.position(symbol)
-        if position.quantity:
-            order, fill = self.broker.settle(
-                position, price, self.now_ms, fee_rate=Decimal(0), reason="settled"
-            )
-            self._keep([order])
-            self.fills += self.ledger.post((fill,)).fills
+        symbol, price = self._one(dice), dice.price()
+        for status in (CLOSED, TRADING):
+            self._take(Listing(symbol=symbol, time_ms=self.now_ms, status=status, price=price))
         self.model.settle(symbol, Fraction(price), self.now_ms)
 
     @rule(seed=seeds)
@@ -231,6 +324,7 @@ class Accounts(RuleBasedStateMachine):
         amount, id = Dice(seed).figure(*bounds, 4), len(self.transfers) + 1
         self.transfers.append(Transfer(id=id, time_ms=self.now_ms, amount=amount, reason="test"))
         self.ledger.transfer(self.transfers[-1])
+        self.track.move(amount, self.ledger.equity(self.now_ms))
         self.model.transfer(Fraction(amount))
 
     @rule()
@@ -239,7 +333,8 @@ class Accounts(RuleBasedStateMachine):
         resting = [order for order in self.orders.values() if order.status in RESTING]
         self.broker = PaperBroker(
             self.config,
-            INSTRUMENTS,
+            self.rules,
+            self.margin,
             next_order_id=max(self.orders, default=0) + 1,
             next_fill_id=len(self.fills) + 1,
         )
@@ -249,12 +344,45 @@ class Accounts(RuleBasedStateMachine):
         assert again.cash == self.ledger.cash
         assert again.snapshot().settled == self.ledger.snapshot().settled
         self.ledger = Ledger.from_state(self.ledger.snapshot())
+        self.track = AccountTrack(self.track.snapshot(), rational.STEP_MS)
+        self.risk = RiskReview(OPEN, self.rules, self.risk.snapshot())
+        self._take_hands()
+        # A session's start says what is only closed; what was let go is known to nobody any more.
+        for symbol in sorted(self.model.closing_only):
+            if symbol in self.watched:
+                self._take(Watch(id=0, time_ms=self.now_ms, drop=(symbol,)))
+                self.model.drop(symbol)
+
+    def live(self, dice, deeds):
+        """So many deeds by the dice, a restart after one in fifty and one in the middle."""
+        market = (
+            [self.quote] * 12 if self.config.fill_model == "quote" else [self.quote] * 3 + [self.book] * 12
+        )
+        likely = (
+            [self.order] * 10 + market + [self.bar] * 12 + [self.fund] * 8 + [self.transfer] * 3
+            + [self.cancel, self.settle, self.settle, self.close, self.pause]
+            + [self.resume] * 4 + [self.come_or_go] * 3
+        )  # fmt: skip
+        for number in range(deeds):
+            dice.choice(likely)(dice.getrandbits(32))
+            self.they_agree()
+            if number == deeds // 2 or dice.random() < 0.02:
+                self.restart()
+                self.they_agree()
+        self.teardown()
 
     @invariant()
     def they_agree(self):
         if not hasattr(self, "model"):
             return
         self.ledger.check()
+        gone = self.model.let_go()
+        assert gone == {
+            one.symbol for symbol in sorted(self.rules) for one in self.hands.let_go(symbol, self.now_ms)
+        } | set(self.let_go)
+        self.let_go.clear()
+        self.watched -= gone
+        self.let_gone += len(gone)
         assert Fraction(self.ledger.cash) == self.model.cash
         self.lacking += self.model.free() < 0
         for symbol, one in self.model.symbols.items():
@@ -271,8 +399,27 @@ class Accounts(RuleBasedStateMachine):
             assert order.stop_price == _decimal(mine.stop)
             assert order.anchor == _decimal(mine.anchor)
 
+    def _one(self, dice):
+        """A symbol that bars and quotes come of."""
+        return dice.choice(sorted(self.watched))
+
+    def _number(self):
+        self.asked += 1
+        return self.asked
+
+    def _take(self, asked):
+        step = self.hands.take(asked)
+        self.fills += step.fills
+        self._keep(step.orders)
+        self.let_go += [one.symbol for one in step.watched if one.state == "let_go"]
+
+    def _post(self, matched, equity):
+        booked = self.ledger.post(matched.fills)
+        equity += self.track.book(booked, matched.orders)[0]
+        return booked.fills
+
     def _met(self, matched):
-        self.fills += self.ledger.post(matched.fills).fills
+        self.fills += self._post(matched, [])
         self._keep(matched.orders)
         self.rejected += [rejection.order.id for rejection in matched.rejections]
 
@@ -297,7 +444,7 @@ class Accounts(RuleBasedStateMachine):
         ]
         assert told == self.model.fills
         assert self.rejected == self.model.rejected
-        assert sorted(self.rejected) == [
+        assert sorted(self.rejected + self.refused) == [
             id for id, order in self.orders.items() if order.status == "rejected"
         ]
         assert [fill.id for fill in self.fills] == list(range(1, len(self.fills) + 1))
@@ -320,18 +467,7 @@ TestAccounts.settings = settings(max_examples=60, stateful_step_count=40, deadli
 def test_they_agree_over_a_long_run_that_meets_every_rule(preset, fill_model):
     dice, accounts = Dice(preset + fill_model), Accounts()
     accounts.begin(preset, fill_model)
-    market = [accounts.quote] * 12 if fill_model == "quote" else [accounts.quote] * 3 + [accounts.book] * 12
-    deeds = (
-        [accounts.order] * 8 + market + [accounts.bar] * 12 + [accounts.fund] * 4
-        + [accounts.transfer] * 3 + [accounts.cancel] + [accounts.settle] * 2
-    )  # fmt: skip
-    for _ in range(4_000):
-        dice.choice(deeds)(dice.getrandbits(32))
-        accounts.they_agree()
-        if dice.random() < 0.02:
-            accounts.restart()
-            accounts.they_agree()
-    accounts.teardown()
+    accounts.live(dice, 4_000)
     met = Counter(fill.rule for fill in accounts.fills)
     assert set(met) == {
         fill_model,
@@ -349,3 +485,14 @@ def test_they_agree_over_a_long_run_that_meets_every_rule(preset, fill_model):
     ended = {order.status for order in accounts.orders.values()}
     assert ended >= {"filled", "cancelled", "rejected"}
     assert len(accounts.funding) > 30
+    assert len(accounts.refused) > 30
+    assert accounts.let_gone > 5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_five_hundred_lives_each_with_restarts_come_to_the_last_digit(seed):
+    """Twenty times twenty-five, so that they spread over the processors."""
+    for life in range(25):
+        dice, accounts = Dice(f"{seed} {life}"), Accounts()
+        accounts.begin(dice.choice(list(rational.PRESETS)), dice.choice(["quote", "book"]))
+        accounts.live(dice, dice.randint(40, 200))
