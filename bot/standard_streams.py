@@ -1,5 +1,6 @@
 """The three standard streams of a process, made so that whoever is at their other end cannot hurt it."""
 
+import atexit
 import codecs
 import io
 import os
@@ -57,6 +58,8 @@ def secure() -> None:
         line_buffering=True,
         write_through=True,
     )
+    # What Python says of an exception that nobody took comes after everything else.
+    atexit.register(finish)
 
 
 def give_up_output(error: OSError) -> bool:
@@ -125,6 +128,8 @@ class QueuedWriter(io.RawIOBase):
 
     def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
         chunk = bytes(data)
+        if not chunk:
+            return 0
         with self._changed:
             if self._waiting + len(chunk) > self._most_waiting:
                 self._drop(chunk)

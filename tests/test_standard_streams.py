@@ -133,3 +133,18 @@ def test_a_reader_who_went_away_is_no_failure():
     log.drain(5.0)
     assert log.dropped == 2
     os.close(writer)
+
+
+def test_an_exception_that_nobody_took_is_shown_whole(tmp_path):
+    script = (
+        "from bot import __main__, cli\n"
+        "def broken(*_): raise RuntimeError('the cause')\n"
+        "cli.main = broken\n"
+        "__main__.main()\n"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert shown.returncode == 1
+    assert shown.stderr.startswith("Traceback")
+    assert shown.stderr.endswith("RuntimeError: the cause\n")
