@@ -34,7 +34,7 @@ LIVE_MS = MARKET.start_ms(LIVE_INDEX)
 STEP_MS = 15 * 60_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 """The last one is never struck."""
-PATIENCE_SECONDS = 6.0
+PATIENCE_SECONDS = 20.0
 START_SECONDS = 30.0
 PUSHES = 4
 """Of each bar, at its beginning, a third, two thirds, and its end; orders are filled by the second."""
@@ -51,9 +51,7 @@ class Kind:
     of the topic, the newest last. ``times``: it is sent so often. ``at_end``: of the
     bar, when no order waits any more. ``answers`` alters REST's answers about the hit symbol until the window's first
     bar is decided, where the symbol's confirmation is ``withheld``, so that REST is asked, or until the window is over.
-    ``act`` does something to the connections right before the bar closes. ``awaits`` says what is missing for a
-    kind that does not pass.
-    """
+    ``act`` does something to the connections right before the bar closes."""
 
     name: str
     make: Make | None = None
@@ -64,7 +62,6 @@ class Kind:
     answers: Callable[[], Answers] | None = None
     withheld: bool = True
     act: Callable[[Proxy], Awaitable[None]] | None = None
-    awaits: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,12 +69,15 @@ class Setting:
     """What runs: ``depth`` fills orders by the book, ``silence_seconds`` is the configuration's."""
 
     category: Literal["linear", "spot"] = "linear"
+    symbols: tuple[str, ...] = SYMBOLS
     depth: bool = False
     silence_seconds: float = 30.0
     window_bars: int = 2
     """What each fault has for itself: it strikes in the first."""
     hourly: bool = False
     """Funding is settled every hour."""
+    lanes: int = 1
+    """Processes that share the kinds, where what takes time is waiting."""
 
     def bars(self, kinds: int) -> int:
         """How long the market of so many kinds is: a few bars more, so that what comes late comes before the end."""
@@ -90,7 +90,7 @@ class Setting:
     def config(self, proxy: Proxy) -> str:
         return f"""
 [run]
-symbols = {json.dumps(SYMBOLS)}
+symbols = {json.dumps(self.symbols)}
 category = "{self.category}"
 database = "{{mode}}.db"
 recordings = "recordings"
@@ -210,7 +210,14 @@ class Trial:
     """Runs a table of kinds; ``run`` says what came of each."""
 
     def __init__(
-        self, folder: Path, setting: Setting, kinds: Sequence[Kind], bars: int | None, clean: Verdict | None
+        self,
+        folder: Path,
+        setting: Setting,
+        kinds: Sequence[Kind] = (),
+        *,
+        bars: int | None = None,
+        clean: Verdict | None = None,
+        opening: Answers | None = None,
     ) -> None:
         self._setting = setting
         self._kinds = kinds
@@ -218,6 +225,7 @@ class Trial:
         self._folder = folder
         self._bot = Bot(folder)
         self._proxy: Proxy
+        self._opening = opening
         self._armed: Kind | None = None
         self._hit = ""
         self._past: dict[str, deque[Message]] = defaultdict(lambda: deque(maxlen=24))
@@ -226,19 +234,18 @@ class Trial:
         self._unfunded = 0
         self._done = asyncio.Event()
         kinds_of_topic = ["kline.15", setting.quotes, *(["orderbook.50"] if setting.depth else [])]
-        self._topics = {f"{kind}.{symbol}" for kind in kinds_of_topic for symbol in SYMBOLS}
+        self._topics = {f"{kind}.{symbol}" for kind in kinds_of_topic for symbol in setting.symbols}
 
     async def run(self) -> Verdict:
         """The verdict on every kind; the ledger by window, to be held against the clean run's."""
         hourly = ((LIVE_MS - LIVE_MS % (8 * 3_600_000), 1),) if self._setting.hourly else ()
         exchange = DemoExchange(
-            MARKET, self._setting.category, SYMBOLS, "15", live_from_ms=LIVE_MS, bar_seconds=0.03,
+            MARKET, self._setting.category, self._setting.symbols, "15", live_from_ms=LIVE_MS, bar_seconds=0.03,
             max_bars=self._bars, before_push=self._keep_step, faults=Faults(funding_hours=hourly),
         )  # fmt: skip
         async with exchange, Proxy(exchange.rest_url, exchange.ws_url) as self._proxy:
             (self._folder / "config.toml").write_text(self._setting.config(self._proxy))
-            self._proxy.frames = self._frames
-            self._began = False
+            self._proxy.frames, self._proxy.answers = self._frames, self._opening
             await self._bot.start()
             over = asyncio.create_task(exchange.exhausted.wait())
             ended = asyncio.create_task(self._done.wait())
@@ -295,7 +302,7 @@ class Trial:
     def _arm(self, place: int) -> None:
         if place < len(self._kinds):
             self._kind, self._armed = self._kinds[place], self._kinds[place]
-            self._hit = SYMBOLS[place % 2]
+            self._hit = self._setting.symbols[place % 2]
             self._struck = False
             if self._kind.answers is not None:
                 self._proxy.answers = _about(self._hit, self._kind.answers())
@@ -304,7 +311,7 @@ class Trial:
         self._armed = self._proxy.answers = self._proxy.dials = self._proxy.control = None
 
     async def _until_decided(self, start_ms: int) -> None:
-        wanted = {(symbol, start_ms) for symbol in SYMBOLS}
+        wanted = {(symbol, start_ms) for symbol in self._setting.symbols}
         if not await self._bot.until(lambda: wanted <= self._bot.decided, PATIENCE_SECONDS):
             missing = sorted(symbol for symbol, _ in wanted - self._bot.decided)
             await self._fail(f"{', '.join(missing)} not decided")
@@ -428,15 +435,26 @@ def differences(clean: Verdict, hostile: Verdict, kinds: Sequence[Kind]) -> dict
     return wrong
 
 
-def run(
-    folder: Path,
-    setting: Setting,
-    kinds: Sequence[Kind],
-    bars: int | None = None,
-    clean: Verdict | None = None,
-) -> Verdict:
-    """One trial from start to end; ``clean`` is the verdict on a run of the setting that nothing strikes."""
-    return asyncio.run(Trial(folder, setting, kinds, bars, clean).run())
+def undisturbed(folder: Path, setting: Setting, kinds: int) -> Verdict:
+    """The clean run, long enough for so many kinds."""
+    return asyncio.run(Trial(folder, setting, bars=setting.bars(kinds)).run())
+
+
+def run(folder: Path, setting: Setting, kinds: Sequence[Kind], clean: Verdict) -> dict[str, list[str]]:
+    """What is wrong with each kind, by its name; the lanes of the setting run side by side."""
+
+    async def lane(number: int) -> dict[str, list[str]]:
+        mine, own = kinds[number :: setting.lanes], folder / str(number)
+        own.mkdir()
+        return differences(clean, await Trial(own, setting, mine, clean=clean).run(), mine)
+
+    async def all_lanes() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for wrong in await asyncio.gather(*map(lane, range(setting.lanes))):
+            found |= wrong
+        return found
+
+    return asyncio.run(all_lanes())
 
 
 def scaled(text: str, factor: str) -> str:
