@@ -178,9 +178,8 @@ def _read(path: str | Path | None) -> tuple[dict[str, Any], str]:
         raise ConfigError(str(error)) from error
     except RecursionError:
         raise ConfigError(f"{path}: not valid TOML: nested deeper than any configuration") from None
-    except (
-        ValueError
-    ) as error:  # TOML's own errors, what is no text, and whole numbers of thousands of digits.
+    except (ValueError, ArithmeticError) as error:
+        # TOML's own errors, what is no text, and numbers of thousands of digits.
         raise ConfigError(f"{path}: not valid TOML: {_one_line(error)}") from error
 
 
@@ -250,7 +249,7 @@ def _explained(
 def _one_line(value: object) -> str:
     """A stranger's value, short and on one line."""
     try:
-        text = str(value)
+        text = "a number that no decimal can be" if isinstance(value, ArithmeticError) else str(value)
     except ValueError:
         return "a number of thousands of digits"
     text = "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,6 +1,7 @@
 """Where strategies are found: those that come with the bot, and a person's own beside the configuration."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def shipped_strategies() -> dict[str, str]:
 
 def look_beside(config_path: Path) -> None:
     """Let ``module:Class`` mean the modules of the configuration's folder first; its `strategies` adds to ours."""
-    folder = config_path.expanduser().resolve().parent
+    # As os.path has it: whether there is such a home, or no end of links, is said once the file is opened.
+    folder = Path(os.path.realpath(os.path.expanduser(config_path))).parent
     if str(folder) not in sys.path[:1]:
         sys.path.insert(0, str(folder))
     own = str(folder / _NAME)
