@@ -31,6 +31,9 @@ _PREFIX = "BOT__"
 _LONGEST_FILE = files.MEGABYTE
 _MOST_DOTS = 500
 _SHOWN = 80
+_PATHS = ("run.database", "run.recordings", "run.history", "run.runs", "model.checkpoint")
+_LONGEST_NAME, _LONGEST_PATH = 200, 3_000
+"""Bytes of a part and of the whole, so that there is room for what is appended to them."""
 
 Megabytes = Annotated[int, Meta(ge=1, le=1_000_000)]
 _LINEAR: Category = "linear"
@@ -303,6 +306,13 @@ def _check(config: Config, origins: dict[str, str], source: str) -> None:
             raise wrong(key, f"{_one_line(value)} is larger than any number here")
         if isinstance(value, str) and not value.isprintable():
             raise wrong(key, f"{_one_line(value)!r} holds what cannot be printed")
+    for key in _PATHS:
+        section, _, name = key.partition(".")
+        parts = getattr(getattr(config, section), name).encode("utf-8", "surrogatepass").split(b"/")
+        if max(map(len, parts)) > _LONGEST_NAME or sum(map(len, parts)) > _LONGEST_PATH:
+            raise wrong(
+                key, f"{_one_line(getattr(getattr(config, section), name))} is longer than a path may be"
+            )
     for key, scheme in (("rest_url", "http"), ("ws_url", "ws")):
         if (url := getattr(config.exchange, key)) and (problem := _wrong_url(url, scheme)):
             raise wrong(f"exchange.{key}", problem)

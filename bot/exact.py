@@ -6,6 +6,7 @@ EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero, Over
 """Adds and multiplies money. The plain operators round to 28 digits without a word; this one never does."""
 
 ZERO = Decimal(0)
+_MOST_DIGITS = 30
 BASIS_POINT = Decimal("0.0001")
 
 
@@ -40,6 +41,10 @@ def require_within(key: str, value: Decimal, low: str, high: str) -> None:
     """
     if not value.is_finite() or not Decimal(low) <= value <= Decimal(high):
         raise ValueError(f"{key} must be between {low} and {high}, not {value}")
+    digits, exponent = value.as_tuple()[1:]
+    if len(digits) > _MOST_DIGITS or -int(exponent) > _MOST_DIGITS:
+        # Products with prices and sizes keep every digit.
+        raise ValueError(f"{key} has more than {_MOST_DIGITS} digits")
 
 
 def plain(value: Decimal) -> str:

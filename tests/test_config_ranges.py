@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 
 from bot.config import Config, load
 from bot.errors import ConfigError
+from bot.exact import EXACT
 from bot.synthetic import PRESETS, SyntheticMarket
 from strategies.historical_similarity import SimilarityOptions
 from tests.core import a_trader
@@ -122,6 +123,12 @@ def test_every_decimal_says_its_range_and_is_tried_at_inside_and_beyond_both_end
     ):
         refused(key, value)
     for value in HUGE:
+        refused(key, value)
+    # Within the range, but not to be reckoned with.
+    for value in (
+        EXACT.add(low, Decimal("1e-60")),
+        *map(Decimal, ("1e-999999999", "0e-999999", "0." + "1" * 99)),
+    ):
         refused(key, value)
 
 

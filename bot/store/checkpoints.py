@@ -17,11 +17,14 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from bot.errors import InputError, StoreError
+from bot import files
+from bot.errors import InputError, StoreError, shortened
 from bot.market import utc_text
+from bot.market.bounds import field_problem
 from bot.model.encoder import Network, TransformerEncoder, WindowEncoder, build_encoder
 from bot.model.features import STATE_FEATURES
 from bot.model.odds import Odds, OddsNetwork
+from bot.model.soundness import encoder_problem, odds_problem
 from bot.model.views import Look, ShapeConfig
 
 WEIGHTS, CARD, REPORT = "weights.safetensors", "checkpoint.json", "report.md"
@@ -32,6 +35,9 @@ DEFAULT = Path(__file__).resolve().parents[1] / "checkpoints" / "default"
 FORMAT = 1
 
 _ODDS = "odds."
+_LARGEST_WEIGHTS, _LARGEST_CARD = 256 * files.MEGABYTE, 16 * files.MEGABYTE
+_RAISED = (ValueError, ArithmeticError, LookupError, TypeError, RecursionError, MemoryError, AttributeError)
+"""What tensors of any names, shapes and types raise in those who meet them."""
 _Figures = dict[str, int | float | bool]
 _Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -243,16 +249,19 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     from safetensors.numpy import load
 
     weights, described = folder / WEIGHTS, folder / CARD
-    data = _read(weights, folder)
+    data = _read(weights, folder, _LARGEST_WEIGHTS)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        card = msgspec.json.decode(_read(described, folder), type=Card)
-    except msgspec.DecodeError as error:
-        raise InputError(f"{described} is no checkpoint's card: {error}") from error
+        card = msgspec.json.decode(_read(described, folder, _LARGEST_CARD), type=Card)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{described} is no checkpoint's card: {shortened(error)}") from error
+    if (problem := _card_problem(card)) is not None:
+        raise InputError(f"{described} is no checkpoint's card: {problem}")
     if card.format != FORMAT:
         raise InputError(f"{described} has format {card.format}, this bot reads {FORMAT}; train again")
     if card.weights_sha256 != sha256:
         raise InputError(f"{weights} is not the file that {CARD} describes; copy the whole folder again")
+    encoder_words, odds_words = "does not hold an encoder", "does not hold odds"
     try:
         with safe_open(weights, framework="numpy") as stored:
             described_as = (stored.metadata() or {}).get("network", "null")
@@ -262,12 +271,18 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             name.removeprefix(_ODDS): tensors.pop(name) for name in [*tensors] if name.startswith(_ODDS)
         }
         encoder = build_encoder(network, tensors)
-    except (SafetensorError, msgspec.DecodeError, ValueError) as error:
-        raise InputError(f"{weights} does not hold an encoder: {error}") from error
+        problem = encoder_problem(encoder, tensors)
+    except (SafetensorError, *_RAISED) as error:
+        raise InputError(f"{weights} {encoder_words}: {shortened(error)}") from error
+    if problem is not None:
+        raise InputError(f"{weights} {encoder_words} that can be used: {problem}; train again")
     try:
         odds = None if odds_network is None else _odds(odds_network, odds_tensors)
-    except ValueError as error:
-        raise InputError(f"{weights} does not hold odds: {error}") from error
+        problem = None if odds is None else odds_problem(odds)
+    except _RAISED as error:
+        raise InputError(f"{weights} {odds_words}: {shortened(error)}") from error
+    if problem is not None:
+        raise InputError(f"{weights} {odds_words} that can be used: {problem}; train again")
     return Checkpoint(encoder=encoder, odds=odds, sha256=sha256, card=card, weights=tensors)
 
 
@@ -293,15 +308,19 @@ def _odds(network: OddsNetwork, tensors: _Tensors) -> Odds:
     return Odds(network, tensors)
 
 
-def _read(path: Path, folder: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
+def _card_problem(card: Card) -> str | None:
+    """What a card says that none does."""
+    if card.odds is not None and not (card.odds.trained_on or card.odds.validated_on):
+        return "odds that were trained on nothing"
+    return field_problem("card", card)
+
+
+def _read(path: Path, folder: Path, limit_bytes: int) -> bytes:
+    if not os.path.lexists(path):
         raise InputError(
             f"{folder} is no checkpoint: it holds no {path.name}; train one with run_bot.py train --out {folder}"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        )
+    return files.content(path, "the checkpoint's", limit_bytes)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import resource
 import signal
 import time
@@ -83,6 +84,7 @@ def judge(
 ) -> int | None:
     """Run a command in this process; its exit code, None where it went wrong, which is added to ``findings``."""
     out, err = io.StringIO(), io.StringIO()
+    output = os.dup(1)
     findings.tried += 1
     example = f"{what}: {' '.join(map(repr, arguments))[:300]}"
     try:
@@ -98,6 +100,9 @@ def judge(
         return None
     finally:
         structlog.reset_defaults()
+        # A command that could not write its result gives up this process's own output.
+        os.dup2(output, 1)
+        os.close(output)
     findings.codes[code] += 1
     told = err.getvalue()
     lines = [line for line in told.splitlines() if line.startswith("error: ")]
@@ -105,6 +110,8 @@ def judge(
         findings.add(f"exit code {code}", example)
     elif "Traceback" in told:
         findings.add("a traceback is printed", f"{example}\n    {told[-300:]}")
+    elif "cannot write the result" in told:
+        findings.add("what failed is taken for the output", f"{example}\n    {told[-300:]}")
     elif code == 2 and (len(lines) != 1 or len(lines[0]) > LONGEST_LINE):
         findings.add("no one line says why", f"{example}\n    {told[:300]!r}")
     else:

@@ -1,0 +1,67 @@
+"""Whether weights that anybody may have written give keys and forecasts: by size, and by what they make of windows."""
+
+import numpy as np
+
+from bot.model.encoder import StreamingTransformer, TransformerEncoder, Weights, WindowEncoder
+from bot.model.features import WINDOW_BARS
+from bot.model.odds import LEVELS, Odds
+
+LARGEST_WEIGHT = 1_000.0
+"""Of a trained network no weight is near that; beyond, sums of products leave the range of a float."""
+_LEAST_SPREAD = 1e-3
+_LARGEST_FIGURE = 1e9
+_WIDEST_ATTENTION = 32_768
+"""Figures of all bars that a token attends to: what is held in memory for each of them."""
+_PROBES, _HORIZONS = 8, (1, 24, 1_000)
+_SCALES = (1.0, 1e-3, 30.0)
+
+
+def encoder_problem(encoder: WindowEncoder | TransformerEncoder, weights: Weights) -> str | None:
+    """Why this encoder gives no keys that can be compared, in a few words; None where it does."""
+    network = encoder.network
+    if (
+        isinstance(network, StreamingTransformer)
+        and network.width * network.attention_bars > _WIDEST_ATTENTION
+    ):
+        return f"a width of {network.width} over {network.attention_bars} bars is wider than any"
+    if encoder.receptive_bars > WINDOW_BARS:
+        return f"a key of {encoder.receptive_bars} bars; {WINDOW_BARS} are kept at most"
+    if (problem := _size_problem(weights)) is not None:
+        return problem
+    random = np.random.default_rng(1)
+    for scale in _SCALES:
+        keys = encoder.keys(scale * random.standard_normal(network.bars + _PROBES - 1))
+        if not np.isfinite(keys).all() or (np.abs(keys) > _LARGEST_FIGURE).any():
+            return "its keys are no finite figures"
+        if not keys.any(axis=1).all():
+            return "its keys are nothing but zeros"
+    return None
+
+
+def odds_problem(odds: Odds) -> str | None:
+    """Why these odds forecast nothing, in a few words; None where they do."""
+    if (problem := _size_problem(odds.weights)) is not None:
+        return problem
+    if (odds.weights["inputs.spread"] < _LEAST_SPREAD).any():
+        return f"a spread of its inputs is below {_LEAST_SPREAD}"
+    random = np.random.default_rng(1)
+    for scale in _SCALES:
+        rows = (scale * random.standard_normal((_PROBES, odds.network.inputs))).astype(np.float32)
+        heads = odds.heads(rows)
+        for horizon in _HORIZONS:
+            state, sizes = odds.standings(rows, horizon)
+            quantiles = odds.at(heads, horizon)
+            figures = (state, sizes, quantiles, np.array([odds.temperature(horizon), odds.gate(horizon)]))
+            if not all(
+                np.isfinite(each).all() and (np.abs(each) < _LARGEST_FIGURE).all() for each in figures
+            ):
+                return "its states and forecasts are no finite figures"
+            assert quantiles.shape == (_PROBES, len(LEVELS))
+    return None
+
+
+def _size_problem(weights: Weights) -> str | None:
+    for name, tensor in weights.items():
+        if (np.abs(tensor) > LARGEST_WEIGHT).any():
+            return f"{name} has a weight beyond {LARGEST_WEIGHT:,.0f}, which no training gives"
+    return None
