@@ -30,7 +30,8 @@ def encoder_problem(encoder: WindowEncoder | TransformerEncoder, weights: Weight
         return problem
     random = np.random.default_rng(1)
     for scale in _SCALES:
-        keys = encoder.keys(scale * random.standard_normal(network.bars + _PROBES - 1))
+        with np.errstate(all="ignore"):
+            keys = encoder.keys(scale * random.standard_normal(network.bars + _PROBES - 1))
         if not np.isfinite(keys).all() or (np.abs(keys) > _LARGEST_FIGURE).any():
             return "its keys are no finite figures"
         if not keys.any(axis=1).all():
@@ -49,8 +50,9 @@ def odds_problem(odds: Odds) -> str | None:
         rows = (scale * random.standard_normal((_PROBES, odds.network.inputs))).astype(np.float32)
         heads = odds.heads(rows)
         for horizon in _HORIZONS:
-            state, sizes = odds.standings(rows, horizon)
-            quantiles = odds.at(heads, horizon)
+            with np.errstate(all="ignore"):
+                state, sizes = odds.standings(rows, horizon)
+                quantiles = odds.at(heads, horizon)
             figures = (state, sizes, quantiles, np.array([odds.temperature(horizon), odds.gate(horizon)]))
             if not all(
                 np.isfinite(each).all() and (np.abs(each) < _LARGEST_FIGURE).all() for each in figures

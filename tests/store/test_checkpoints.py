@@ -233,3 +233,43 @@ def test_odds_of_before_there_were_scales_are_read_with_each_of_them_one(tmp_pat
     for h in (1, 7, 24):
         assert old.standing(row, h).scale == 1.0 != new.standing(row, h).scale
         assert np.abs(old.standing(row, h).state - new.standing(row, h).state).max() < 1e-6
+
+
+ABSURD = {
+    "so large that keys overflow": ("out.weight", 3e38),
+    "beyond any training": ("in.bias", 5_000.0),
+    "nothing but zeros": ("*", 0.0),
+    "not finite": ("in.weight", float("nan")),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("name", "figure"), ABSURD.values(), ids=ABSURD)
+def test_weights_that_give_no_keys_are_refused_in_one_line(tmp_path, network, name, figure):
+    weights = {
+        key: np.full_like(tensor, figure) if name in ("*", key) else tensor
+        for key, tensor in weights_of(network).items()
+    }
+    save_checkpoint(tmp_path, weights, a_card(network))
+    with pytest.raises(InputError, match="does not hold an encoder") as refused:
+        load_checkpoint(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [("log_temperature", 900.0), ("inputs.spread", 0.0), ("inputs.spread", -1.0), ("head.out.bias", 1e30)],
+)
+def test_weights_that_forecast_nothing_are_refused_in_one_line(tmp_path, name, figure):
+    odds = {**some_weights(ODDS)}
+    odds[name] = np.full_like(odds[name], figure)
+    save_checkpoint(tmp_path, weights_of(NETWORKS[0]), a_card(odds=an_odds_card()), odds)
+    with pytest.raises(InputError, match="does not hold odds"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_network_that_looks_further_back_than_bars_are_kept_is_refused(tmp_path):
+    network = StreamingTransformer(width=4, heads=1, inner=4, layers=8, attention_bars=200)
+    save_checkpoint(tmp_path, weights_of(network), a_card(network))
+    with pytest.raises(InputError, match="1024 are kept at most"):
+        load_checkpoint(tmp_path)
