@@ -277,8 +277,8 @@ async def _page(rest: BybitRest, symbol: str, interval: str, begin: int, end: in
             lambda: rest.bars(symbol, interval, begin, end, "history"), f"history of {symbol}"
         )
         found |= {bar.start_ms: bar for bar in bars if bar.start_ms <= end}
-        for problem in refused:
-            _log.warning("bar_refused", symbol=symbol, problem=problem)
+        if refused:
+            _log.warning("bars_refused", symbol=symbol, bars=len(refused), first=refused[0])
         if len(found) == expected:
             break
     return [found[start] for start in sorted(found)]

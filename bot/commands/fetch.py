@@ -83,7 +83,9 @@ async def run(args: argparse.Namespace, config: Config) -> int:
     done: list[Fetched] = []
     with _stop_signals() as stopped:
         try:
-            async with BybitRest(host, run.category, lambda text: _log.error("banned", error=text)) as rest:
+            async with BybitRest(
+                host, run.category, lambda text: _log.error("banned", error=text), config.exchange
+            ) as rest:
                 # The exchange is asked first, so that a typing error leaves no database behind.
                 rules = await history.persist(lambda: rest.instruments(run.symbols), "instruments")
                 spans = {

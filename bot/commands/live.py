@@ -100,7 +100,12 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
                 rest_url, ws_url = HOSTS[mode]
                 hosts = config.exchange.rest_url or rest_url, config.exchange.ws_url or ws_url
             rest = await stack.enter_async_context(
-                BybitRest(hosts[0], config.run.category, lambda text: _log.error("banned", error=text))
+                BybitRest(
+                    hosts[0],
+                    config.run.category,
+                    lambda text: _log.error("banned", error=text),
+                    config.exchange,
+                )
             )
             session = _Session(config, mode, database, rest, hosts[1], stop)
             await session.run(strategy, account, opening, max_bars=args.max_bars)

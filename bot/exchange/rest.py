@@ -1,20 +1,19 @@
-"""History, instruments, funding and mark prices over REST, through ccxt's asyncio client."""
+"""History, instruments, funding and mark prices over REST: each answer examined before it is believed."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import ccxt.async_support as ccxt
 import structlog
 from msgspec.structs import replace
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from bot.errors import ConfigError, FeedError
-from bot.exchange import wire
-from bot.exchange.client import Answer, BybitClient
+from bot.exchange import plausible, rest_rows
+from bot.exchange.client import Banned, NoSuchRoute, RequestRefused, RestClient
+from bot.exchange.config import ExchangeConfig
+from bot.exchange.plausible import MalformedFrame, shown
 from bot.market import (
     CLOSED,
     GONE,
@@ -29,6 +28,8 @@ from bot.market import (
     settlement_ms,
 )
 
+__all__ = ["PAGE_BARS", "Banned", "BybitRest", "NoSuchRoute", "RequestRefused"]
+
 _log = structlog.get_logger()
 
 PAGE_BARS = 1000
@@ -36,52 +37,34 @@ PAGE_BARS = 1000
 _PAGE_FUNDING = 200
 _FUNDING_WINDOW_MS = 7 * 86_400_000
 _STAMP_MS = 30_000
-_ATTEMPTS = 4
-_BAN_SECONDS = 600.0
-"""Bybit asks an address that it refused with HTTP 403 to send nothing for ten minutes."""
-_MILLISECONDS_A_REQUEST = 10
-"""Pace of requests: 500 in 5 s, under Bybit's 600 an address."""
-
-
-class RequestRefused(FeedError):
-    """The exchange understood the request and will not answer it; asking again changes nothing."""
-
-
-class NoSuchRoute(RequestRefused):
-    """The server has no such endpoint: another protocol, or only a part of this one."""
-
-
-class Banned(FeedError):
-    """The exchange refused this address; nothing is sent until the ten minutes are over."""
-
 
 _STATUSES = ("", "PreLaunch", "Delivering", "Closed")
 """Without a status named, the exchange tells of symbols that are traded."""
 
 _PATIENT_LOOKS = 3
 
-_REFUSALS = {"10001", "10029", "10009", "10024"}
-
 
 class BybitRest:
     """Bybit's public REST endpoints for one category. Everything it raises is a FeedError.
 
-    Answers that may pass (timeouts, gateways, limits, broken JSON) are tried again a few times with
-    growing, jittered pauses; who calls it decides whether to go on after that. ``base_url`` is the
-    host part. ``on_ban`` is told once when the exchange bans the address.
+    Answers that may pass (timeouts, gateways, limits, broken JSON) are tried again a few times; who calls it
+    decides whether to go on after that, and a :class:`RequestRefused` is for good. ``base_url`` is the host part.
+    ``on_ban`` is told once when the exchange bans the address, ``on_refused`` of each row (symbol, what was
+    wrong) that cannot be and is left out.
     """
 
     def __init__(
-        self, base_url: str, category: Category, on_ban: Callable[[str], None] | None = None
+        self,
+        base_url: str,
+        category: Category,
+        on_ban: Callable[[str], None] | None = None,
+        config: ExchangeConfig | None = None,
     ) -> None:
+        config = ExchangeConfig() if config is None else config
         self.category = category
-        self._on_ban = on_ban
-        self._banned_until = 0.0
-        self._client = BybitClient(
-            {"enableRateLimit": True, "rateLimit": _MILLISECONDS_A_REQUEST / 5, "timeout": 10_000}
-        )
-        for part in ("spot", "futures", "v2", "public", "private"):
-            self._client.urls["api"][part] = base_url.rstrip("/")
+        self.on_refused: Callable[[str, str], None] = _log_refused
+        self._max_rows = config.max_page_rows
+        self._client = RestClient(base_url, config, on_ban)
         self.host = base_url
 
     async def __aenter__(self) -> "BybitRest":
@@ -92,9 +75,14 @@ class BybitRest:
     ) -> None:
         await self._client.close()
 
+    @property
+    def times(self) -> plausible.TimeBounds:
+        """The bounds of the exchange's time."""
+        return self._client.times
+
     async def time_ms(self) -> int:
         """The exchange's clock."""
-        return _time(await self._get("Time", {}))
+        return _time(await self._client.get("Time", {}))
 
     async def instruments(self, symbols: tuple[str, ...]) -> dict[str, Instrument]:
         """The rules of each symbol, on linear with its risk tiers.
@@ -104,12 +92,18 @@ class BybitRest:
         found: dict[str, Instrument] = {}
         for symbol in symbols:
             try:
-                answer = await self._get("InstrumentsInfo", {"category": self.category, "symbol": symbol})
+                answer = await self._client.get(
+                    "InstrumentsInfo", {"category": self.category, "symbol": symbol}
+                )
             except NoSuchRoute:
                 raise
             except RequestRefused as error:
                 raise _unknown(symbol, self.category) from error
-            rows = [row for row in _list(answer) if isinstance(row, dict) and row.get("symbol") == symbol]
+            rows = [
+                row
+                for row in self._rows(answer, symbol)
+                if isinstance(row, dict) and row.get("symbol") == symbol
+            ]
             if not rows:
                 raise _unknown(symbol, self.category)
             rules = self._rules(rows[0], answer)
@@ -131,20 +125,22 @@ class BybitRest:
         """The rules of a symbol among those of one status."""
         asked = {"category": self.category, "symbol": symbol} | ({"status": status} if status else {})
         try:
-            answer = await self._get("InstrumentsInfo", asked)
+            answer = await self._client.get("InstrumentsInfo", asked)
         except NoSuchRoute:
             raise
         except RequestRefused:
             return None
-        rows = [row for row in _list(answer) if isinstance(row, dict) and row.get("symbol") == symbol]
+        rows = [
+            row for row in self._rows(answer, symbol) if isinstance(row, dict) and row.get("symbol") == symbol
+        ]
         return self._rules(rows[0], answer) if rows else None
 
     def _rules(self, row: dict[str, Any], answer: dict[str, Any]) -> Instrument:
         try:
-            return wire.instrument(row, self.category, _time(answer))
-        except wire.MalformedFrame as error:
+            return rest_rows.instrument(row, self.category, _time(answer))
+        except MalformedFrame as error:
             raise FeedError(str(error)) from error
-        except wire.InverseContract as error:
+        except rest_rows.InverseContract as error:
             raise ConfigError(
                 f"run.symbols: {error} is an inverse contract, settled in its own coin; only linear contracts, as "
                 "BTCUSDT and BTCPERP, and spot are traded here"
@@ -165,22 +161,21 @@ class BybitRest:
         if self.category == "spot":
             return None
         try:
-            answer = await self._get("DeliveryPrice", {"category": self.category, "symbol": symbol})
-            rows = [row for row in _list(answer) if row["symbol"] == symbol]
-            newest = max(rows, key=lambda row: int(row["deliveryTime"]), default=None)
-            return wire.price(newest["deliveryPrice"]) if newest is not None else None
-        except (RequestRefused, wire.MalformedFrame):
+            answer = await self._client.get("DeliveryPrice", {"category": self.category, "symbol": symbol})
+            return rest_rows.delivery_price(self._rows(answer, symbol), symbol)
+        except RequestRefused:
             return None
-        except (KeyError, TypeError, ValueError) as error:
-            raise FeedError(f"delivery price of {symbol}: {error!r}") from error
+        except MalformedFrame as error:
+            self.on_refused(symbol, f"delivery price: {error}")
+            return None
 
     async def _risk_tiers(self, symbol: str) -> tuple[RiskTier, ...]:
         if self.category == "spot":
             return ()
         try:
-            answer = await self._get("RiskLimit", {"category": self.category, "symbol": symbol})
-            return wire.risk_tiers(_list(answer), symbol)
-        except (RequestRefused, wire.MalformedFrame) as error:
+            answer = await self._client.get("RiskLimit", {"category": self.category, "symbol": symbol})
+            return rest_rows.risk_tiers(self._rows(answer, symbol), symbol)
+        except (RequestRefused, MalformedFrame) as error:
             # Margin falls back on its defaults; not every server that speaks the protocol has tiers.
             _log.warning("risk_tiers_unknown", symbol=symbol, error=str(error))
             return ()
@@ -194,10 +189,10 @@ class BybitRest:
         the answer shows at all (one past ``last_ms`` is asked for), 0 where it was empty: a bar that is
         absent although a later one shows was not published (yet); an empty answer says nothing.
         """
-        step = INTERVAL_MS[interval]
+        step = self.times.interval_ms = INTERVAL_MS[interval]
         # One bar more than asked: its presence proves that the answer reaches the end of the range.
         end_ms = min(last_ms, first_ms + (PAGE_BARS - 2) * step) + step
-        answer = await self._get(
+        answer = await self._client.get(
             "Kline",
             {
                 "category": self.category, "symbol": symbol, "interval": interval,
@@ -208,11 +203,14 @@ class BybitRest:
         bars: dict[int, Bar] = {}
         refused: list[str] = []
         newest = 0
-        for row in _list(answer):
+        for row in self._rows(answer, symbol):
             try:
-                bar = wire.bar_from_row(row, symbol, interval, source)
-            except wire.MalformedFrame as error:
-                refused.append(f"{error} in {row!r}")
+                start_ms = _start(row, interval, now_ms)
+                if start_ms > end_ms:
+                    raise MalformedFrame(f"the start {start_ms} lies behind what was asked for")
+                bar = rest_rows.bar_from_row(row, symbol, interval, source)
+            except MalformedFrame as error:
+                refused.append(f"{error} in {shown(row)}")
                 continue
             newest = max(newest, bar.start_ms)
             # Nothing in a row says that the bar is still open; only the clock does.
@@ -222,14 +220,11 @@ class BybitRest:
 
     async def newest_closed(self, symbol: str, interval: str) -> int | None:
         """Start of the newest bar that has closed; None where the answer shows none (which says nothing)."""
-        answer = await self._get(
+        step = self.times.interval_ms = INTERVAL_MS[interval]
+        answer = await self._client.get(
             "Kline", {"category": self.category, "symbol": symbol, "interval": interval, "limit": 2}
         )
-        step = INTERVAL_MS[interval]
-        try:
-            newest = max((int(row[0]) for row in _list(answer)), default=None)
-        except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise FeedError(f"klines of {symbol}: {error!r}") from error
+        newest = max(self._starts(answer, symbol, interval), default=None)
         if newest is None:
             return None
         # The first row is normally the bar that is still open. A clock that is a whole bar further on
@@ -239,7 +234,7 @@ class BybitRest:
 
     async def first_start(self, symbol: str, interval: str, from_ms: int) -> int | None:
         """Start of the oldest bar at or after ``from_ms``; None where none is shown (which says nothing)."""
-        answer = await self._get(
+        answer = await self._client.get(
             "Kline",
             {
                 "category": self.category, "symbol": symbol, "interval": interval,
@@ -248,10 +243,7 @@ class BybitRest:
                 "start": from_ms, "limit": 2,
             },
         )  # fmt: skip
-        try:
-            starts = [int(row[0]) for row in _list(answer)]
-        except (TypeError, ValueError, IndexError, KeyError) as error:
-            raise FeedError(f"klines of {symbol}: {error!r}") from error
+        starts = self._starts(answer, symbol, interval)
         return min((start for start in starts if start >= from_ms), default=None)
 
     async def funding(self, symbol: str, since_ms: int | None, until_ms: int) -> list[tuple[int, Decimal]]:
@@ -277,13 +269,14 @@ class BybitRest:
 
     async def _funding_page(self, symbol: str, span: dict[str, int]) -> dict[int, Decimal]:
         query = {"category": self.category, "symbol": symbol, "limit": _PAGE_FUNDING, **span}
-        rows = _list(await self._get("FundingHistory", query))
-        try:
-            page = {int(row["fundingRateTimestamp"]): Decimal(row["fundingRate"]) for row in rows}
-        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            raise FeedError(f"funding of {symbol}: {error!r}") from error
-        if not all(rate.is_finite() and rate.copy_abs() < 1 for rate in page.values()):
-            raise FeedError(f"funding of {symbol}: a rate is no fraction between -1 and 1")
+        page: dict[int, Decimal] = {}
+        for row in self._rows(await self._client.get("FundingHistory", query), symbol):
+            try:
+                at, rate = rest_rows.funding_rate(row, symbol)
+            except MalformedFrame as error:
+                self.on_refused(symbol, f"funding over REST: {error}")
+                continue
+            page[at] = rate
         return page
 
     async def minute_price(
@@ -305,52 +298,57 @@ class BybitRest:
         """A figure of the newest bar up to ``last_ms``, or where the span has a start of the bar there."""
         query = {"category": self.category, "symbol": symbol, "interval": interval, **span}
         try:
-            rows = {int(row[0]): Decimal(row[place]) for row in _list(await self._get(endpoint, query))}
+            answer = await self._client.get(endpoint, query)
         except RequestRefused:
             return None
-        except (TypeError, ValueError, IndexError, KeyError, ArithmeticError) as error:
-            raise FeedError(f"{endpoint} of {symbol}: {error!r}") from error
-        shown = [at for at in rows if span.get("start", at) <= at <= last_ms]
-        price = rows[max(shown)] if shown else None
-        return price if price is not None and price.is_finite() and price > 0 else None
+        prices: dict[int, Decimal] = {}
+        for row in self._rows(answer, symbol):
+            try:
+                prices[rest_rows.row_start_ms(row)] = rest_rows.row_price(row, place)
+            except MalformedFrame as error:
+                self.on_refused(symbol, f"price over REST: {error}")
+        shown_at = [at for at in prices if span.get("start", at) <= at <= last_ms]
+        return prices[max(shown_at)] if shown_at else None
 
-    async def _get(self, endpoint: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential_jitter(multiplier=0.2, max=3.0, jitter=0.2),
-            reraise=True,
-        )
-        return cast(dict[str, Any], await retrying(self._get_once, endpoint, parameters))
+    def _rows(self, answer: dict[str, Any], symbol: str) -> list[Any]:
+        """The rows of an answer about a symbol."""
+        result = answer["result"]
+        for name, asked in (("symbol", symbol), ("category", self.category)):
+            if result.get(name, asked) != asked:
+                raise FeedError(f"{self.host}: an answer about {shown(result[name])}, not {asked}")
+        rows = result.get("list")
+        if not isinstance(rows, list):
+            return []
+        if len(rows) > self._max_rows:
+            raise FeedError(
+                f"{self.host}: a page of {len(rows)} rows, above {self._max_rows} (exchange.max_page_rows)"
+            )
+        return rows
 
-    async def _get_once(self, endpoint: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        left = self._banned_until - time.monotonic()
-        if left > 0:
-            raise Banned(f"{self.host} refused this address; no requests for another {left:.0f} s")
-        try:
-            answer = await getattr(self._client, f"publicGetV5Market{endpoint}")(parameters)
-        except Answer as error:
-            raise await self._meaning(error) from error
-        except (ccxt.BaseError, OSError, ValueError) as error:
-            raise FeedError(f"{self.host}: {type(error).__name__} {error}") from error
-        if not isinstance(answer, dict) or not isinstance(answer.get("result"), dict):
-            raise FeedError(f"{self.host}: an answer without a result")
-        return answer
+    def _starts(self, answer: dict[str, Any], symbol: str, interval: str) -> list[int]:
+        """Starts of the bars that an answer shows; those that cannot be are left out."""
+        starts, now_ms = [], _time(answer)
+        for row in self._rows(answer, symbol):
+            try:
+                starts.append(_start(row, interval, now_ms))
+            except MalformedFrame as error:
+                self.on_refused(symbol, f"bar over REST: {error}")
+        return starts
 
-    async def _meaning(self, answer: Answer) -> FeedError:
-        if answer.status == 403 or answer.code == "10018":
-            self._banned_until = time.monotonic() + _BAN_SECONDS
-            text = f"{self.host} refused this address (too many requests, or its country): {answer}"
-            if self._on_ban is not None:
-                self._on_ban(f"{text}; no requests for ten minutes")
-            return Banned(text)
-        if answer.code == "10017" or answer.status == 404:
-            return NoSuchRoute(f"{self.host} has no such endpoint: {answer}")
-        if answer.code in _REFUSALS:
-            return RequestRefused(f"{self.host}: {answer}")
-        if answer.code == "10006":
-            await asyncio.sleep(_until_reset(answer.headers))
-        return FeedError(f"{self.host}: {answer}")
+
+def _start(row: Any, interval: str, now_ms: int) -> int:
+    """The start of a row's bar, which has begun. Raises MalformedFrame."""
+    start_ms = rest_rows.row_start_ms(row)
+    if start_ms != grid_start_ms(start_ms, interval):
+        raise MalformedFrame(f"the start {start_ms} is off the interval's grid")
+    # A clock that is a bar behind disagrees with the bars, and then they count.
+    if start_ms > now_ms + INTERVAL_MS[interval]:
+        raise MalformedFrame(f"the start {start_ms} lies in the exchange's future")
+    return start_ms
+
+
+def _log_refused(symbol: str, what: str) -> None:
+    _log.warning("refused", symbol=symbol, detail=what)
 
 
 def _by_settlement(stamped: dict[int, Decimal]) -> list[tuple[int, Decimal]]:
@@ -361,10 +359,6 @@ def _by_settlement(stamped: dict[int, Decimal]) -> list[tuple[int, Decimal]]:
     return list(rates.items())
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, FeedError) and not isinstance(error, RequestRefused | Banned)
-
-
 def _unknown(symbol: str, category: Category) -> ConfigError:
     return ConfigError(
         f"run.symbols: Bybit does not trade {symbol!r} in category {category!r}; "
@@ -372,22 +366,9 @@ def _unknown(symbol: str, category: Category) -> ConfigError:
     )
 
 
-def _until_reset(headers: dict[str, str]) -> float:
-    """Seconds until the rate limit is reset, as far as the answer says; a pause of at most 5 s."""
-    try:
-        ahead = int(headers["x-bapi-limit-reset-timestamp"]) / 1000 - time.time()
-    except (KeyError, ValueError):
-        return 1.0
-    return min(max(ahead, 0.1), 5.0)
-
-
-def _list(answer: dict[str, Any]) -> list[Any]:
-    rows = answer["result"].get("list")
-    return rows if isinstance(rows, list) else []
-
-
 def _time(answer: dict[str, Any]) -> int:
+    """When the answer was made."""
     try:
-        return int(answer["time"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise FeedError("an answer without the exchange's time") from error
+        return plausible.time_ms(answer.get("time"))
+    except MalformedFrame as error:
+        raise FeedError(f"an answer without the exchange's time: {error}") from error

@@ -14,13 +14,18 @@ from types import TracebackType
 from typing import Any
 
 import websocket
+import websocket._abnf
+import websocket._core
 from pybit.unified_trading import WebSocket
 
 from bot.errors import FeedError
+from bot.exchange.config import ExchangeConfig
 
 _CONNECT_SECONDS = 10.0
-_INBOX_FRAMES = 20_000
-"""A reader so far behind is cut off: what it missed comes over REST, and memory stays bounded."""
+_CUT_AT = 4
+"""A frame so many times larger than the largest that is read ends the connection before it has come."""
+_INBOX_LARGEST = 64
+"""So many frames of the largest size may wait."""
 
 # pybit gives its sockets no timeout; a server that accepts and never answers would hold the thread.
 websocket.setdefaulttimeout(_CONNECT_SECONDS)
@@ -28,6 +33,35 @@ websocket.setdefaulttimeout(_CONNECT_SECONDS)
 for _name in ("pybit", "websocket"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
     logging.getLogger(_name).propagate = False
+
+
+class _BoundedFrames(websocket._abnf.frame_buffer):
+    """websocket-client's reader of frames, which takes whatever length a frame claims to have."""
+
+    max_bytes = 0
+
+    def recv_length(self) -> None:
+        super().recv_length()
+        if self.length is not None and self.length > self.max_bytes:
+            raise websocket.WebSocketPayloadException(
+                f"a frame of {self.length} bytes, above {self.max_bytes} (4 times exchange.max_frame_kb)"
+            )
+
+
+class _BoundedMessages(websocket._abnf.continuous_frame):
+    """websocket-client's joiner of fragments, of which there may be any number."""
+
+    def add(self, frame: websocket.ABNF) -> None:
+        super().add(frame)
+        if self.cont_data is not None and len(self.cont_data[1]) > _BoundedFrames.max_bytes:
+            raise websocket.WebSocketPayloadException(
+                f"a message in fragments of more than {_BoundedFrames.max_bytes} bytes"
+            )
+
+
+# The connection makes its own, and takes no class for them.
+websocket._core.frame_buffer = _BoundedFrames  # type: ignore[attr-defined]
+websocket._core.continuous_frame = _BoundedMessages  # type: ignore[attr-defined]
 
 
 class _Connection(WebSocket):  # type: ignore[misc]
@@ -61,17 +95,25 @@ class _Connection(WebSocket):  # type: ignore[misc]
 class _Inbox:
     """Frames on their way from pybit's thread into the event loop: bounded, never blocking either."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, max_frames: int = 20_000, max_bytes: int = 64_000_000
+    ) -> None:
         self._loop = loop
+        self._max_frames, self._max_bytes = max_frames, max_bytes
+        self._bytes = 0
         self._frames: deque[str | bytes] = deque()
         self._filled = asyncio.Event()
         self._woken = False
         self._ended: str | None = None
 
     def put(self, raw: str | bytes) -> None:
-        if len(self._frames) >= _INBOX_FRAMES:
-            self.end(f"{_INBOX_FRAMES} frames behind")
+        # A reader so far behind is cut off: what it missed comes over REST, and memory stays bounded.
+        if len(self._frames) >= self._max_frames or self._bytes > self._max_bytes:
+            self.end(
+                f"{len(self._frames)} frames of {self._bytes} bytes behind (exchange.max_waiting_frames)"
+            )
             return
+        self._bytes += len(raw)
         self._frames.append(raw)
         self._wake()
 
@@ -97,25 +139,31 @@ class _Inbox:
                 raise FeedError(f"websocket {self._ended}")
             self._filled.clear()
             await self._filled.wait()
-        return self._frames.popleft()
+        raw = self._frames.popleft()
+        self._bytes -= len(raw)
+        return raw
 
 
 class Socket:
     """An open connection: ``async with Socket(url, category) as socket``, then ``receive`` and ``send``.
 
     ``url`` is whole (``ws://host/v5/public/linear``). Every failure is a FeedError; leaving never waits
-    for the other side.
+    for the other side. ``config`` bounds frames and how many of them wait.
     """
 
-    def __init__(self, url: str, category: str) -> None:
+    def __init__(self, url: str, category: str, config: ExchangeConfig | None = None) -> None:
+        config = ExchangeConfig() if config is None else config
         self._url = url
         self._category = category
+        self._max_frames = config.max_waiting_frames
+        self._max_bytes = 1_000 * config.max_frame_kb
         self._connection: _Connection | None = None
         self._inbox: _Inbox | None = None
 
     async def __aenter__(self) -> "Socket":
         loop = asyncio.get_running_loop()
-        inbox = _Inbox(loop)
+        _BoundedFrames.max_bytes = _CUT_AT * self._max_bytes
+        inbox = _Inbox(loop, self._max_frames, _INBOX_LARGEST * self._max_bytes)
         opened: asyncio.Future[_Connection] = loop.create_future()
 
         def settle(connection: _Connection | None, error: Exception | None) -> None:

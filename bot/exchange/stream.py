@@ -81,7 +81,7 @@ class MarketStream:
         self._rest = rest
         self._category = category
         self._interval = interval
-        self._step = INTERVAL_MS[interval]
+        self._step = rest.times.interval_ms = INTERVAL_MS[interval]
         self._url = f"{ws_url.rstrip('/')}/v5/public/{category}"
         self._waits = waits
         self._depth = depth
@@ -350,7 +350,7 @@ class MarketStream:
     def _on_depth(self, state: SymbolFeed, message: wire.Frame) -> None:
         try:
             book = state.book.message(message)
-        except wire.MalformedFrame:
+        except wire.BookGap:
             # Only a new subscription brings a snapshot, on which later deltas can build.
             self._rebuild = True
             raise

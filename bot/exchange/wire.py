@@ -1,21 +1,26 @@
-"""Bybit's JSON to market values and back. Pure: text in, values out, nothing raised but MalformedFrame."""
+"""Bybit's messages to market values and back. Pure: text in, values out, nothing raised but MalformedFrame."""
 
-from collections.abc import Iterable, Iterator
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from bot.market import Bar, BarSource, Book, Category, Instrument, Level, Quote, RiskTier
+from bot.exchange import plausible
+from bot.exchange.plausible import Doubted, MalformedFrame, PriceJumps, shown
+from bot.market import Bar, BarSource, Book, Level, Quote
+
+__all__ = ["BookGap", "Doubted", "MalformedFrame"]
+
+T = TypeVar("T")
+
+_MAX_FRAME_BYTES = 1_000_000
+_MAX_BOOK_LEVELS = 500
 
 
-class MalformedFrame(Exception):
-    """A frame or row that cannot be what it claims to be; the text says why."""
-
-
-class InverseContract(Exception):
-    """A contract that is settled in its own coin; the text is its symbol."""
+class BookGap(MalformedFrame):
+    """A change of a book's depth was lost; only a new subscription brings the whole book."""
 
 
 class Frame(Struct, frozen=True):
@@ -46,12 +51,25 @@ class KlineEntry(Struct, frozen=True):
 
     start: int
     confirm: bool
+    interval: str = ""
     open: Any = None
     high: Any = None
     low: Any = None
     close: Any = None
     volume: Any = None
     turnover: Any = None
+
+
+class TickerEntry(Struct, frozen=True):
+    """``data`` of a tickers message, as far as it is used; what a delta leaves out has not changed."""
+
+    symbol: str = ""
+    bid1Price: str = ""
+    bid1Size: str = ""
+    ask1Price: str = ""
+    ask1Size: str = ""
+    markPrice: str = ""
+    nextFundingTime: str = ""
 
 
 class BookEntry(Struct, frozen=True):
@@ -67,15 +85,23 @@ _decode_frame = msgspec.json.Decoder(Frame).decode
 _decode_entries = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_kline = msgspec.json.Decoder(KlineEntry).decode
 _decode_book = msgspec.json.Decoder(BookEntry).decode
-_decode_ticker = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_ticker = msgspec.json.Decoder(TickerEntry).decode
 
 
-def frame(raw: str | bytes) -> Frame:
-    """The envelope of one websocket message."""
+def _decoded(decode: Callable[[Any], T], raw: Any, what: str) -> T:
+    """What msgspec makes of JSON; whatever it makes of other bytes is MalformedFrame."""
     try:
-        return _decode_frame(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise MalformedFrame(f"not a message of Bybit's: {error}") from error
+        return decode(raw)
+    # Not only its own error: nesting, what is no UTF-8, and integers beyond any.
+    except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
+        raise MalformedFrame(f"{what}: {str(error)[:200]}") from error
+
+
+def frame(raw: str | bytes, max_bytes: int = _MAX_FRAME_BYTES) -> Frame:
+    """The envelope of one websocket message of at most so many bytes."""
+    if len(raw) > max_bytes:
+        raise MalformedFrame(f"a message of {len(raw)} bytes, above {max_bytes} (exchange.max_frame_kb)")
+    return _decoded(_decode_frame, raw, "not a message of Bybit's")
 
 
 def symbol_of(topic: str) -> str:
@@ -96,58 +122,49 @@ def unsubscribe(topic: str) -> str:
 def kline_entries(data: msgspec.Raw) -> Iterator[KlineEntry | MalformedFrame]:
     """Every entry of a kline message's ``data``; one that cannot be read does not hide the others."""
     try:
-        entries = _decode_entries(data)
-    except msgspec.MsgspecError as error:
-        yield MalformedFrame(f"kline data: {error}")
+        entries = _decoded(_decode_entries, data, "kline data")
+    except MalformedFrame as error:
+        yield error
         return
     for entry in entries:
         try:
-            yield _decode_kline(entry)
-        except msgspec.MsgspecError as error:
-            yield MalformedFrame(f"kline entry: {error}")
+            yield _read_kline(entry)
+        except MalformedFrame as error:
+            yield error
+
+
+def _read_kline(raw: msgspec.Raw) -> KlineEntry:
+    entry = _decoded(_decode_kline, raw, "kline entry")
+    plausible.time_ms(entry.start)
+    return entry
 
 
 def bar_from_kline(entry: KlineEntry, symbol: str, interval: str) -> Bar:
     """The closed bar of a confirmed kline entry. Raises MalformedFrame where it contradicts itself."""
+    if entry.interval not in ("", interval):
+        raise MalformedFrame(f"a bar of interval {shown(entry.interval)} among those of {interval}")
     row = (entry.open, entry.high, entry.low, entry.close, entry.volume, entry.turnover)
-    return _bar(symbol, interval, entry.start, row, "stream")
+    return bar_of(symbol, interval, entry.start, row, "stream")
 
 
-def bar_from_row(row: Any, symbol: str, interval: str, source: BarSource) -> Bar:
-    """A bar from one row of REST klines: [start, open, high, low, close, volume, turnover], all text.
-
-    https://bybit-exchange.github.io/docs/v5/market/kline
-    """
-    try:
-        start_ms = int(row[0])
-        figures = tuple(row[1:7])
-    except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise MalformedFrame(f"kline row: {error}") from error
-    return _bar(symbol, interval, start_ms, figures, source)
-
-
-def _bar(symbol: str, interval: str, start_ms: int, figures: Iterable[Any], source: BarSource) -> Bar:
-    values = [_decimal(value) for value in figures]
-    if len(values) < 6:
-        raise MalformedFrame(f"kline row of {len(values)} figures")
+def bar_of(symbol: str, interval: str, start_ms: int, figures: Iterable[Any], source: BarSource) -> Bar:
+    """A bar of open, high, low, close, volume and turnover as Bybit writes them."""
+    first, high, low, last, volume, turnover = figures
     bar = Bar(
-        symbol=symbol, interval=interval, start_ms=start_ms,
-        open=values[0], high=values[1], low=values[2], close=values[3],
-        volume=values[4], turnover=values[5], source=source,
-    )  # fmt: skip
+        symbol=symbol,
+        interval=interval,
+        start_ms=start_ms,
+        open=plausible.price(first),
+        high=plausible.price(high),
+        low=plausible.price(low),
+        close=plausible.price(last),
+        volume=plausible.volume(volume),
+        turnover=plausible.volume(turnover),
+        source=source,
+    )
     if problem := bar.contradiction():
         raise MalformedFrame(problem)
     return bar
-
-
-def _decimal(value: Any) -> Decimal:
-    """The exact decimal of Bybit's text. Floats are not Bybit's and would not be exact."""
-    if not isinstance(value, str | int) or isinstance(value, bool):
-        raise MalformedFrame(f"{value!r} is not a figure")
-    try:
-        return Decimal(value)
-    except InvalidOperation as error:
-        raise MalformedFrame(f"{value!r} is not a figure") from error
 
 
 class TickerState:
@@ -155,50 +172,82 @@ class TickerState:
 
     Linear takes ``tickers`` (bid, ask, mark and funding in one), spot ``orderbook.1``.
     https://bybit-exchange.github.io/docs/v5/websocket/public/ticker
+
+    A message is examined as a whole before any of it is merged. One whose prices are in doubt by ``jumps`` is
+    kept aside, raises :class:`Doubted`, and is merged once they are believed; without ``jumps`` all are believed.
     """
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, jumps: PriceJumps | None = None) -> None:
         self._symbol = symbol
-        self._fields: dict[str, Any] = {}
+        self._jumps = jumps
+        self._fields: dict[str, Decimal] = {}
+        self._aside: dict[str, Decimal] = {}
+        self.next_funding_ms: int | None = None
+        """When the exchange says that it funds next; None on dated futures and spot."""
 
     def ticker(self, message: Frame) -> Quote | None:
         """Merge a tickers message; the quote as it stands now, None where a side is missing or crossed."""
-        try:
-            fields = _decode_ticker(message.data)
-        except msgspec.MsgspecError as error:
-            raise MalformedFrame(f"ticker: {error}") from error
-        if message.type == "snapshot":
-            self._fields = {}
-        self._fields.update((key, value) for key, value in fields.items() if value != "")
-        return self._quote(message.ts)
+        if message.type not in ("snapshot", "delta"):
+            raise MalformedFrame(f"ticker of an unknown type {shown(message.type)}")
+        entry = _decoded(_decode_ticker, message.data, "ticker")
+        if entry.symbol not in ("", self._symbol):
+            raise MalformedFrame(f"ticker of {shown(entry.symbol)} as that of {self._symbol}")
+        fields = {}
+        if entry.bid1Price:
+            fields["bid"] = plausible.price(entry.bid1Price)
+        if entry.ask1Price:
+            fields["ask"] = plausible.price(entry.ask1Price)
+        if entry.bid1Size:
+            fields["bid_size"] = plausible.size(entry.bid1Size)
+        if entry.ask1Size:
+            fields["ask_size"] = plausible.size(entry.ask1Size)
+        if entry.markPrice:
+            fields["mark"] = plausible.price(entry.markPrice)
+        # 0 on what is never funded.
+        funding_ms = plausible.time_ms(entry.nextFundingTime) if entry.nextFundingTime.strip("0") else None
+        quote = self._merge(fields, message, whole=message.type == "snapshot")
+        if funding_ms is not None or message.type == "snapshot":
+            self.next_funding_ms = funding_ms
+        return quote
 
     def book(self, message: Frame) -> Quote | None:
         """Take the top of an orderbook.1 message."""
-        try:
-            book = _decode_book(message.data)
-        except msgspec.MsgspecError as error:
-            raise MalformedFrame(f"orderbook: {error}") from error
-        for side, levels in (("bid1", book.b), ("ask1", book.a)):
+        entry = _book_entry(message, self._symbol)
+        fields = {}
+        for side, levels in (("bid", entry.b), ("ask", entry.a)):
             for price, size in levels[:1]:
-                self._fields[f"{side}Price"], self._fields[f"{side}Size"] = price, size
+                fields[side], fields[f"{side}_size"] = plausible.price(price), plausible.size(size)
+        return self._merge(fields, message, whole=False)
+
+    def _merge(self, fields: dict[str, Decimal], message: Frame, *, whole: bool) -> Quote | None:
+        jumps = self._jumps
+        if jumps is not None:
+            prices = _prices(fields)
+            was_sure = jumps.is_sure
+            if prices and not jumps.accept(prices):
+                self._aside = fields if whole else self._aside | fields
+                if was_sure:
+                    raise Doubted(", ".join(f"{name} {price:g}" for name, price in prices) + jumps.far_text)
+                # There is nothing yet that it could be far from: another message will say the same.
+                return None
+        known = {} if whole else self._fields
+        if self._aside and jumps is not None:
+            doubted = _prices(self._aside)
+            # What was in doubt is merged once it is believed, and forgotten where the exchange says otherwise.
+            if all(jumps.is_near(*one) for one in doubted):
+                known, self._aside = known | self._aside, {}
+            elif any(name in fields for name, _ in doubted):
+                self._aside = {}
+        self._fields = known | fields
         return self._quote(message.ts)
 
-    @property
-    def next_funding_ms(self) -> int | None:
-        """When the exchange says that it funds next; empty on dated futures and spot."""
-        try:
-            return int(self._fields["nextFundingTime"])
-        except (KeyError, TypeError, ValueError):
-            return None
-
     def _quote(self, time_ms: int) -> Quote | None:
-        names = ("bid1Price", "bid1Size", "ask1Price", "ask1Size")
-        if not all(name in self._fields for name in names):
+        fields = self._fields
+        try:
+            bid, bid_size, ask, ask_size = (fields[name] for name in ("bid", "bid_size", "ask", "ask_size"))
+        except KeyError:
             return None
-        bid, bid_size, ask, ask_size = (_decimal(self._fields[name]) for name in names)
-        mark = _decimal(self._fields["markPrice"]) if "markPrice" in self._fields else None
-        prices = (bid, ask) if mark is None else (bid, ask, mark)
-        if not all(price.is_finite() and price > 0 for price in prices) or bid > ask:
+        if bid > ask:
             return None
         return Quote(
             symbol=self._symbol,
@@ -207,8 +256,24 @@ class TickerState:
             bid_size=bid_size,
             ask=ask,
             ask_size=ask_size,
-            mark=mark,
+            mark=fields.get("mark"),
         )
+
+
+def _prices(fields: dict[str, Decimal]) -> list[tuple[str, float]]:
+    return [(name, float(fields[name])) for name in ("bid", "ask", "mark") if name in fields]
+
+
+def _book_entry(message: Frame, symbol: str) -> BookEntry:
+    """An orderbook message's own part, of the symbol that its topic names."""
+    if message.type not in ("snapshot", "delta"):
+        raise MalformedFrame(f"orderbook of an unknown type {shown(message.type)}")
+    entry = _decoded(_decode_book, message.data, "orderbook")
+    if entry.s != symbol:
+        raise MalformedFrame(f"orderbook of {shown(entry.s)} as that of {symbol}")
+    if not 0 <= entry.u < 2**63:
+        raise MalformedFrame(f"orderbook update {shown(entry.u)}")
+    return entry
 
 
 class BookState:
@@ -217,48 +282,66 @@ class BookState:
     https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook
     """
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(
+        self, symbol: str, jumps: PriceJumps | None = None, max_levels: int = _MAX_BOOK_LEVELS
+    ) -> None:
         self._symbol = symbol
+        self._jumps = jumps
+        self._max_levels = max_levels
         self._bids: dict[Decimal, Decimal] = {}
         self._asks: dict[Decimal, Decimal] = {}
         self._update = 0
 
     def message(self, message: Frame) -> Book | None:
-        """Merge an orderbook message; the book as it stands now, None where a side is empty or they cross.
+        """Merge an orderbook message; the book as it stands now, None where a side is empty or they meet.
 
-        Raises MalformedFrame for what cannot be merged, a delta behind a lost one among it; the book
-        is empty then, until a snapshot comes.
+        Raises MalformedFrame for what cannot be merged, and nothing of it is; :class:`BookGap` where a delta
+        before it was lost: the book is empty then, until a snapshot comes.
         """
-        try:
-            entry = _decode_book(message.data)
-            changes = [
-                [(_decimal(price), _decimal(size)) for price, size in side] for side in (entry.b, entry.a)
-            ]
-        except (msgspec.MsgspecError, MalformedFrame) as error:
-            self._forget()
-            raise MalformedFrame(f"orderbook: {error}") from error
+        entry = _book_entry(message, self._symbol)
+        if max(len(entry.b), len(entry.a)) > self._max_levels:
+            raise MalformedFrame(
+                f"orderbook of more than {self._max_levels} levels (exchange.max_book_levels)"
+            )
+        changes = [self._levels(side) for side in (entry.b, entry.a)]
         # The exchange numbers anew, beginning with 1, when its service restarts.
-        if message.type == "snapshot" or entry.u == 1:
-            self._forget()
-        elif entry.u != self._update + 1:
+        whole = message.type == "snapshot" or entry.u == 1
+        if not whole and entry.u <= self._update:
+            raise MalformedFrame(f"orderbook of {self._symbol}: update {entry.u} came again")
+        if not whole and entry.u != self._update + 1:
             last = self._update
-            self._forget()
-            raise MalformedFrame(f"orderbook of {self._symbol}: update {entry.u} follows {last}")
-        self._update = entry.u
-        for levels, changed in zip((self._bids, self._asks), changes, strict=True):
+            self._bids, self._asks, self._update = {}, {}, 0
+            raise BookGap(f"orderbook of {self._symbol}: update {entry.u} follows {last}")
+        bids, asks = ({}, {}) if whole else (self._bids.copy(), self._asks.copy())
+        for levels, changed in zip((bids, asks), changes, strict=True):
             for price, size in changed:
                 if size:
                     levels[price] = size
                 else:
                     levels.pop(price, None)
-        return self._book(message.ts)
-
-    def _forget(self) -> None:
-        self._bids, self._asks, self._update = {}, {}, 0
-
-    def _book(self, time_ms: int) -> Book | None:
-        if not self._bids or not self._asks or max(self._bids) >= min(self._asks):
+        best_bid, best_ask = max(bids, default=None), min(asks, default=None)
+        if best_bid is not None and best_ask is not None and best_bid > best_ask:
+            raise MalformedFrame(
+                f"orderbook of {self._symbol}: a bid of {best_bid} above an ask of {best_ask}"
+            )
+        if max(len(bids), len(asks)) > self._max_levels:
+            raise MalformedFrame(
+                f"orderbook of more than {self._max_levels} levels (exchange.max_book_levels)"
+            )
+        self._bids, self._asks, self._update = bids, asks, entry.u
+        if best_bid is None or best_ask is None or best_bid == best_ask:
             return None
+        return self._book(message.ts) if self._jumps is None or self._jumps.is_sure else None
+
+    def _levels(self, side: list[tuple[str, str]]) -> list[tuple[Decimal, Decimal]]:
+        levels = [(plausible.price(price), plausible.size(size)) for price, size in side]
+        if self._jumps is not None and self._jumps.is_sure:
+            for price, _ in levels:
+                if not self._jumps.is_near("book", float(price)):
+                    raise Doubted(f"orderbook level at {price}{self._jumps.far_text}")
+        return levels
+
+    def _book(self, time_ms: int) -> Book:
         return Book(
             symbol=self._symbol,
             time_ms=time_ms,
@@ -267,67 +350,3 @@ class BookState:
             ),
             asks=tuple(Level(price=price, size=self._asks[price]) for price in sorted(self._asks)),
         )
-
-
-def price(text: Any) -> Decimal:
-    """A price that something may be booked at."""
-    found = _decimal(text)
-    if not (found.is_finite() and found > 0):
-        raise MalformedFrame(f"{text!r} is no price")
-    return found
-
-
-def risk_tiers(rows: Iterable[Any], symbol: str) -> tuple[RiskTier, ...]:
-    """A symbol's risk tiers, ascending, from rows of ``risk-limit``.
-
-    https://bybit-exchange.github.io/docs/v5/market/risk-limit. An empty ``mmDeduction`` is none.
-    """
-    try:
-        tiers = [
-            RiskTier(
-                limit=_decimal(row["riskLimitValue"]),
-                maintenance_rate=_decimal(row["maintenanceMargin"]),
-                initial_rate=_decimal(row["initialMargin"]),
-                max_leverage=_decimal(row["maxLeverage"]),
-                deduction=_decimal(row.get("mmDeduction") or "0"),
-            )
-            for row in rows
-            if row["symbol"] == symbol
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MalformedFrame(f"risk limits of {symbol}: {error!r}") from error
-    return tuple(sorted(tiers, key=lambda tier: tier.limit))
-
-
-def instrument(fields: dict[str, Any], category: Category, known_ms: int = 0) -> Instrument:
-    """A symbol's rules from ``instruments-info``.
-
-    https://bybit-exchange.github.io/docs/v5/market/instrument. Spot's step is ``basePrecision`` and
-    its limit that counts ``minOrderAmt``; linear gives ``fundingInterval`` in minutes. A dated future is
-    delivered and never funded. ``known_ms`` is the answer's time. Raises InverseContract for one that is not linear.
-    """
-    if str(fields.get("contractType", "")).startswith("Inverse"):
-        raise InverseContract(str(fields.get("symbol", "?")))
-    try:
-        lots, prices = fields["lotSizeFilter"], fields["priceFilter"]
-        spot = category == "spot"
-        unfunded = spot or fields.get("contractType") == "LinearFutures"
-        largest = lots.get("maxMarketOrderQty" if spot else "maxMktOrderQty")
-        return Instrument(
-            symbol=fields["symbol"],
-            category=category,
-            tick_size=_decimal(prices["tickSize"]),
-            lot_size=_decimal(lots["basePrecision"] if spot else lots["qtyStep"]),
-            min_quantity=_decimal(lots.get("minOrderQty", "0")),
-            min_notional=_decimal(lots.get("minOrderAmt" if spot else "minNotionalValue", "0")),
-            max_market_quantity=_decimal(largest) if largest else None,
-            funding_interval_minutes=0 if unfunded else int(fields.get("fundingInterval", 480)),
-            max_leverage=_decimal(fields.get("leverageFilter", {}).get("maxLeverage", "1")),
-            known_ms=known_ms,
-            status=fields.get("status") or "Trading",
-            delivery_ms=int(fields.get("deliveryTime") or 0),
-            base_coin=fields.get("baseCoin", ""),
-            quote_coin=fields.get("quoteCoin", ""),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MalformedFrame(f"instrument {fields.get('symbol', '?')}: {error!r}") from error
