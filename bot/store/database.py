@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,13 +13,14 @@ import aiosqlite
 import msgspec
 from msgspec import Struct
 
-from bot.errors import BotError, BrokenInvariant, InputError, StoreError, shortened
+from bot.errors import BrokenInvariant, InputError, shortened
 from bot.market import Category, plain
 from bot.market.bounds import field_problem
 from bot.store.believed import readable
 from bot.store.layout import LAYOUT, layout_problem
 from bot.store.lock import disk_failures, lock, release
 from bot.store.schema import ACCOUNT, Kind, exact_distance
+from bot.store.sqlite_failures import translated
 
 Mode = Literal["demo", "testnet", "mainnet", "backtest", "replay"]
 
@@ -142,10 +143,14 @@ class Database:
     ) -> AsyncIterator[Self]:
         new = not _has_content(path)
         makes = new and migrate and not (readonly or kind.shared or (kind.account and identity is None))
-        with _translated(path, opening=True):
-            connection = await aiosqlite.connect(
-                _uri(path, readonly=readonly), uri=True, isolation_level=None, timeout=BUSY_MS / 1000
-            )
+        try:
+            with translated(path, opening=True):
+                connection = await _connection(path, readonly=readonly)
+        except asyncio.CancelledError:
+            if makes:
+                with disk_failures(path):
+                    _delete(path)
+            raise
         database = cls(path, connection, kind, readonly=readonly)
         try:
             await database._prepare(identity, new=new, durable=durable, migrate=migrate and not readonly)
@@ -306,13 +311,30 @@ class Database:
         await self._connection.execute(f"PRAGMA user_version = {self._kind.version}")
 
     def _translated(self) -> AbstractContextManager[None]:
-        return _translated(self.path, opening=self._opening, reading=self.readonly)
+        return translated(self.path, opening=self._opening, reading=self.readonly)
+
+
+async def _connection(path: Path, *, readonly: bool) -> aiosqlite.Connection:
+    """A connection; one that nobody waits for any more is closed before anything else happens."""
+
+    async def connect() -> aiosqlite.Connection:
+        return await aiosqlite.connect(
+            _uri(path, readonly=readonly), uri=True, isolation_level=None, timeout=BUSY_MS / 1000
+        )
+
+    # Its thread makes the file, whether or not whoever asked for it is cancelled meanwhile.
+    connecting = asyncio.create_task(connect())
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        await (await connecting).close()
+        raise
 
 
 def _stored_mode(path: Path) -> str | None:
     """Whose books a file keeps, of any schema version, in words; None where it keeps nothing yet."""
     with (
-        _translated(path, opening=True),
+        translated(path, opening=True),
         closing(sqlite3.connect(_uri(path, readonly=True), uri=True)) as file,
     ):
         application = file.execute("PRAGMA application_id").fetchone()[0]
@@ -354,34 +376,3 @@ def _check_place(path: Path, *, create: bool) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
         elif not path.exists():
             raise InputError(f"no database at {path}; start the bot first, or name one with --db")
-
-
-@contextmanager
-def _translated(path: Path, *, opening: bool, reading: bool = False) -> Iterator[None]:
-    """SQLite's failures in this bot's words. A ProgrammingError is a mistake of ours and stays one."""
-    try:
-        yield
-    except sqlite3.IntegrityError as error:
-        raise BrokenInvariant(f"{path} refused a row: {error}") from error
-    except sqlite3.ProgrammingError:
-        raise
-    except sqlite3.DatabaseError as error:
-        raise _in_words(error, path, opening=opening, reading=reading) from error
-
-
-def _in_words(error: sqlite3.DatabaseError, path: Path, *, opening: bool, reading: bool) -> BotError:
-    at_open: type[BotError] = InputError if opening else StoreError
-    at_reading: type[BotError] = InputError if opening or reading else StoreError
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreError(f"{path} is locked by another program; close whatever else has it open")
-        case sqlite3.SQLITE_FULL:
-            return StoreError(f"no room left to write {path}; everything up to the last commit is safe")
-        case sqlite3.SQLITE_IOERR:
-            return StoreError(f"the disk failed under {path}: {error}")
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return at_reading(f"{path} is not a database, or is damaged ({error}); use another --db")
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
-            return at_open(f"{path} cannot be opened for writing or reading: {error}; check its permissions")
-        case _:
-            return at_reading(f"{path}: {error}")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bot.errors import InputError
-from bot.market import Instrument, Notice, RiskTier
+from bot.market import Instrument, Mark, Notice, RiskTier
 from bot.store import decisions, queries
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
@@ -68,9 +68,9 @@ prices = amounts.filter(lambda value: value > 0)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(amounts, min_size=14, max_size=14), prices, prices)
+@given(st.lists(amounts, min_size=14, max_size=14), prices, prices, st.none() | prices)
 def test_an_account_comes_back_to_the_last_digit(
-    values: list[Decimal], price: Decimal, mark_price: Decimal
+    values: list[Decimal], price: Decimal, mark_price: Decimal, mark: Decimal | None
 ) -> None:
     v = iter(values)
     fill = replace(
@@ -89,7 +89,10 @@ def test_an_account_comes_back_to_the_last_digit(
     step = a_step(
         0, fills=(fill,), funding=(paid,), transfers=(moved,), orders=(order,), positions=(position,),
         equity=(equity,),
+        marks=() if mark is None else (Mark(symbol="BTCUSDT", price=mark, time_ms=START_MS + 7),),
     )  # fmt: skip
+    # What is held is worth its last mark; where none was ever told, the last stored close.
+    valued = Mark(symbol="BTCUSDT", price=Decimal(100), time_ms=START_MS + BAR_MS)
     with tempfile.TemporaryDirectory() as folder:
         state = asked(Path(folder) / "a.db", [step], queries.load_account)
     assert state == queries.AccountState(
@@ -110,7 +113,7 @@ def test_an_account_comes_back_to_the_last_digit(
         next_fill_id=2,
         next_transfer_id=4,
         track=began_with(Decimal(10_000)),
-        marks=state.marks,
+        marks=(step.marks or (valued,)) if position.quantity else (),
     )
 
 
