@@ -114,7 +114,7 @@ class Trader:
             self._risk.observe(bar)
             # What an earlier session left is valued as it left it until the market says more.
             if bar.symbol not in self._valued:
-                self._mark(bar)
+                self._mark(bar, bar.close_ms)
 
     def advance(self, event: Bar | Quote | Book | Funding | RuleChange | Request) -> Step:
         """Advance by one event and report everything that it caused."""
@@ -134,7 +134,7 @@ class Trader:
             if matched.fills:
                 fills = self._post(matched, equity)
         position = self._ledger.position(symbol)
-        self._mark(bar)
+        self._mark(bar, now_ms)
 
         recollection = self._model.observe(bar)
         self._risk.observe(bar)
@@ -165,8 +165,9 @@ class Trader:
         drafts: tuple[Order, ...] = ()
         unsized: tuple[Rejection, ...] = ()
         no_order = ""
-        if self._risk.halt is not None and (halt is not None or position.quantity):
-            no_order = why_halted(signal, self._risk.halt)
+        in_force = self._risk.halts.halt
+        if in_force is not None and (halt is not None or position.quantity):
+            no_order = why_halted(signal, in_force)
             changed = (
                 *changed,
                 *self._hands.sell_out(
@@ -333,10 +334,10 @@ class Trader:
         trips, account = self._track.news()
         return {"risk": self._risk.news(), "round_trips": trips, "account": account}
 
-    def _mark(self, bar: Bar) -> None:
+    def _mark(self, bar: Bar, close_ms: int) -> None:
         """Value at the close, unless the exchange tells the mark price itself."""
         if bar.symbol not in self._marked:
-            self._ledger.mark(bar.symbol, bar.close, bar.close_ms)
+            self._ledger.mark(bar.symbol, bar.close, close_ms)
 
     def _order(
         self,

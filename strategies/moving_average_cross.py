@@ -23,7 +23,8 @@ class MovingAverageCrossStrategy:
         fast, slow = options["fast"], options["slow"]
         if not (isinstance(fast, int) and isinstance(slow, int) and 0 < fast < slow <= 1000):
             raise ConfigError("strategy.options: fast and slow are whole bars, 0 < fast < slow <= 1000")
-        self._fast, self._slow = fast, slow
+        self._slow = slow
+        self._fast_mean, self._slow_mean = f"signal: the mean of {fast} closes", f"that of {slow}"
         # Fast mean less slow mean, as one product with the closes.
         self._weights = np.full(slow, -1.0 / slow)
         self._weights[-fast:] += 1.0 / fast
@@ -38,15 +39,15 @@ class MovingAverageCrossStrategy:
                 detail={"gate": "bars"},
                 checks=(Check.at_least("bars", len(closes), self._slow),),
             )
-        last = closes[-1]
+        last = closes.item(-1)
         # Seen from the last close, so that equal closes give exactly nothing.
-        lead = float(np.dot(self._weights, closes - last))
-        share = 100.0 * abs(lead) / float(last)
+        lead = float(self._weights.dot(closes - last))
+        share = 100.0 * abs(lead) / last
         if lead > 0.0:
             return Signal(
                 action="long",
                 confidence=0.5,
-                reason=f"signal: the mean of {self._fast} closes is {share:.2f} % above that of {self._slow}",
+                reason=f"{self._fast_mean} is {share:.2f} % above {self._slow_mean}",
                 detail=_SIGNAL,
                 checks=_APART,
             )
@@ -54,7 +55,7 @@ class MovingAverageCrossStrategy:
             return Signal(
                 action="short",
                 confidence=0.5,
-                reason=f"signal: the mean of {self._fast} closes is {share:.2f} % below that of {self._slow}",
+                reason=f"{self._fast_mean} is {share:.2f} % below {self._slow_mean}",
                 detail=_SIGNAL,
                 checks=_APART,
             )

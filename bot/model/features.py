@@ -127,8 +127,8 @@ class FeatureWindow:
 
     A bar that does not directly follow its predecessor, by the market's clock, starts the window anew.
     What the accessors return are read-only views, which hold until the next ``push``. They hold fewer
-    than ``n`` values where fewer are known. Returns and volatilities are worked out when first asked
-    for, so that a strategy that needs closes only pays for closes only.
+    than ``n`` values where fewer are known. All but closes is worked out when first asked for, so that a
+    strategy that needs closes only pays for closes only.
     """
 
     def __init__(self, capacity: int = WINDOW_BARS, calendar: Calendar = ALWAYS_OPEN) -> None:
@@ -144,6 +144,7 @@ class FeatureWindow:
         self._interval = ""
         self._interval_ms = 0
         self._end = 0
+        self._unread: list[Bar] = []  # the newest bars, of which nobody has asked for more than the close
         self._derived = 0  # bars up to here have their return
         self._returns = 0  # unbroken returns up to there
         self._scaled_returns = 0  # unbroken scaled returns up to there
@@ -167,18 +168,16 @@ class FeatureWindow:
         start_ms = self._calendar.clock_ms(bar.start_ms)
         if start_ms != self._next_start_ms:
             self._end = self._derived = 0
+            self._unread.clear()
         self._interval = bar.interval
         self._interval_ms = INTERVAL_MS[bar.interval]
         self._next_start_ms = start_ms + self._interval_ms
         end = self._end
         if end == 2 * self.capacity:
             end = self._move_to_front()
-        self._open.values[end] = float(bar.open)
-        self._high.values[end] = float(bar.high)
-        self._low.values[end] = float(bar.low)
         self._close.values[end] = float(bar.close)
-        self._volume.values[end] = float(bar.volume)
         self._closed.values[end] = bar.start_ms + self._interval_ms
+        self._unread.append(bar)
         self._end = end + 1
 
     def continues_with(self, bar: Bar) -> bool:
@@ -194,19 +193,19 @@ class FeatureWindow:
         return self._calendar.bars_a_day(self.close_ms(), self._interval)
 
     def opens(self, n: int) -> Floats:
-        return self._open.view[self._end - min(n, self._end, self.capacity) : self._end]
+        return self._of_bars(self._open, n)
 
     def highs(self, n: int) -> Floats:
-        return self._high.view[self._end - min(n, self._end, self.capacity) : self._end]
+        return self._of_bars(self._high, n)
 
     def lows(self, n: int) -> Floats:
-        return self._low.view[self._end - min(n, self._end, self.capacity) : self._end]
+        return self._of_bars(self._low, n)
 
     def closes(self, n: int) -> Floats:
         return self._close.view[self._end - min(n, self._end, self.capacity) : self._end]
 
     def volumes(self, n: int) -> Floats:
-        return self._volume.view[self._end - min(n, self._end, self.capacity) : self._end]
+        return self._of_bars(self._volume, n)
 
     def returns(self, n: int) -> Floats:
         """Log returns of the closes."""
@@ -232,7 +231,19 @@ class FeatureWindow:
         newest = self.volatilities(1)
         return float(newest[0]) if len(newest) else None
 
+    def _of_bars(self, column: _Column, n: int) -> Floats:
+        """The last values of one of the columns that the bars themselves tell."""
+        if self._unread:
+            for place, bar in enumerate(self._unread, self._end - len(self._unread)):
+                self._open.values[place] = float(bar.open)
+                self._high.values[place] = float(bar.high)
+                self._low.values[place] = float(bar.low)
+                self._volume.values[place] = float(bar.volume)
+            self._unread.clear()
+        return column.view[self._end - min(n, self._end, self.capacity) : self._end]
+
     def _move_to_front(self) -> int:
+        del self._unread[: -self.capacity]
         shift = self._end - self.capacity
         for column in self._columns:
             column.room[: self.capacity] = column.room[shift : self._end]

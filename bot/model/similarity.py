@@ -127,7 +127,10 @@ class SimilarityModel:
         None without a memory, and where ``recall`` is False. With ``remember`` False nothing is learned
         of it, to see what a memory that stands still is worth.
         """
-        return self._take_in([bar], recall=recall, remember=remember)
+        if self.memory is None:
+            self.window(bar.symbol).push(bar)
+            return None
+        return self._take_in(self.memory, [bar], recall=recall, remember=remember)
 
     def observe_all(
         self, bars: Sequence[Bar], asked_from_ms: int | None = None, *, remember: bool = True
@@ -139,26 +142,26 @@ class SimilarityModel:
         votes that will be out of date by then: what it says of any bar that closes then or later is the
         same.
         """
+        if self.memory is None:
+            for bar in bars:
+                self.window(bar.symbol).push(bar)
+            return
         since_ms = self._oldest_vote_ms(asked_from_ms)
         block: list[Bar] = []
         for bar in bars:
             block.append(bar)
             start_ms = self._calendar.clock_ms(bar.start_ms)
             if len(block) == BLOCK_BARS or (start_ms >= since_ms and self._votes(start_ms)):
-                self._take_in(block, since_ms=since_ms, recall=False, remember=remember)
+                self._take_in(self.memory, block, since_ms=since_ms, recall=False, remember=remember)
                 block = []
         if block:
-            self._take_in(block, since_ms=since_ms, recall=False, remember=remember)
+            self._take_in(self.memory, block, since_ms=since_ms, recall=False, remember=remember)
 
     def _take_in(
-        self, bars: Sequence[Bar], *, recall: bool, remember: bool, since_ms: int = 0
+        self, memory: MemoryBank, bars: Sequence[Bar], *, recall: bool, remember: bool, since_ms: int = 0
     ) -> Recollection | None:
         """Observe bars of which the last may recall or vote, and no other."""
-        if self.memory is None:
-            for bar in bars:
-                self.window(bar.symbol).push(bar)
-            return None
-        moments = self._moments(self.memory, bars)
+        moments = self._moments(memory, bars)
         if not self._calendar.never_closes:
             bars = [self._on_clock(bar) for bar in bars]
         settled: list[Episode] = []
@@ -166,17 +169,17 @@ class SimilarityModel:
             settled += self._pending.settle(bar)
             self._wait(bar, moment)
         if remember:
-            self._learn(self.memory, settled)
+            self._learn(memory, settled)
         bar, moment = bars[-1], moments[-1]
         votes = moment is not None and bar.start_ms >= since_ms and self._votes(bar.start_ms)
         recollection = None
         if recall or votes:
-            recollection = self._recall(self.memory, moment, bar, for_vote=not recall)
+            recollection = self._recall(memory, moment, bar, for_vote=not recall)
             if votes and moment is not None and recollection.forecast is not None:
                 moment = replace(moment, vote=recollection.forecast.cast)
         settled = self._pending.settle(bar)
         if remember:
-            self._learn(self.memory, settled)
+            self._learn(memory, settled)
         self._wait(bar, moment)
         return recollection if recall else None
 

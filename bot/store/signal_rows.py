@@ -75,10 +75,11 @@ def _checks_json(signal: Signal) -> str:
     """What the entry's checks came to; six digits tell as much as a person asks."""
     if not signal.checks:
         return "[]"
-    return _encode([_short(check) for check in signal.checks]).decode()
+    return _encode([check if check.value is None else _short(check) for check in signal.checks]).decode()
 
 
 def _short(check: Check) -> Check:
+    """With six digits, where it has both numbers."""
     if check.value is None or check.limit is None:
         return check
     return Check(

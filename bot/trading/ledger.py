@@ -184,13 +184,12 @@ class Ledger:
     @property
     def held_marks(self) -> tuple[Mark, ...]:
         """What open positions are valued at (those that ever had a mark)."""
-        return tuple(
-            [
-                Mark(symbol=symbol, price=self._marks[symbol], time_ms=self._marked_ms.get(symbol, 0))
-                for symbol in self._open
-                if symbol in self._marks
-            ]
-        )
+        held = []
+        for symbol in self._open:
+            price = self._marks.get(symbol)
+            if price is not None:
+                held.append(Mark(symbol=symbol, price=price, time_ms=self._marked_ms.get(symbol, 0)))
+        return tuple(held)
 
     def mark(self, symbol: str, price: Decimal, time_ms: int = 0) -> None:
         """Value the symbol at ``price`` from now on: the last mark price, on spot and offline the close.

@@ -13,6 +13,8 @@ COST_STEP = Decimal("1E-12")
 _DIVIDE = Context(prec=EXACT.prec, rounding=ROUND_05UP)
 _ROUND = Context(prec=EXACT.prec, rounding=ROUND_HALF_EVEN)
 
+_subtract, _multiply = EXACT.subtract, EXACT.multiply
+
 
 def quotient(numerator: Decimal, denominator: Decimal) -> Decimal:
     """The quotient, correctly rounded (half even) to ``COST_STEP``."""
@@ -28,7 +30,7 @@ def entry_price(position: Position) -> Decimal:
 
 def unrealized_pnl(position: Position, mark: Decimal) -> Decimal:
     """What closing the whole position at ``mark`` would realize, before fees, in quote currency."""
-    return EXACT.subtract(EXACT.multiply(position.quantity, mark), position.cost)
+    return _subtract(_multiply(position.quantity, mark), position.cost)
 
 
 def book(position: Position, fill: Fill) -> tuple[Position, Decimal]:

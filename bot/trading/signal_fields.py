@@ -54,7 +54,7 @@ def settle(signal: Any) -> None:
         for name, low, high in _FORECAST:
             if getattr(signal, name) is not None:
                 _settle_figure(signal, name, low, high)
-    if signal.measures_risk:
+    if not (signal.stop_distance is signal.target_distance is signal.trail_distance is None):
         for name in _DISTANCES:
             if getattr(signal, name) is not None:
                 _settle_figure(signal, name, 0.0, _MAX_DISTANCE)
@@ -117,22 +117,17 @@ def _detail(value: object) -> dict[str, Any]:
     if type(value) is not dict and not isinstance(value, Mapping):
         raise SignalError(f"detail is {_shown(value)}, not a dict")
     try:
-        copied = _plain(value)
+        try:
+            copied: dict[str, Any] = to_builtins(value)
+        except TypeError:
+            # Something in it is no plain value by itself.
+            copied = to_builtins(value, enc_hook=_as_json)
         size = len(_encode(copied))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SignalError(f"detail holds what is no JSON: {error}") from None
     if size > _LARGEST_DETAIL:
         raise SignalError(f"detail has {size:,} bytes as JSON, at most {_LARGEST_DETAIL:,} are kept")
     return copied
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    try:
-        plain: dict[str, Any] = to_builtins(value)
-    except TypeError:
-        # Something in it is no plain value by itself.
-        plain = to_builtins(value, enc_hook=_as_json)
-    return plain
 
 
 def _as_json(value: Any) -> Any:

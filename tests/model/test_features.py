@@ -34,19 +34,22 @@ def pushed(bars, capacity=RECEPTIVE_BARS):
     return window
 
 
-def test_accessors_give_the_last_bars_oldest_first_however_often_the_window_has_wrapped():
-    bars = walk(3 * RECEPTIVE_BARS)
+@pytest.mark.parametrize("asked_every", [1, 7, RECEPTIVE_BARS - 1, 2 * RECEPTIVE_BARS + 3, 10**9])
+def test_accessors_give_the_last_bars_oldest_first_however_often_the_window_has_wrapped(asked_every):
+    bars = walk(5 * RECEPTIVE_BARS)
     window = FeatureWindow(RECEPTIVE_BARS)
     for i, bar in enumerate(bars):
         window.push(bar)
         last = bars[max(0, i - 4) : i + 1]
         assert window.closes(5).tolist() == [float(bar.close) for bar in last]
-        assert len(window) == min(i + 1, RECEPTIVE_BARS)
-    assert window.opens(2).tolist() == [float(bar.open) for bar in bars[-2:]]
-    assert window.highs(2).tolist() == [float(bar.high) for bar in bars[-2:]]
-    assert window.lows(2).tolist() == [float(bar.low) for bar in bars[-2:]]
-    assert window.volumes(2).tolist() == [float(bar.volume) for bar in bars[-2:]]
-    assert len(window.closes(10_000)) == RECEPTIVE_BARS
+        known = bars[max(0, i + 1 - RECEPTIVE_BARS) : i + 1]
+        assert len(window) == len(known)
+        if i % asked_every == asked_every - 1 or bar is bars[-1]:
+            assert window.opens(10_000).tolist() == [float(bar.open) for bar in known]
+            assert window.highs(10_000).tolist() == [float(bar.high) for bar in known]
+            assert window.lows(10_000).tolist() == [float(bar.low) for bar in known]
+            assert window.volumes(10_000).tolist() == [float(bar.volume) for bar in known]
+            assert window.opens(2).tolist() == [float(bar.open) for bar in last[-2:]]
 
 
 def test_returns_and_key_are_what_their_definition_says():
