@@ -10,7 +10,6 @@ SOURCES = sorted((ROOT / "bot").rglob("*.py"))
 LONG_FILES = {
     "bot/evaluation/walk_forward.py": 640,
     "bot/exchange/demo.py": 560,
-    "bot/exchange/stream.py": 485,
     "bot/model/encoder.py": 406,
     "bot/model/kernels.py": 523,
     "bot/model/memory.py": 418,

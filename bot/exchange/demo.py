@@ -238,8 +238,8 @@ class DemoExchange:
                 if not self._listened.is_set() and (self._pause_when_alone or not due):
                     await self._listened.wait()
                     due = loop.time()
-                # A stall of the machine is not made up for by a burst of more than one bar.
-                due = max(due, loop.time() - self._bar_seconds)
+                # A stall of the machine is not made up for by a burst, which would leave bars behind.
+                due = max(due, loop.time() - 0.25 * self._bar_seconds)
                 due += (fraction - passed) * self._bar_seconds
                 passed = fraction
                 await asyncio.sleep(max(0.0, due - loop.time()))

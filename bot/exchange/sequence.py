@@ -1,6 +1,6 @@
 """Which bars are next: every symbol's bars in order, once each, and symbols of one close together. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -8,6 +8,8 @@ import msgspec
 from bot.market import INTERVAL_MS, Bar
 
 Verdict = Literal["new", "duplicate", "revision"]
+
+MayGo = Callable[["BarSequence", float], bool]
 
 _REMEMBERED = 16
 """Released bars kept to tell a repeated confirmation from one that differs."""
@@ -41,9 +43,24 @@ class BarSequence:
         return self._newest_closed
 
     @property
-    def all_released(self) -> bool:
-        """Whether no bar that is known to have closed is still to come."""
-        return self._last == self._newest_closed
+    def next_start_ms(self) -> int | None:
+        """Start of the bar that is released next, None where the sequence has not begun."""
+        return None if self._last is None else self._after(self._last)
+
+    @property
+    def is_next_late(self) -> bool:
+        """Whether the bar behind the next one is known to have closed."""
+        following = self.next_start_ms
+        return following is not None and self._newest_closed is not None and following < self._newest_closed
+
+    def is_open(self, time_ms: int) -> bool:
+        """Whether a time lies in the bar that is released next, and none behind that is known to have closed."""
+        following = self.next_start_ms
+        if following is None or self._last is None or self._newest_closed is None:
+            return False
+        return (
+            self._last + self._step <= time_ms < following + self._step and following >= self._newest_closed
+        )
 
     def running(self, start_ms: int) -> None:
         """The bar of ``start_ms`` is open, so its predecessor has closed."""
@@ -125,74 +142,74 @@ def _same_figures(one: Bar, other: Bar) -> bool:
 
 
 class CloseOrder:
-    """Releases the bars of many symbols by (close, symbol), waiting for each other within ``patience``.
+    """Releases the bars of many symbols by (close, symbol), waiting for each other within ``patience`` seconds.
 
-    A symbol whose bar has not come after so many seconds without any news of it is left behind, so
-    that one broken feed does not stop the others; it is waited for again once it has caught up.
+    Only a symbol whose next bar is of the same close is waited for. Where that bar has not come in time
+    the symbol is left behind, and waited for again once it has caught up. ``may_go`` says of a sequence
+    whether its next bar may be released at a local time, ``now``.
     """
 
-    def __init__(self, sequences: Iterable[BarSequence], patience_seconds: float) -> None:
-        self._sequences = sorted(sequences, key=lambda sequence: sequence.symbol)
-        self._patience = patience_seconds
-        self._news: dict[str, float] = {}
+    def __init__(self) -> None:
+        self._sequences: list[BarSequence] = []
         self._behind: set[str] = set()
-        self._held: tuple[int, float] = (-1, 0.0)
+        self._held: dict[int, float] = {}
+        """Since when the first bar of each start waits."""
         self._released_ms: int | None = None
 
     def add(self, sequence: BarSequence) -> None:
-        """Wait for this symbol too, once it is in step with the others."""
+        """Release this symbol's bars too."""
         self._sequences = sorted((*self._sequences, sequence), key=lambda each: each.symbol)
-        self._behind.add(sequence.symbol)
 
     def remove(self, symbol: str) -> None:
-        """Wait for this symbol no longer."""
+        """Release and wait for this symbol no longer."""
         self._sequences = [sequence for sequence in self._sequences if sequence.symbol != symbol]
+        self._behind.discard(symbol)
 
-    def heard(self, symbol: str, now: float) -> None:
-        """There is news of a symbol's bars at ``now`` (local seconds)."""
-        self._news[symbol] = now
+    def begin_again(self) -> None:
+        """The local clock has jumped: what waits has waited for no certain time."""
+        self._held.clear()
 
-    def release(self, now: float) -> Iterator[Bar]:
-        """Every bar that may go now, in order."""
-        while (sequence := self._next(now)) is not None:
-            bar = sequence.take()
-            self._released_ms = max(bar.start_ms, self._released_ms or bar.start_ms)
-            if bar.start_ms == self._released_ms:
-                self._behind.discard(bar.symbol)
-            yield bar
+    def next(self, now: float, patience: float, may_go: MayGo) -> Bar | None:
+        """The bar that may be released now, if any."""
+        first = self._first(now, may_go)
+        return None if first is None or self._waits_until(first, now, patience, may_go) > now else first.head
 
-    def wait_seconds(self, now: float) -> float | None:
-        """How long until patience with a missing symbol ends; None where nobody is waited for."""
-        first = self._first_ready()
-        absent = [] if first is None or first.head is None else self._awaited(first.head.start_ms)
-        return max((self._patience - self._silence(late, now) for late in absent), default=None)
+    def take(self, now: float, patience: float, may_go: MayGo) -> Bar | None:
+        """Release the bar that :meth:`next` shows."""
+        first = self._first(now, may_go)
+        if first is None or first.head is None or self._waits_until(first, now, patience, may_go) > now:
+            return None
+        self._behind.update(each.symbol for each in self._awaited(first.head.start_ms, now, may_go))
+        bar = first.take()
+        self._released_ms = max(bar.start_ms, self._released_ms or bar.start_ms)
+        if bar.start_ms == self._released_ms:
+            self._behind.discard(bar.symbol)
+        self._held = {start: since for start, since in self._held.items() if start >= bar.start_ms}
+        return bar
 
-    def _first_ready(self) -> BarSequence | None:
-        ready = [sequence for sequence in self._sequences if sequence.head is not None]
+    def patience_ends(self, now: float, patience: float, may_go: MayGo) -> float | None:
+        """When the next bar may be released whoever is still awaited; None where none is ready."""
+        first = self._first(now, may_go)
+        return None if first is None else self._waits_until(first, now, patience, may_go)
+
+    def _first(self, now: float, may_go: MayGo) -> BarSequence | None:
+        ready = [
+            sequence for sequence in self._sequences if sequence.head is not None and may_go(sequence, now)
+        ]
         return min(ready, key=lambda sequence: sequence.head.start_ms, default=None)  # type: ignore[union-attr]
 
-    def _awaited(self, start_ms: int) -> list[BarSequence]:
-        """Symbols in step that have neither released nor ready a bar of this start."""
+    def _waits_until(self, first: BarSequence, now: float, patience: float, may_go: MayGo) -> float:
+        """Until when the first bar waits for others, at the latest; now or before where it may go."""
+        assert first.head is not None
+        since = self._held.setdefault(first.head.start_ms, now)
+        return since + patience if self._awaited(first.head.start_ms, now, may_go) else now
+
+    def _awaited(self, start_ms: int, now: float, may_go: MayGo) -> list[BarSequence]:
+        """Symbols in step whose bar of this start is not ready."""
         return [
             sequence
             for sequence in self._sequences
             if sequence.symbol not in self._behind
-            and sequence.head is None
-            and (sequence.last_start_ms is None or sequence.last_start_ms < start_ms)
+            and sequence.next_start_ms == start_ms
+            and (sequence.head is None or not may_go(sequence, now))
         ]
-
-    def _silence(self, absent: BarSequence, now: float) -> float:
-        """Seconds since the others began to wait, or since there was news of this symbol."""
-        return now - max(self._held[1], self._news.get(absent.symbol, self._held[1]))
-
-    def _next(self, now: float) -> BarSequence | None:
-        first = self._first_ready()
-        if first is None or first.head is None:
-            return None
-        if first.head.start_ms != self._held[0]:
-            self._held = (first.head.start_ms, now)
-        absent = self._awaited(first.head.start_ms)
-        if any(self._silence(symbol, now) < self._patience for symbol in absent):
-            return None
-        self._behind.update(symbol.symbol for symbol in absent)
-        return first

@@ -1,35 +1,34 @@
-"""Live events in order: connect, resume, fill gaps. No bar is lost, repeated or reordered on its way in."""
+"""Live events in order: what the connection brings and what REST answers, as the policy lets them pass."""
 
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any
 
 from bot.errors import FeedError
 from bot.exchange import wire
+from bot.exchange.clock import ExchangeClock, local_seconds
 from bot.exchange.config import ExchangeConfig
+from bot.exchange.connection import Connection
 from bot.exchange.funding import FundingWatch
 from bot.exchange.funding_schedule import FundingSchedule
 from bot.exchange.listings import ListingWatch
-from bot.exchange.rest import PAGE_BARS, BybitRest, RequestRefused
+from bot.exchange.outbox import Outbox
+from bot.exchange.repair import Ask, Findings, RepairPolicy
+from bot.exchange.rest import BybitRest, RequestRefused
 from bot.exchange.rules_watch import RulesWatch
-from bot.exchange.sequence import CloseOrder
 from bot.exchange.socket import Socket
 from bot.exchange.subscriptions import Subscriptions
-from bot.exchange.symbol_feed import SymbolFeed
+from bot.exchange.symbol_quotes import SymbolQuotes
 from bot.market import (
     INTERVAL_MS,
     TRADING,
-    Bar,
-    Book,
     Category,
     Instrument,
     Listing,
     Notice,
-    Quote,
     grid_start_ms,
     minute_text,
 )
@@ -37,26 +36,15 @@ from bot.trading.events import Input
 from bot.trading.held import LookBack
 
 _FUTURE_TOLERANCE_MS = 5_000
-_PATIENCE_SECONDS = 5.0
-_QUOTE_EVERY_MS = 1_000
-_BOOK_EVERY_MS = 200
-"""Depth changes fifty times a second and is worth a hundred quotes; so often it is handed on."""
 _DEPTH = "orderbook.50"
-_CONNECTS = 300
-_CONNECTS_SECONDS = 300.0
-"""At most so many connections in so long; Bybit allows 500 in five minutes."""
-_PAUSE_SECONDS = (0.1, 30.0)
-_HOLE_ATTEMPTS = 6
-"""Looks at a hole that the exchange's own list shows as a hole before it counts as never published."""
-_REPAIRS_BEFORE_REBUILD = 3
-_OUTBOX_EVENTS = 5_000
 
 
 class MarketStream:
     """The market as the core sees it: bars in order without holes, quotes, funding, and notices.
 
     ``last_starts`` holds the newest bar that the core already knows for each symbol; everything
-    closed since comes first, over REST, and where a newer bar has closed it is marked late.
+    closed since comes first, over REST. What is handed on is judged as it is taken: a bar behind which a
+    newer one has closed is late, and a quote does not pass a bar that is missing.
     ``look_backs`` say where each symbol's funding is taken up. ``waits(symbol)`` says whether an order
     waits for a quote; without one, quotes are conflated to one a second of the exchange's time. With
     ``depth``, books come too while an order waits, at most five a second. ``async with`` it, then iterate.
@@ -76,22 +64,30 @@ class MarketStream:
         waits: Callable[[str], bool],
         depth: bool = False,
     ) -> None:
-        now = time.monotonic()
-        self._config = config
+        now = local_seconds()
         self._rest = rest
-        self._category = category
         self._interval = interval
         self._step = rest.times.interval_ms = INTERVAL_MS[interval]
         self._url = f"{ws_url.rstrip('/')}/v5/public/{category}"
         self._waits = waits
-        self._depth = depth
-        self._symbols = {
-            symbol: SymbolFeed(symbol, interval, last, now) for symbol, last in sorted(last_starts.items())
-        }
-        self._order = CloseOrder((state.sequence for state in self._symbols.values()), _PATIENCE_SECONDS)
+        self._policy = RepairPolicy(interval, now, time.time())
+        for symbol, last in sorted(last_starts.items()):
+            self._policy.add(symbol, last, now)
+        self._quotes = {symbol: SymbolQuotes(symbol) for symbol in self._policy.symbols}
         kinds = (f"kline.{interval}", "orderbook.1" if category == "spot" else "tickers")
-        self._subscriptions = Subscriptions(kinds + (_DEPTH,) * depth, sorted(self._symbols))
-        self._listings = ListingWatch(rest, instruments, self._on_listing, lambda: self._clock_ms)
+        self._subscriptions = Subscriptions(
+            kinds + (_DEPTH,) * depth, list(self._policy.symbols), local_seconds
+        )
+        self._connection = Connection(
+            self._url,
+            category,
+            config,
+            opened=self._on_opened,
+            read=self._on_frame,
+            idle=self._subscriptions.ask_again,
+            ended=lambda reason: self._notice("disconnected", reason),
+        )
+        self._listings = ListingWatch(rest, instruments, self._on_listing, lambda: self.clock_ms)
         self._ended: dict[str, int | None] = {}
         every = {symbol: rules.funding_interval_minutes * 60_000 for symbol, rules in instruments.items()}
         self._funding = FundingWatch(
@@ -100,26 +96,21 @@ class MarketStream:
             FundingSchedule(every, look_backs),
             emit=self.hand_in,
             spawn=self._spawn,
-            clock_ms=lambda: self._clock_ms,
+            clock_ms=lambda: self.clock_ms,
         )
-        self._rules = RulesWatch(rest, instruments, emit=self.hand_in, clock_ms=lambda: self._clock_ms)
-        self._seconds_per_bar = self._step / 1000
-        self._paced = False
+        self._rules = RulesWatch(rest, instruments, emit=self.hand_in, clock_ms=lambda: self.clock_ms)
         known = [start + self._step for start in last_starts.values() if start is not None]
-        self._clock_ms = max(known, default=0)
-        self._heard, self._rebuild = now, False
-        self._outbox: deque[Input] = deque()
+        self._clock = ExchangeClock(max(known, default=0))
+        self._outbox = Outbox(self._policy.may_pass)
         self._filled = asyncio.Event()
-        self._drained = asyncio.Event()
         self._look = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._stopped = False
-        self.live = False  # Whether the exchange has told its time since the stream began.
 
     async def __aenter__(self) -> "MarketStream":
         watches = self._funding.run(), self._rules.run(), self._listings.run()
-        for work in (self._stay_connected(), self._watch(), *watches):
+        for work in (self._connection.run(), self._watch(), *watches):
             self._spawn(work)
         return self
 
@@ -131,17 +122,17 @@ class MarketStream:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def __aiter__(self) -> AsyncIterator[Input]:
-        while True:
-            while not self._outbox and not self._stopped:
-                if self._failure is not None:
-                    raise self._failure
-                self._filled.clear()
-                await self._filled.wait()
+        while not self._stopped:
+            self._filled.clear()
+            event = await self._next()
             if self._stopped:
                 return
-            if len(self._outbox) <= _OUTBOX_EVENTS:
-                self._drained.set()
-            yield self._outbox.popleft()
+            if event is not None:
+                yield event
+            elif self._failure is not None:
+                raise self._failure
+            else:
+                await self._filled.wait()
 
     def stop(self) -> None:
         """End the iteration after the event that it is at; what has not been handed on comes again later."""
@@ -151,7 +142,12 @@ class MarketStream:
     @property
     def clock_ms(self) -> int:
         """The newest time that the exchange has told, at first the last known bar's close."""
-        return self._clock_ms
+        return self._clock.time_ms
+
+    @property
+    def live(self) -> bool:
+        """Whether the exchange has told its time since the stream began."""
+        return self._clock.told
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -164,89 +160,57 @@ class MarketStream:
             self._failure = error
             self._filled.set()
 
+    def _notice(self, kind: str, detail: str, symbol: str | None = None) -> None:
+        self.hand_in(Notice(kind=kind, time_ms=self.clock_ms, symbol=symbol, detail=detail))
+
+    def _beat(self) -> float:
+        """The local time; a jump of it is told of, and makes all that waits doubtful."""
+        now = local_seconds()
+        if jumped := self._policy.beat(now, time.time()):
+            way = "on" if jumped > 0 else "back"
+            self._notice(
+                "woke",
+                f"the local clock went {way} by {_duration(abs(jumped))}; asking what closed meanwhile",
+            )
+            self._look.set()
+        return now
+
+    # Handing on.
+
     def hand_in(self, event: Input) -> None:
         """Put an event behind those that wait to be handed on."""
-        self._outbox.append(event)
+        self._outbox.put(event)
         self._filled.set()
 
-    def _notice(self, kind: str, detail: str, symbol: str | None = None) -> None:
-        self.hand_in(Notice(kind=kind, time_ms=self._clock_ms, symbol=symbol, detail=detail))
-
-    # The connection.
-
-    async def _stay_connected(self) -> None:
-        """Hold a connection for ever: build it, read it, and build another when it ends."""
-        failures = 0
-        connects: deque[float] = deque(maxlen=_CONNECTS)
-        while True:
-            if len(connects) == _CONNECTS:
-                await asyncio.sleep(max(0.0, connects[0] + _CONNECTS_SECONDS - time.monotonic()))
-            connects.append(time.monotonic())
-            heard = self._heard
-            try:
-                await self._connect_and_read()
-            except FeedError as error:
-                self._notice("disconnected", str(error))
-            failures = 0 if self._heard > heard else failures + 1
-            shortest, longest = _PAUSE_SECONDS
-            await asyncio.sleep(_growing(shortest, failures, longest=longest) * random.uniform(0.5, 1.0))
-
-    async def _connect_and_read(self) -> None:
-        async with Socket(self._url, self._category) as socket:
-            self._rebuild = False
-            opened = time.monotonic()
-            self._subscriptions.begin(socket)
-            for state in self._symbols.values():
-                # A missing field of a delta is unchanged since a snapshot of this connection only.
-                state.ticker, state.quoted_ms = wire.TickerState(state.sequence.symbol), 0
-                state.book = wire.BookState(state.sequence.symbol)
-            self._notice("connected", self._url)
-            self._rules.connected()
-            last = opened
-            while True:
-                now = time.monotonic()
-                if now - last >= self._config.silence_seconds:
-                    raise FeedError(f"silent for {now - last:.0f} s")
-                if self._rebuild:
-                    raise FeedError("a topic went silent, or lost a message, while others go on")
-                self._subscriptions.ask_again(now)
-                try:
-                    async with asyncio.timeout(min(1.0, last + self._config.silence_seconds - now)):
-                        raw = await socket.receive()
-                except TimeoutError:
-                    continue
-                await self._room()
-                try:
-                    message = wire.frame(raw)
-                    if message.topic:
-                        last = self._heard = time.monotonic()
-                        self._on_topic(message)
-                    elif message.op == "subscribe" and (topic := self._subscriptions.answer(message)):
-                        # Until it is granted its bars come over REST.
-                        self._notice("subscription_refused", message.ret_msg, wire.symbol_of(topic))
-                        self._listings.suspect(wire.symbol_of(topic))
-                except wire.MalformedFrame as error:
-                    self._notice("refused", f"frame: {error}")
-
-    async def _room(self) -> None:
-        """Read no further while the core is far behind."""
-        while len(self._outbox) > _OUTBOX_EVENTS:
-            self._drained.clear()
-            await self._drained.wait()
+    async def _next(self) -> Input | None:
+        """What may pass to the core now, if anything."""
+        bar = self._policy.next_bar(self._beat())
+        event = self._outbox.take_before(bar)
+        if event is not None or bar is None:
+            return event
+        # The bar is judged by all that has come by now.
+        self._outbox.drain(True)
+        await self._connection.drained()
+        self._outbox.drain(False)
+        bar = self._policy.take(self._beat())
+        if bar is not None:
+            self._clock.passed(bar.close_ms)
+            self._funding.bar(bar)
+            self._rules.bar()
+        return bar
 
     # Symbols that come and go.
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """Those that bars and quotes come of."""
-        return tuple(self._symbols)
+        return self._policy.symbols
 
     def add(self, rules: Instrument, last_start_ms: int | None, look_back: LookBack) -> None:
         """Stream a symbol too, from behind the bar that the core knows of it."""
         symbol = rules.symbol
-        state = SymbolFeed(symbol, self._interval, last_start_ms, time.monotonic())
-        self._symbols[symbol] = state
-        self._order.add(state.sequence)
+        self._policy.add(symbol, last_start_ms, local_seconds())
+        self._quotes[symbol] = SymbolQuotes(symbol)
         self._funding.add(symbol, rules.funding_interval_minutes * 60_000, look_back)
         self._listings.add(rules)
         self._rules.add(symbol)
@@ -258,223 +222,177 @@ class MarketStream:
         self._silence(symbol)
         self._listings.remove(symbol)
 
-    def _silence(self, symbol: str) -> None:
-        if self._symbols.pop(symbol, None) is not None:
-            self._order.remove(symbol)
-            self._subscriptions.remove(symbol)
-            self._rules.remove(symbol)
-            left = [event for event in self._outbox if not _is_of(event, symbol)]
-            self._outbox.clear()
-            self._outbox.extend(left)
+    def _silence(self, symbol: str) -> int | None:
+        """End a symbol's stream; start of its last bar that was handed on."""
+        if self._quotes.pop(symbol, None) is None:
+            return None
+        self._subscriptions.remove(symbol)
+        self._rules.remove(symbol)
+        self._outbox.forget(symbol)
+        return self._policy.remove(symbol)
 
     def _on_listing(self, listing: Listing, rules: Instrument | None) -> None:
         """The exchange trades a symbol no longer, or again: what closed meanwhile is late."""
-        state = self._symbols.get(listing.symbol)
+        symbol = listing.symbol
+        is_streamed = symbol in self._quotes
         self.hand_in(listing)
         if listing.status != TRADING:
-            if state is not None:
-                self._ended[listing.symbol] = state.sequence.last_start_ms
-            self._silence(listing.symbol)
-        elif state is None and rules is not None:
-            self.add(rules, self._ended.get(listing.symbol), LookBack())
+            if is_streamed:
+                self._ended[symbol] = self._silence(symbol)
+        elif not is_streamed and rules is not None:
+            self.add(rules, self._ended.get(symbol), LookBack())
 
     # Frames.
 
-    def _on_topic(self, message: wire.Frame) -> None:
-        kind, _, rest = message.topic.partition(".")
-        self._clock_ms, self.live = max(self._clock_ms, message.ts), True
-        state = self._symbols.get(wire.symbol_of(message.topic))
-        if kind == "kline":
-            interval = rest.partition(".")[0]
-            if state is None and self._listings.was_watched(wire.symbol_of(message.topic)):
-                return
-            if state is None or interval != self._interval:
-                self._notice("refused", f"bar of a topic nobody asked for: {message.topic}")
-                return
-            for entry in wire.kline_entries(message.data):
-                self._on_kline(state, entry, message.ts)
-            self._release()
-        elif state is not None and message.topic.startswith(_DEPTH):
-            self._on_depth(state, message)
-        elif state is not None and kind in ("tickers", "orderbook"):
-            quote = state.ticker.ticker(message) if kind == "tickers" else state.ticker.book(message)
-            self._funding.announce(state.sequence.symbol, state.ticker.next_funding_ms, message.ts)
-            if quote is not None:
-                self._on_quote(state, quote)
+    def _on_opened(self, socket: Socket) -> None:
+        self._policy.connected(self._beat())
+        for quotes in self._quotes.values():
+            quotes.begin()
+        self._notice("connected", self._url)
+        self._subscriptions.begin(socket)
+        self._rules.connected()
 
-    def _on_kline(self, state: SymbolFeed, entry: wire.KlineEntry | wire.MalformedFrame, ts: int) -> None:
-        symbol = state.sequence.symbol
+    async def _on_frame(self, raw: bytes) -> bool:
+        await self._outbox.room()
+        now = self._beat()
+        try:
+            message = wire.frame(raw)
+            if message.topic:
+                return self._on_topic(message, now)
+            if message.op == "subscribe" and (topic := self._subscriptions.answer(message)):
+                # Until it is granted its bars come over REST.
+                self._notice("subscription_refused", message.ret_msg, wire.symbol_of(topic))
+                self._listings.suspect(wire.symbol_of(topic))
+        except wire.MalformedFrame as error:
+            self._notice("refused", f"frame: {error}")
+        return False
+
+    def _on_topic(self, message: wire.Frame, now: float) -> bool:
+        """Take in an update; whether it is one, for nothing that is refused tells the time."""
+        kind, _, rest = message.topic.partition(".")
+        symbol = wire.symbol_of(message.topic)
+        quotes = self._quotes.get(symbol)
+        if quotes is None:
+            if kind == "kline" and not self._listings.was_watched(symbol):
+                self._refuse_topic(message)
+            return False
+        if kind == "kline":
+            if rest.partition(".")[0] != self._interval:
+                self._refuse_topic(message)
+                return False
+            believed = [
+                self._on_kline(symbol, entry, message.ts, now) for entry in wire.kline_entries(message.data)
+            ]
+            if not any(believed):
+                return False
+        elif message.topic.startswith(_DEPTH):
+            self._on_depth(quotes, message)
+        elif kind in ("tickers", "orderbook"):
+            quote = quotes.ticker.ticker(message) if kind == "tickers" else quotes.ticker.book(message)
+            self._funding.announce(symbol, quotes.ticker.next_funding_ms, message.ts)
+            if (
+                quote is not None
+                and self._policy.is_known(symbol)
+                and quotes.is_due(quote, waited_for=self._waits(symbol))
+            ):
+                self.hand_in(quote)
+        else:
+            return False
+        self._clock.hear(message.ts)
+        self._policy.heard(message.ts, now)
+        return True
+
+    def _refuse_topic(self, message: wire.Frame) -> None:
+        self._notice("refused", f"bar of a topic nobody asked for: {message.topic}")
+
+    def _on_kline(
+        self, symbol: str, entry: wire.KlineEntry | wire.MalformedFrame, ts: int, now: float
+    ) -> bool:
+        """Take in a bar that is open, or has closed; whether it can be believed."""
         try:
             if isinstance(entry, wire.MalformedFrame):
                 raise entry
             if not entry.confirm:
                 on_grid = grid_start_ms(entry.start, self._interval) == entry.start
                 if on_grid and entry.start <= ts + _FUTURE_TOLERANCE_MS:
-                    state.running_ms, state.pushed = entry.start, time.monotonic()
-                    state.sequence.running(entry.start)
-                return
+                    self._policy.pushed(symbol, entry.start, now)
+                    return True
+                return False
             bar = wire.bar_from_kline(entry, symbol, self._interval)
             if bar.close_ms > ts + _FUTURE_TOLERANCE_MS:
                 raise wire.MalformedFrame("the bar closes in the exchange's future")
         except wire.MalformedFrame as error:
             self._notice("refused", f"bar: {error}", symbol)
-            if isinstance(entry, wire.KlineEntry) and entry.start == state.running_ms:
-                # Its figures are wrong, but that it has closed is believed.
-                state.sequence.running(entry.start + self._step)
-            state.suspect = True
+            self._policy.refused(symbol, entry.start if isinstance(entry, wire.KlineEntry) else None)
             self._look.set()
-            return
-        state.repairs_in_a_row = 0
-        self._offer(state, bar)
-
-    def _offer(self, state: SymbolFeed, bar: Bar) -> bool:
-        """Hand a closed bar to its sequence; whether it was news."""
-        now = time.monotonic()
-        verdict = state.sequence.offer(bar)
-        if verdict == "revision":
-            self._notice("revision", f"{minute_text(bar.start_ms)} came again with other figures", bar.symbol)
-        if verdict != "new":
             return False
-        if bar.source == "stream":
-            self._measure_pace(now - state.progress)
-        state.progress = now
-        self._order.heard(bar.symbol, now)
+        if self._policy.confirmed(bar, ts, now):
+            self._notice("revision", f"{minute_text(bar.start_ms)} came again with other figures", symbol)
+        if self._policy.has_hole(symbol):
+            self._look.set()
+        self._filled.set()
         return True
 
-    def _measure_pace(self, seconds: float) -> None:
-        """Local seconds that a bar takes; a market may stream a minute in 50 ms."""
-        seconds = min(max(seconds, 0.001), self._step / 1000)
-        self._seconds_per_bar += (0.2 if self._paced else 1.0) * (seconds - self._seconds_per_bar)
-        self._paced = True
-
-    def _on_depth(self, state: SymbolFeed, message: wire.Frame) -> None:
+    def _on_depth(self, quotes: SymbolQuotes, message: wire.Frame) -> None:
         try:
-            book = state.book.message(message)
+            book = quotes.book.message(message)
         except wire.BookGap:
             # Only a new subscription brings a snapshot, on which later deltas can build.
-            self._rebuild = True
+            self._connection.rebuild()
             raise
-        if book is None or not state.is_caught_up() or not self._waits(book.symbol):
+        if book is None or not self._policy.is_known(book.symbol):
             return
-        if book.time_ms - state.book_ms >= _BOOK_EVERY_MS:
-            state.book_ms = book.time_ms
+        if self._waits(book.symbol) and quotes.is_book_due(book):
             self.hand_in(book)
-
-    def _on_quote(self, state: SymbolFeed, quote: Quote) -> None:
-        if not state.is_caught_up():
-            return
-        if quote.time_ms < state.quoted_ms:
-            return
-        if quote.time_ms - state.quoted_ms >= _QUOTE_EVERY_MS or self._waits(quote.symbol):
-            state.quoted_ms = quote.time_ms
-            self.hand_in(quote)
-
-    def _release(self) -> None:
-        for bar in self._order.release(time.monotonic()):
-            self.hand_in(bar)
-            if bar.close_ms > self._clock_ms:
-                self._clock_ms = bar.close_ms
-            self._funding.bar(bar)
-            self._rules.bar()
-        # A hole that is still open is looked at by the watch.
-        if any(state.sequence.missing() for state in self._symbols.values()):
-            self._look.set()
 
     # Repair.
 
     async def _watch(self) -> None:
-        """Look after holes, overdue bars and patience, as often as any of them needs it."""
+        """Ask what is due, and let pass what waited long enough, as often as any of it needs it."""
         while True:
-            now = time.monotonic()
-            wake = now + 1.0
-            for state in self._symbols.values():
-                due = state.repair_due(now, self._seconds_per_bar)
-                if due is not None and due <= now:
-                    state.repairing, state.suspect = True, False
-                    self._spawn(self._repair(state))
-                elif due is not None:
-                    wake = min(wake, due)
-            self._release()
+            now = self._beat()
             self._look.clear()
-            if (patience := self._order.wait_seconds(now)) is not None:
-                wake = min(wake, now + patience)
+            for ask in self._policy.asks(now):
+                self._spawn(self._repair(ask))
+            if self._policy.next_bar(now) is not None:
+                self._filled.set()
             try:
-                async with asyncio.timeout(max(0.002, wake - time.monotonic())):
+                async with asyncio.timeout(max(0.002, self._policy.wake(now) - local_seconds())):
                     await self._look.wait()
             except TimeoutError:
                 continue
 
-    async def _repair(self, state: SymbolFeed) -> None:
+    async def _repair(self, ask: Ask) -> None:
         try:
-            pause = await self._fetch_missing(state)
-            state.failures = 0
+            if ask.first_ms is None:
+                closed_ms = await self._rest.newest_closed(ask.symbol, self._interval)
+                findings = self._policy.newest(ask, closed_ms, self._beat())
+            else:
+                bars, refused, newest_ms = await self._rest.bars(
+                    ask.symbol, self._interval, ask.first_ms, ask.last_ms, "backfill"
+                )
+                findings = self._policy.page(ask, bars, refused, newest_ms, self._beat())
         except FeedError as error:
             if isinstance(error, RequestRefused):
-                self._listings.suspect(state.sequence.symbol)
-            state.failures += 1
-            pause = _growing(0.5, state.failures, longest=30.0) * random.uniform(0.5, 1.0)
-            self._notice("rest_failed", str(error), state.sequence.symbol)
-        finally:
-            state.repairing = False
-        state.repair_at = time.monotonic() + pause
-        self._release()
+                self._listings.suspect(ask.symbol)
+            self._notice("rest_failed", str(error), ask.symbol)
+            findings = self._policy.failed(ask, self._beat(), random.uniform(0.5, 1.0))
+        self._heed(ask.symbol, findings)
+        self._filled.set()
         self._look.set()
 
-    async def _fetch_missing(self, state: SymbolFeed) -> float:
-        """Ask for what is missing, or whether anything has closed since; seconds until another look."""
-        sequence, step = state.sequence, self._step
-        short = min(2.0, max(0.05, 0.5 * self._seconds_per_bar))
-        if sequence.missing() is None:
-            closed = await self._rest.newest_closed(sequence.symbol, self._interval)
-            if closed is not None:
-                # While the stream shows a bar as open, it is, whatever the exchange's clock says.
-                fresh = time.monotonic() - state.pushed < 1.5 * self._seconds_per_bar
-                sequence.running(min(closed + step, state.running_ms) if fresh else closed + step)
-        hole = sequence.missing()
-        if hole is None:
-            state.looks += 1
-            if state.looks >= _HOLE_ATTEMPTS:
-                self._listings.suspect(sequence.symbol)
-            return _growing(short, state.looks, longest=30.0)
-        first, last = hole[0], min(hole[1], hole[0] + (PAGE_BARS - 2) * step)
-        bars, refused, newest = await self._rest.bars(
-            sequence.symbol, self._interval, first, last, "backfill"
-        )
-        for problem in refused:
-            self._notice("refused", f"bar over REST: {problem}", sequence.symbol)
-        news = [bar for bar in bars if self._offer(state, bar)]
-        if news:
-            span = f"{minute_text(news[0].start_ms)} to {minute_text(news[-1].start_ms)}"
-            self._notice("backfill", f"{len(news)} bars over REST, {span}", sequence.symbol)
-            state.repairs_in_a_row += 1
-            if state.repairs_in_a_row >= _REPAIRS_BEFORE_REBUILD and len(news) < PAGE_BARS // 2:
-                self._rebuild, state.repairs_in_a_row = True, 0
-            return 0.0
-        state.looks += 1
-        if state.looks >= _HOLE_ATTEMPTS:
-            self._listings.suspect(sequence.symbol)
-        if newest > last and not refused and state.looks >= _HOLE_ATTEMPTS:
-            count = (last - first) // step + 1
-            self._notice(
-                "gap",
-                f"{count} bars never published, {minute_text(first)} to {minute_text(last)}",
-                sequence.symbol,
-            )
-            sequence.skip(first, last)
-            state.looks = 0
-            return 0.0
-        if newest and last > newest + step and state.looks >= _HOLE_ATTEMPTS:
-            self._notice("refused", f"nothing after {minute_text(newest)} has closed yet", sequence.symbol)
-            sequence.disbelieve(newest)
-            state.looks = 0
-        return _growing(short, state.looks, longest=4.0 if state.looks < _HOLE_ATTEMPTS else 30.0)
+    def _heed(self, symbol: str, findings: Findings) -> None:
+        for found in findings.told:
+            self._notice(found.kind, found.detail, symbol)
+        if findings.rebuild:
+            self._connection.rebuild()
+        if findings.doubtful:
+            self._listings.suspect(symbol)
 
 
-def _growing(first: float, times: int, *, longest: float) -> float:
-    """A pause that doubles each time, up to the longest."""
-    return min(longest, first * 2.0 ** min(times, 30))
-
-
-def _is_of(event: Input, symbol: str) -> bool:
-    """Whether this is the market of that symbol."""
-    return isinstance(event, Bar | Quote | Book) and event.symbol == symbol
+def _duration(seconds: float) -> str:
+    """So long, as a person would say it."""
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"

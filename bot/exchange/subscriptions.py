@@ -1,6 +1,6 @@
 """The topics of a connection: asked for one by one, asked for again until they are answered."""
 
-import time
+from collections.abc import Callable
 
 from bot.exchange import wire
 from bot.exchange.socket import Socket
@@ -9,11 +9,15 @@ _ACK_SECONDS = 10.0
 
 
 class Subscriptions:
-    """Sole owner of what is asked of the connection that stands now; ``kinds`` are wanted of each symbol."""
+    """Sole owner of what is asked of the connection that stands now; ``kinds`` are wanted of each symbol.
 
-    def __init__(self, kinds: tuple[str, ...], symbols: list[str]) -> None:
+    ``clock`` tells the local time in seconds.
+    """
+
+    def __init__(self, kinds: tuple[str, ...], symbols: list[str], clock: Callable[[], float]) -> None:
         self._kinds = kinds
         self._symbols = symbols
+        self._clock = clock
         self._socket: Socket | None = None
         self._unanswered: dict[str, float] = {}
         self._refusals = 0
@@ -53,12 +57,12 @@ class Subscriptions:
         if topic not in self._unanswered:
             return None
         self._refusals += 1
-        self._unanswered[topic] = time.monotonic() + min(60.0, 2.0**self._refusals) - _ACK_SECONDS
+        self._unanswered[topic] = self._clock() + min(60.0, 2.0**self._refusals) - _ACK_SECONDS
         return topic
 
     def _ask(self, symbol: str) -> None:
         for topic in self._topics(symbol) if self._socket is not None else ():
-            self._unanswered[topic] = time.monotonic()
+            self._unanswered[topic] = self._clock()
             self._socket.send(wire.subscribe(topic))  # type: ignore[union-attr]
 
     def _topics(self, symbol: str) -> list[str]:

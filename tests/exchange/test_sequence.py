@@ -150,54 +150,99 @@ def test_any_order_of_any_offers_gives_every_bar_once_in_order(data: st.DataObje
         assert all(minute in missing for minute in range(hole[0] // MINUTE, hole[1] // MINUTE + 1))
 
 
-def two_symbols(patience: float = 5.0) -> tuple[BarSequence, BarSequence, CloseOrder]:
-    btc = BarSequence("BTCUSDT", "1", 9 * MINUTE)
-    eth = BarSequence("ETHUSDT", "1", 9 * MINUTE)
-    return btc, eth, CloseOrder((eth, btc), patience)
+class Two:
+    """BTCUSDT and ETHUSDT behind minute 9, in one order."""
 
+    def __init__(self) -> None:
+        self.btc = BarSequence("BTCUSDT", "1", 9 * MINUTE)
+        self.eth = BarSequence("ETHUSDT", "1", 9 * MINUTE)
+        self.order = CloseOrder()
+        self.order.add(self.eth)
+        self.order.add(self.btc)
+        self.doubtful: set[str] = set()
 
-def names(bars: list[Bar]) -> list[tuple[int, str]]:
-    return [(each.start_ms // MINUTE, each.symbol[:3]) for each in bars]
+    def may_go(self, sequence: BarSequence, now: float) -> bool:
+        return sequence.symbol not in self.doubtful
+
+    def released(self, now: float) -> list[tuple[int, str]]:
+        bars = []
+        while (shown := self.order.next(now, 5.0, self.may_go)) is not None:
+            taken = self.order.take(now, 5.0, self.may_go)
+            assert taken is not None
+            assert taken.start_ms == shown.start_ms
+            bars.append((taken.start_ms // MINUTE, taken.symbol[:3]))
+        assert self.order.take(now, 5.0, self.may_go) is None
+        return bars
+
+    def patience_ends(self, now: float) -> float | None:
+        return self.order.patience_ends(now, 5.0, self.may_go)
 
 
 def test_bars_of_one_close_go_in_symbol_order_whichever_came_first():
-    btc, eth, order = two_symbols()
-    eth.offer(bar(10, "ETHUSDT"))
-    assert list(order.release(now=900.0)) == []
-    btc.offer(bar(10))
-    assert names(list(order.release(now=900.1))) == [(10, "BTC"), (10, "ETH")]
+    two = Two()
+    two.eth.offer(bar(10, "ETHUSDT"))
+    assert two.released(now=900.0) == []
+    two.btc.offer(bar(10))
+    assert two.released(now=900.1) == [(10, "BTC"), (10, "ETH")]
 
 
 def test_a_symbol_is_waited_for_only_so_long_and_not_again_until_it_has_caught_up():
-    btc, eth, order = two_symbols(patience=5.0)
-    eth.offer(bar(10, "ETHUSDT"))
-    assert list(order.release(now=900.0)) == []
-    assert order.wait_seconds(now=902.0) == 3.0
-    assert names(list(order.release(now=905.0))) == [(10, "ETH")]
-    eth.offer(bar(11, "ETHUSDT"))
-    assert names(list(order.release(now=960.0))) == [(11, "ETH")]
-    btc.offer(bar(10))
-    btc.offer(bar(11))
-    assert names(list(order.release(now=961.0))) == [(10, "BTC"), (11, "BTC")]
-    eth.offer(bar(12, "ETHUSDT"))
-    assert list(order.release(now=1020.0)) == []
+    two = Two()
+    two.eth.offer(bar(10, "ETHUSDT"))
+    assert two.released(now=900.0) == []
+    assert two.patience_ends(now=902.0) == 905.0
+    assert two.released(now=905.0) == [(10, "ETH")]
+    two.eth.offer(bar(11, "ETHUSDT"))
+    assert two.released(now=906.0) == [(11, "ETH")]
+    two.btc.offer(bar(10))
+    two.btc.offer(bar(11))
+    assert two.released(now=907.0) == [(10, "BTC"), (11, "BTC")]
+    two.eth.offer(bar(12, "ETHUSDT"))
+    assert two.released(now=1020.0) == []
 
 
-def test_news_of_the_missing_symbol_renews_the_patience_with_it():
-    _, eth, order = two_symbols(patience=5.0)
-    eth.offer(bar(10, "ETHUSDT"))
-    list(order.release(now=900.0))
-    order.heard("BTCUSDT", now=904.0)
-    assert list(order.release(now=908.0)) == []
-    assert names(list(order.release(now=909.0))) == [(10, "ETH")]
+def test_a_symbol_that_is_not_at_the_same_close_is_not_waited_for_at_all():
+    two = Two()
+    for minute in (10, 11):
+        two.eth.offer(bar(minute, "ETHUSDT"))
+    two.order.remove("BTCUSDT")
+    assert two.released(now=900.0) == [(10, "ETH"), (11, "ETH")]
+    behind, unbegun = BarSequence("ADAUSDT", "1", 3 * MINUTE), BarSequence("XRPUSDT", "1", None)
+    two.order.add(behind)
+    two.order.add(unbegun)
+    two.eth.offer(bar(12, "ETHUSDT"))
+    assert two.released(now=900.0) == [(12, "ETH")]
+
+
+def test_the_catching_up_of_one_symbol_does_not_renew_the_patience_of_others():
+    two = Two()
+    xrp = BarSequence("XRPUSDT", "1", 0)
+    two.order.add(xrp)
+    two.eth.offer(bar(10, "ETHUSDT"))
+    assert two.released(now=900.0) == []
+    for minute in range(1, 6):
+        xrp.offer(bar(minute, "XRPUSDT"))
+        assert two.released(now=900.0 + minute - 0.5) == [(minute, "XRP")]
+    assert two.released(now=905.0) == [(10, "ETH")]
+
+
+def test_a_bar_that_may_not_go_yet_holds_back_no_other_symbol_beyond_patience():
+    two = Two()
+    two.doubtful.add("BTCUSDT")
+    two.btc.offer(bar(10))
+    two.eth.offer(bar(10, "ETHUSDT"))
+    assert two.released(now=900.0) == []
+    assert two.released(now=905.0) == [(10, "ETH")]
+    two.doubtful.clear()
+    assert two.released(now=906.0) == [(10, "BTC")]
 
 
 @given(st.permutations([(minute, symbol) for minute in range(10, 15) for symbol in ("BTCUSDT", "ETHUSDT")]))
 def test_with_patience_everything_comes_by_close_and_symbol(arrivals: list[tuple[int, str]]):
-    btc, eth, order = two_symbols()
-    sequences = {"BTCUSDT": btc, "ETHUSDT": eth}
-    out: list[Bar] = []
+    two = Two()
+    sequences = {"BTCUSDT": two.btc, "ETHUSDT": two.eth}
+    out: list[tuple[int, str]] = []
     for minute, symbol in arrivals:
         sequences[symbol].offer(bar(minute, symbol))
-        out += order.release(now=900.0)
-    assert names(out) == [(minute, name) for minute in range(10, 15) for name in ("BTC", "ETH")]
+        out += two.released(now=900.0)
+    assert out == [(minute, name) for minute in range(10, 15) for name in ("BTC", "ETH")]

@@ -34,7 +34,7 @@ async def served(handler: Any, use: Any) -> Any:
         await runner.cleanup()
 
 
-async def receive(opened: Socket, count: int) -> list[str | bytes]:
+async def receive(opened: Socket, count: int) -> list[bytes]:
     async with asyncio.timeout(5):
         return [await opened.receive() for _ in range(count)]
 
@@ -48,10 +48,10 @@ def test_every_frame_arrives_raw_and_in_order_whatever_it_is():
         await response.send_bytes(b"\xff\xfe")
         await asyncio.sleep(1)
 
-    async def use(opened: Socket) -> list[str | bytes]:
+    async def use(opened: Socket) -> list[bytes]:
         return await receive(opened, 5)
 
-    assert asyncio.run(served(send, use)) == [*frames, b"\xff\xfe"]
+    assert asyncio.run(served(send, use)) == [*(frame.encode() for frame in frames), b"\xff\xfe"]
 
 
 def test_an_answer_that_comes_at_once_does_no_harm():
@@ -59,7 +59,7 @@ def test_an_answer_that_comes_at_once_does_no_harm():
         async for message in response:
             await response.send_str(message.data)
 
-    async def use(opened: Socket) -> list[str | bytes]:
+    async def use(opened: Socket) -> list[bytes]:
         for number in range(50):
             opened.send(json.dumps({"op": "subscribe", "req_id": str(number)}))
         return await receive(opened, 50)
@@ -81,7 +81,7 @@ def test_the_end_of_a_connection_is_told_after_its_last_frame(clean: bool):
             transport.abort()
 
     async def use(opened: Socket) -> None:
-        assert await receive(opened, 1) == ["last"]
+        assert await receive(opened, 1) == [b"last"]
         with pytest.raises(FeedError):
             await receive(opened, 1)
 

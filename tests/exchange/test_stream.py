@@ -127,7 +127,7 @@ def stream_bars(**settings: Any) -> Heard:
 
 
 def test_a_well_behaved_exchange_needs_no_repair_and_nothing_is_late():
-    heard = stream_bars(symbols=TWO)
+    heard = stream_bars(symbols=TWO, bars=20, bar_seconds=0.2)
     assert {bar.source for bar in heard.bars["BTCUSDT"]} == {"stream"}
     assert heard.late == 0
     assert heard.order == sorted(heard.order)
@@ -135,7 +135,7 @@ def test_a_well_behaved_exchange_needs_no_repair_and_nothing_is_late():
 
 
 def test_what_closed_before_the_start_comes_first_and_late():
-    heard = stream_bars(symbols=TWO, missed=5)
+    heard = stream_bars(symbols=TWO, missed=5, bars=30, bar_seconds=0.2)
     for symbol in TWO:
         assert [bar.late for bar in heard.bars[symbol][:4]] == [True] * 4
         assert [bar.source for bar in heard.bars[symbol][:5]] == ["backfill"] * 5
@@ -218,7 +218,7 @@ def test_garbage_frames_do_no_harm(kind: Any):
             await heard.reach("BTCUSDT", after)
             exchange.garble(kind)
 
-    heard = stream_bars(bars=25, meanwhile=garble)
+    heard = stream_bars(bars=25, bar_seconds=0.15, meanwhile=garble)
     assert heard.late <= 3
 
 
