@@ -82,6 +82,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     asyncio.get_running_loop().set_default_executor(UnawaitedThreads())
     stop = Stop()
     session: _Session | None = None
+    pace = _DemoPace()
     if args.run_for is not None:
         stop.after(args.run_for)
     with stop.on_signals():
@@ -92,7 +93,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
             account, opening = await take_up(database, config)
             if mode == "demo":
                 exchange = await stack.enter_async_context(
-                    await _demo(config, database, account, None if files is None else files.bars())
+                    await _demo(config, database, account, None if files is None else files.bars(), pace)
                 )
                 hosts = exchange.rest_url, exchange.ws_url
                 stop.soon_after(exchange.exhausted)
@@ -107,7 +108,7 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
                     config.exchange,
                 )
             )
-            session = _Session(config, mode, database, rest, hosts[1], stop)
+            session = _Session(config, mode, database, rest, hosts[1], stop, pace)
             await session.run(strategy, account, opening, max_bars=args.max_bars)
     if session is not None and (tally := session.tally) is not None:
         summary = tally.summary(mode, str(path), session.id, stop.reason, time.monotonic() - session.began)
@@ -119,11 +120,28 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     return 0
 
 
+class _DemoPace:
+    """Holds the embedded market up while the bot is behind: on a slow machine it is slower, and nothing is missed."""
+
+    stream: MarketStream | None = None
+
+    async def __call__(self, _start_ms: int, _pushes: int) -> None:
+        if self.stream is not None:
+            await self.stream.caught_up()
+
+
 class _Session:
     """One session on an open database: warm up, go live, write down the end."""
 
     def __init__(
-        self, config: Config, mode: Mode, database: Database, rest: BybitRest, ws_url: str, stop: Stop
+        self,
+        config: Config,
+        mode: Mode,
+        database: Database,
+        rest: BybitRest,
+        ws_url: str,
+        stop: Stop,
+        pace: _DemoPace,
     ) -> None:
         self._config = config
         self._mode = mode
@@ -131,6 +149,7 @@ class _Session:
         self._rest = rest
         self._ws_url = ws_url
         self._stop = stop
+        self._pace = pace
         self._live_bars: Counter[str] = Counter()
         self._watch: WatchList
         self.began = time.monotonic()
@@ -248,6 +267,7 @@ class _Session:
 
         async with stream:
             self._stop.live(stream)
+            self._pace.stream = stream
             for told in self._watch.inputs(max(stream.clock_ms, _last_ms(account))):
                 stream.hand_in(told)
             asking = asyncio.create_task(self._hand_in(stream, joining))
@@ -327,7 +347,11 @@ def _last_ms(account: AccountState) -> int:
 
 
 async def _demo(
-    config: Config, database: Database, account: AccountState, bars: dict[str, list[Bar]] | None
+    config: Config,
+    database: Database,
+    account: AccountState,
+    bars: dict[str, list[Bar]] | None,
+    pace: _DemoPace,
 ) -> DemoExchange:
     """The embedded exchange, going on some bars after the last one that the database holds.
 
@@ -356,4 +380,5 @@ async def _demo(
         interval=run.interval,
         live_from_ms=live_from,
         bar_seconds=_DEMO_BAR_SECONDS,
+        before_push=pace,
     )

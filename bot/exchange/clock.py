@@ -22,6 +22,13 @@ def local_seconds() -> float:
     return time.clock_gettime(_WHILE_ASLEEP)
 
 
+def jump_text(jumped: float) -> str:
+    """How far the local clock has jumped, as a person would say it."""
+    way, seconds = "on" if jumped > 0 else "back", abs(jumped)
+    unit, size = next(((u, n) for u, n in (("h", 3600.0), ("min", 60.0)) if seconds >= n), ("s", 1.0))
+    return f"the local clock went {way} by {seconds / size:.1f} {unit}; asking what closed meanwhile"
+
+
 class ExchangeClock:
     """The newest time that the exchange has told: ``time_ms``, and whether it has told any yet: ``told``."""
 

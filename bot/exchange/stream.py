@@ -9,7 +9,7 @@ from typing import Any
 
 from bot.errors import FeedError
 from bot.exchange import wire
-from bot.exchange.clock import ExchangeClock, local_seconds
+from bot.exchange.clock import ExchangeClock, jump_text, local_seconds
 from bot.exchange.config import ExchangeConfig
 from bot.exchange.connection import Connection
 from bot.exchange.funding import FundingWatch
@@ -103,6 +103,7 @@ class MarketStream:
         self._clock = ExchangeClock(max(known, default=0))
         self._outbox = Outbox(self._policy.may_pass)
         self._filled = asyncio.Event()
+        self._idle = asyncio.Event()
         self._look = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -123,6 +124,7 @@ class MarketStream:
 
     async def __aiter__(self) -> AsyncIterator[Input]:
         while not self._stopped:
+            self._idle.clear()
             self._filled.clear()
             event = await self._next()
             if self._stopped:
@@ -132,12 +134,19 @@ class MarketStream:
             elif self._failure is not None:
                 raise self._failure
             else:
+                self._idle.set()
                 await self._filled.wait()
 
     def stop(self) -> None:
         """End the iteration after the event that it is at; what has not been handed on comes again later."""
         self._stopped = True
         self._filled.set()
+
+    async def caught_up(self) -> None:
+        """Wait until the core has taken all that may pass of what has come."""
+        await self._connection.drained()
+        while self._filled.is_set() or not self._idle.is_set():  # noqa: ASYNC110 two states, of which either may change
+            await asyncio.sleep(0.001)
 
     @property
     def clock_ms(self) -> int:
@@ -167,11 +176,7 @@ class MarketStream:
         """The local time; a jump of it is told of, and makes all that waits doubtful."""
         now = local_seconds()
         if jumped := self._policy.beat(now, time.time()):
-            way = "on" if jumped > 0 else "back"
-            self._notice(
-                "woke",
-                f"the local clock went {way} by {_duration(abs(jumped))}; asking what closed meanwhile",
-            )
+            self._notice("woke", jump_text(jumped))
             self._look.set()
         return now
 
@@ -388,11 +393,3 @@ class MarketStream:
             self._connection.rebuild()
         if findings.doubtful:
             self._listings.suspect(symbol)
-
-
-def _duration(seconds: float) -> str:
-    """So long, as a person would say it."""
-    for unit, size in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.1f} s"
