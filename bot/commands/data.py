@@ -11,7 +11,7 @@ from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, minute_text
-from bot.sources.csv_bars import BarFile, check_bars
+from bot.sources.csv_bars import BarFile, check_bars, require_agreement
 from bot.store.database import Database
 from bot.store.history.market import Market, insert_bars
 
@@ -55,6 +55,10 @@ async def run(args: argparse.Namespace, config: Config) -> int:
             files.append(check_bars(path, args.symbol, args.interval, config.max_data_bytes))
             progress("check files", done, len(args.files))
     markets = [Market(args.venue or venue_of(file.path), config.run.category) for file in files]
+    for venue in {market.venue for market in markets}:
+        require_agreement(
+            [file for file, market in zip(files, markets, strict=True) if market.venue == venue]
+        )
     async with opened(history_path(args, config), config, create=True) as history, history.transaction():
         with Progress() as progress:
             imported = [

@@ -63,7 +63,10 @@ def check_data(names: Sequence[str], symbol: str | None, interval: str | None, c
             path if separator else name, named if separator else symbol, interval, config.max_data_bytes
         )
         if file.symbol in files:
-            raise InputError(f"--data {name}: {file.symbol} was given already; name symbols as SYMBOL=FILE")
+            raise InputError(
+                f"--data {name}: {file.symbol} was given already; name symbols as SYMBOL=FILE, "
+                "or import the files of one symbol and leave --data out"
+            )
         files[file.symbol] = file
         intervals[file.interval] = name
     if len(intervals) > 1:

@@ -11,14 +11,14 @@ from msgspec import Struct
 
 from bot.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
 from bot.commands.chosen_database import chosen_database
+from bot.commands.stored_calendar import stored_calendar
 from bot.commands.tables import print_text
-from bot.config import Config, Mode, from_json
+from bot.config import Config, Mode
 from bot.errors import BotError, BrokenInvariant
 from bot.exchange.config import HOSTS
 from bot.exchange.rest import BybitRest
-from bot.market import ALWAYS_OPEN, Calendar, utc_text
+from bot.market import INTERVAL_MS, utc_text
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
-from bot.sources.sessions import calendar_for
 from bot.store.audit import audit
 from bot.store.believed import readable
 from bot.store.database import Database
@@ -99,24 +99,14 @@ async def _database(path: Path) -> str:
         async with Database.open(path, readonly=True) as database, database.transaction(reads=True):
             account = await read_account(database)
             ledger = restore_ledger(account)
-            if differences := await audit(database, await _calendar(database)):
+            if differences := await audit(database, await stored_calendar(database)):
                 raise BrokenInvariant("; ".join(("its books are not whole", *differences)))
         who = f"in use by {running}" if running is not None else "not in use"
-        newest = max((one.last_start_ms for one in account.progress), default=None)
-        bars = f", bars to {utc_text(newest)}" if newest is not None else ", no bars"
+        newest = max(
+            (one.last_start_ms + INTERVAL_MS[one.interval] for one in account.progress), default=None
+        )
+        bars = f", last close {utc_text(newest)} UTC" if newest is not None else ", no bars"
         return f"{database.identity}, {who}, books balance at cash {ledger.cash}{bars}"
-
-
-async def _calendar(database: Database) -> Calendar:
-    """The calendar that the database's last session kept, as far as its own bars tell it."""
-    last = await database.fetch(
-        "SELECT id, config_json FROM sessions WHERE id = (SELECT max(id) FROM sessions)"
-    )
-    if database.identity.category != "equity" or not last:
-        return ALWAYS_OPEN
-    run = from_json(last[0][1], {}, f"the configuration of session {last[0][0]} in {database.path}").run
-    starts = await database.fetch("SELECT start_ms FROM bars WHERE interval = ?", (run.interval,))
-    return calendar_for(run.calendar_name, run.interval, run.timezone, (start for (start,) in starts))
 
 
 async def _disk(config: Config, mode: Mode) -> str:

@@ -14,6 +14,7 @@ from bot.commands.explanation import halt_text, pause_text, percent, print_expla
 from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.hand_text import mark_cells, print_requests, print_watched
 from bot.commands.money import money_text, price_text
+from bot.commands.stored_calendar import stored_calendar
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.exact import ZERO
@@ -71,7 +72,7 @@ async def trades(db_path: Path | str, *, limit: int | None = None, json: bool = 
 async def status(db_path: Path | str, *, json: bool = False) -> int:
     """Print what the running or last session is doing, and how sound its data are."""
     async with Database.open(db_path, readonly=True) as database:
-        found = await queries.load_status(database)
+        found = await queries.load_status(database, await stored_calendar(database))
     if json:
         _print_json(found)
     else:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from bot import files
 from bot.errors import InputError
 from bot.files import MAX_DATA_BYTES
-from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, interval_from_name
+from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, interval_from_name, plain, utc_text
 from bot.market.bounds import LAST_MS
 from bot.market.symbols import symbol_problem
 from bot.sources import freqtrade
@@ -79,6 +79,31 @@ def check_bars(
     assert grid is not None  # there are bars
     _require_interval(path, interval, starts)
     return BarFile(path=path, symbol=symbol, interval=interval, starts=starts, grid=grid, max_bytes=max_bytes)
+
+
+def require_agreement(bar_files: Sequence[BarFile]) -> None:
+    """InputError where two files tell different prices of one bar, in one line that names the bar."""
+    for place, one in enumerate(bar_files):
+        for other in bar_files[:place]:
+            if (one.symbol, one.interval) != (other.symbol, other.interval):
+                continue
+            common = set(one.starts).intersection(other.starts)
+            known = {bar.start_ms: bar for bar in other if bar.start_ms in common}
+            for bar in one:
+                before = known.get(bar.start_ms)
+                if before is not None and _prices(before) != _prices(bar):
+                    raise InputError(
+                        f"{other.path} and {one.path} contradict each other: the {bar.symbol} bar of "
+                        f"{utc_text(bar.start_ms)} UTC has {_shown(before)} in one and {_shown(bar)} in the other"
+                    )
+
+
+def _prices(bar: Bar) -> tuple[Decimal, ...]:
+    return bar.open, bar.high, bar.low, bar.close
+
+
+def _shown(bar: Bar) -> str:
+    return "/".join(map(plain, _prices(bar)))
 
 
 def read_bars(path: Path | str, symbol: str | None = None, interval: str | None = None) -> list[Bar]:

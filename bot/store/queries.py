@@ -11,6 +11,7 @@ from msgspec import Struct
 from bot.errors import InputError
 from bot.exact import EXACT, ZERO
 from bot.market import INTERVAL_MS, Category, Instrument, Mark
+from bot.market.calendars import ALWAYS_OPEN, Calendar
 from bot.market.funding import KnownFunding
 from bot.performance.funnel import DecisionReport
 from bot.store.database import Database, Mode
@@ -266,8 +267,8 @@ async def load_trades(database: Database, *, limit: int | None = None) -> tuple[
     return (await structs(database, Trade, newest, (-1 if limit is None else limit,)))[::-1]
 
 
-async def load_status(database: Database) -> Status:
-    """Where the database stands, as of one commit."""
+async def load_status(database: Database, calendar: Calendar = ALWAYS_OPEN) -> Status:
+    """Where the database stands, as of one commit; ``calendar`` says which bars there should be."""
     async with database.transaction():
         session = await _last_session(database)
         session_id = (0 if session is None else session.id,)
@@ -311,7 +312,7 @@ async def load_status(database: Database) -> Status:
             requests=await read_requests(
                 database, "done_ms IS NULL OR id > (SELECT max(id) - 3 FROM requests)"
             ),
-            feeds=await _feeds(database),
+            feeds=await _feeds(database, calendar),
             decisions=await read_decision_report(database, session_id[0]),
         )
 
@@ -506,7 +507,7 @@ async def _progress(database: Database) -> tuple[Progress, ...]:
     )
 
 
-async def _feeds(database: Database) -> tuple[FeedQuality, ...]:
+async def _feeds(database: Database, calendar: Calendar) -> tuple[FeedQuality, ...]:
     sources: dict[tuple[str, str], dict[str, int]] = {}
     for symbol, interval, source, bars in await database.fetch(
         "SELECT symbol, interval, source, count(*) FROM bars GROUP BY symbol, interval, source"
@@ -535,7 +536,7 @@ async def _feeds(database: Database) -> tuple[FeedQuality, ...]:
                 bars=bars,
                 first_start_ms=first,
                 last_start_ms=last,
-                missing=(last - first) // INTERVAL_MS[interval] + 1 - bars,
+                missing=calendar.bars_between(first, last, INTERVAL_MS[interval]) + 1 - bars,
                 by_source=by_source,
                 decided=rows,
                 late=late,

@@ -165,16 +165,20 @@ def test_a_deleted_run_is_gone_but_was_tried(folder, capsys):
         (["status"], "which database? there is none yet"),
         (["import", "{file}", "--symbol", "drop table"], "'drop table' is no symbol"),
         (["import", "{file}", "nofile.csv"], "nofile.csv: No such file"),
+        (["import", "{file}", "{other}"], "contradict each other: the BTCUSDT bar of 20"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(folder, capsys, arguments, told):
     file = a_file(folder, "BTCUSDT_one_1h.csv")
-    assert main([each.replace("{file}", file) for each in arguments], STRATEGIES) == 2
+    (folder / "other").mkdir()
+    other = a_file(folder / "other", "BTCUSDT_one_1h.csv", factor=2)
+    given = [each.replace("{file}", file).replace("{other}", other) for each in arguments]
+    assert main(given, STRATEGIES) == 2
     error = capsys.readouterr().err
     assert told in error
     assert error.count("\n") == 1
-    assert [path.name for path in folder.rglob("*")] == [Path(file).name]
+    assert [path for path in folder.rglob("*") if path.is_file()] == [Path(file), Path(other)]
 
 
 def test_a_name_that_is_taken_is_refused_and_the_run_stays(folder, capsys):
