@@ -24,7 +24,7 @@ from bot.assembly import (
 from bot.commands.data_files import check_data
 from bot.commands.joining import Joining
 from bot.commands.progress import Progress
-from bot.commands.step_lines import tell
+from bot.commands.step_lines import StepLines
 from bot.commands.stopping import Stop, UnawaitedThreads
 from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
 from bot.commands.taken_up import take_up
@@ -256,11 +256,12 @@ class _Session:
             depth=config.broker.fill_model == "book",
         )
 
+        lines = StepLines()
         joining = Joining(stream, self._rest, self._database, steps, self._wanted())
 
         def report(step: Step) -> None:
             tally.count(step)
-            tell(step)
+            lines.tell(step)
             joining.follow(step)
             if max_bars is not None and self._reached(step, max_bars):
                 self._stop.now(f"{max_bars} bars")
@@ -276,6 +277,7 @@ class _Session:
             finally:
                 asking.cancel()
                 joining.cancel()
+                lines.finish()
 
     async def _hand_in(self, stream: MarketStream, joining: Joining) -> None:
         """Hand on what a person asks for, looked at once a second, as soon as the exchange tells the time."""
