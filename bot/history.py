@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import count
 from typing import TypeVar
 
 import structlog
@@ -17,6 +18,7 @@ from bot.store.database import Database
 from bot.store.steps import StepWriter
 
 T = TypeVar("T")
+Alive = Callable[[], Awaitable[object]] | None
 
 _log = structlog.get_logger()
 
@@ -26,6 +28,8 @@ _BLOCK_BARS = 512
 """Bars that are observed before anything else has its turn."""
 _LEAD_BARS = STATE_BARS + 1
 """Unbroken bars that what is known of a moment depends on, at most."""
+_PATIENT_FAILURES = 3
+"""Requests about one symbol that fail in a row before it is asked whether the exchange answers any."""
 _PATIENT_LOOKS = 3
 """Looks at an answer that is empty or has holes before it is taken for what the exchange has."""
 
@@ -61,21 +65,33 @@ class Page(Struct, frozen=True):
     covered: int
 
 
-async def persist(request: Callable[[], Awaitable[T]], what: str) -> T:
+async def persist(request: Callable[[], Awaitable[T]], what: str, alive: Alive = None) -> T:
     """Ask until the exchange answers: the weather passes. Pauses grow to half a minute.
 
-    RequestRefused goes through, since no waiting helps.
+    RequestRefused goes through, since no waiting helps. So does what fails time after time while the exchange
+    answers ``alive``, where that is given.
     """
     pause, longest = _PAUSE_SECONDS
-    while True:
+    for failures in count(1):
         try:
             return await request()
         except RequestRefused:
             raise
         except FeedError as error:
+            if alive is not None and failures >= _PATIENT_FAILURES and await _answers(alive):
+                raise
             _log.warning("waiting_for_exchange", what=what, error=str(error), retry_seconds=pause)
         await asyncio.sleep(pause)
         pause = min(longest, 2 * pause)
+    raise AssertionError("it is counted without end")
+
+
+async def _answers(alive: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await alive()
+    except FeedError:
+        return False
+    return True
 
 
 async def download(
@@ -85,7 +101,8 @@ async def download(
 
     Bars after the last one of a symbol that has been decided on are left to the stream, which hands
     them on as missed, even where an import has stored them. Before that, what is stored stays, and what
-    is missing is fetched.
+    is missing is fetched. A symbol whose history cannot be had, or that has no bar yet, holds up nobody: the
+    stream goes on with it from what is stored. Raises RequestRefused where none can be had of any.
     """
     # Several at a time: an exchange that has fewer bars is looked at patiently, which takes a while.
     turns = asyncio.Semaphore(_AT_ONCE)
@@ -94,13 +111,16 @@ async def download(
         async with turns:
             try:
                 return await _complete(rest, database, steps, wanted, symbol, progress)
-            except RequestRefused as error:
-                if symbol not in wanted.held:
-                    raise
+            except FeedError as error:
                 _log.warning("history_unavailable", symbol=symbol, error=str(error))
+                if isinstance(error, RequestRefused) and symbol not in wanted.held:
+                    refused.append(error)
                 return await _stored_end(database, wanted, symbol)
 
+    refused: list[RequestRefused] = []
     starts = await asyncio.gather(*(complete(symbol) for symbol in wanted.symbols))
+    if refused and len(refused) == len(wanted.symbols):
+        raise refused[0]
     return dict(zip(wanted.symbols, starts, strict=True))
 
 
@@ -108,19 +128,21 @@ async def _complete(
     rest: BybitRest, database: Database, steps: StepWriter, wanted: Wanted, symbol: str, progress: Progress
 ) -> int | None:
     step = INTERVAL_MS[wanted.interval]
-    decided = await _last_decided(database, wanted, symbol)
-    newest = decided if decided is not None else await newest_start(rest, symbol, wanted.interval)
+    alive = rest.time_ms if len(wanted.symbols) > 1 else None
+    newest = await _last_decided(database, wanted, symbol)
+    if newest is None:
+        newest = await newest_start(rest, symbol, wanted.interval, alive)
     # No earlier than 1970, on the interval's grid.
     oldest = max(newest % step, newest - (wanted.bars - 1) * step)
     # Also inside what is stored: a warm-up that was cut off leaves holes behind.
     ranges = await store.missing_ranges(database, symbol, wanted.interval, oldest, newest)
     if ranges and ranges[0][0] == oldest:
-        begin = await _listed_since(rest, symbol, wanted.interval, oldest)
+        begin = await _listed_since(rest, symbol, wanted.interval, oldest, alive)
         ranges = [(max(first, begin), last) for first, last in ranges if last >= begin]
     total = sum((last - first) // step + 1 for first, last in ranges)
     done = 0
     for first, last in ranges:
-        async for page in pages(rest, symbol, wanted.interval, first, last):
+        async for page in pages(rest, symbol, wanted.interval, first, last, alive):
             await steps.insert_history(page.bars)
             done += page.covered
             progress(f"history {symbol}", done, total)
@@ -227,14 +249,14 @@ def _bars(run: _Run, since_ms: int, step: int) -> int:
     return max(0, (last - max(first, since_ms)) // step + 1)
 
 
-async def _listed_since(rest: BybitRest, symbol: str, interval: str, oldest: int) -> int:
+async def _listed_since(rest: BybitRest, symbol: str, interval: str, oldest: int, alive: Alive) -> int:
     """Where the symbol's bars begin at or after ``oldest``: what nobody has need not be asked for."""
-    begin = await persist(lambda: rest.first_start(symbol, interval, oldest), f"history of {symbol}")
+    begin = await persist(lambda: rest.first_start(symbol, interval, oldest), f"history of {symbol}", alive)
     return oldest if begin is None else begin
 
 
-async def newest_start(rest: BybitRest, symbol: str, interval: str) -> int:
-    """Start of the newest closed bar, asked for until one is shown."""
+async def newest_start(rest: BybitRest, symbol: str, interval: str, alive: Alive = None) -> int:
+    """Start of the newest closed bar, asked for until one is shown; ``alive`` is as for :func:`persist`."""
 
     async def ask() -> int:
         newest = await rest.newest_closed(symbol, interval)
@@ -242,23 +264,24 @@ async def newest_start(rest: BybitRest, symbol: str, interval: str) -> int:
             raise FeedError(f"no bars of {symbol} are shown")
         return newest
 
-    return await persist(ask, f"history of {symbol}")
+    return await persist(ask, f"history of {symbol}", alive)
 
 
 async def pages(
-    rest: BybitRest, symbol: str, interval: str, first_ms: int, last_ms: int
+    rest: BybitRest, symbol: str, interval: str, first_ms: int, last_ms: int, alive: Alive = None
 ) -> AsyncIterator[Page]:
     """The exchange's bars with starts in [first_ms, last_ms], ascending, until all is covered."""
     step = INTERVAL_MS[interval]
     begin = first_ms
     while begin <= last_ms:
         end = min(last_ms, begin + (PAGE_BARS - 2) * step)
-        bars = await _page(rest, symbol, interval, begin, end)
+        bars = await _page(rest, symbol, interval, begin, end, alive)
         if not bars and end < last_ms:
             # Before the symbol was listed, say: years may be empty, so go on where bars begin.
             following = await persist(
                 lambda after=end + step: rest.first_start(symbol, interval, after),  # type: ignore[misc]
                 f"history of {symbol}",
+                alive,
             )
             if following is not None:
                 end = max(end, min(last_ms, following - step))
@@ -266,7 +289,7 @@ async def pages(
         begin = end + step
 
 
-async def _page(rest: BybitRest, symbol: str, interval: str, begin: int, end: int) -> list[Bar]:
+async def _page(rest: BybitRest, symbol: str, interval: str, begin: int, end: int, alive: Alive) -> list[Bar]:
     """One page of history, looked at again where it is empty or has holes, for either may be weather."""
     found: dict[int, Bar] = {}
     expected = (end - begin) // INTERVAL_MS[interval] + 1
@@ -274,7 +297,7 @@ async def _page(rest: BybitRest, symbol: str, interval: str, begin: int, end: in
         if look:
             await asyncio.sleep(0.2 * look)
         bars, refused, _ = await persist(
-            lambda: rest.bars(symbol, interval, begin, end, "history"), f"history of {symbol}"
+            lambda: rest.bars(symbol, interval, begin, end, "history"), f"history of {symbol}", alive
         )
         found |= {bar.start_ms: bar for bar in bars if bar.start_ms <= end}
         if refused:

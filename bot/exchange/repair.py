@@ -298,8 +298,12 @@ class RepairPolicy:
             if feed.repairs >= _REPAIRS_BEFORE_REBUILD and len(news) < MAX_PAGE_BARS // 2:
                 found.rebuild, feed.repairs = True, 0
             return found.findings()
-        feed.absent += newest_ms > last and not refused
+        if newest_ms > last and not refused:
+            # A hole may have grown since: what closed later has been looked for less often.
+            feed.absent_last_ms = min(last, feed.absent_last_ms) if feed.absent else last
+            feed.absent += 1
         if feed.absent >= _HOLE_LOOKS:
+            last = feed.absent_last_ms
             count = (last - first) // self._interval_ms + 1
             text = f"{count} bars never published, {minute_text(first)} to {minute_text(last)}"
             found.told.append(Finding("gap", text))

@@ -33,7 +33,8 @@ class SymbolFeed:
     looks: int = 0
     """Answers in a row that did not show what was asked for."""
     absent: int = 0
-    """Answers that showed a later bar, and not the one that is missing."""
+    absent_last_ms: int = 0
+    """Answers that showed a later bar and none of the hole, and the start of the last bar that all of them lacked."""
     contradicted: int = 0
     """Answers in a row that showed nothing of what the stream says has closed since."""
     repairs: int = 0

@@ -310,12 +310,13 @@ class Schedule:
         bars = [bar_of(ask.symbol, minute, source="backfill") for minute in shown]
         self.at(arrives, lambda: self._on_answer(lambda: self._page(ask, bars, newest_ms)))
 
-    def _page(self, ask: Ask, bars: list[Bar], newest_ms: int) -> object:
-        findings = self.policy.page(ask, bars, [], newest_ms, self.local)
+    def _page(self, ask: Ask, shown: list[Bar], newest_ms: int) -> object:
+        findings = self.policy.page(ask, shown, [], newest_ms, self.local)
         for found in findings.told:
             if found.kind == "gap":
-                first, last = ask.first_ms // MINUTE, ask.last_ms // MINUTE
-                self._told_gap |= {(ask.symbol, minute) for minute in range(first, last + 1)}
+                assert ask.first_ms is not None
+                first, bars = ask.first_ms // MINUTE, int(found.detail.split()[0])
+                self._told_gap |= {(ask.symbol, minute) for minute in range(first, first + bars)}
         return findings
 
     def _on_answer(self, take: Callable[[], object]) -> None:
