@@ -12,10 +12,23 @@ async def run(
     events: AsyncIterable[Input], trader: Trader, steps: StepWriter, report: Callable[[Step], None]
 ) -> None:
     """Hand each event to the trader, write down what it caused, and only then report it."""
-    async for event in events:
-        step = advance(trader, event)  # a millisecond or two; pings can wait that long
-        await steps.append(step)
+    unreported: list[Step] = []
+    try:
+        async for event in events:
+            step = advance(trader, event)  # a millisecond or two; pings can wait that long
+            unreported.append(step)
+            if await steps.append(step):
+                _report(unreported, report)
+        await steps.flush()
+        _report(unreported, report)
+    finally:
+        steps.give_up()
+
+
+def _report(steps: list[Step], report: Callable[[Step], None]) -> None:
+    for step in steps:
         report(step)
+    steps.clear()
 
 
 def advance(trader: Trader, event: Input) -> Step:

@@ -117,6 +117,7 @@ def configuration_name(config: Config, strategy: Strategy) -> str:
             runs="",
             max_recording_mb=4_000,
             max_data_mb=4_000,
+            lock_seconds=60.0,
         ),
         strategy=replace(config.strategy, on_error="stop"),
         exchange=type(config.exchange)(),

@@ -43,7 +43,7 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[run]``: what is watched, and where it is written.
 
     ``max_recording_mb`` and ``max_data_mb`` bound what a recording and a file of bars or rates may unpack to, in
-    millions of bytes.
+    millions of bytes. A session decides on for ``lock_seconds`` while another program keeps its database locked.
     ``calendar`` is ``24/7``, ``observed`` or the code of an exchange, ``timezone`` that of the market whose
     sessions are observed.
     """
@@ -57,6 +57,7 @@ class RunConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     runs: str = "var/runs"
     max_recording_mb: Megabytes = 4_000
     max_data_mb: Megabytes = 4_000
+    lock_seconds: Annotated[float, Meta(ge=1.0, le=3_600.0)] = 60.0
     calendar: str = ""
     timezone: str = "America/New_York"
 

@@ -31,6 +31,10 @@ class StoreError(BotError):
     """The disk failed at run time: full, read-only, locked. Exit code 1."""
 
 
+class DatabaseLocked(StoreError):
+    """Another program keeps the database locked."""
+
+
 class BrokenInvariant(BotError):
     """A contradiction in the books. The bot stops before anything is written. Exit code 1."""
 

@@ -5,7 +5,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from decimal import Decimal
 
 import msgspec
@@ -30,7 +30,7 @@ from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
 from bot.commands.taken_up import take_up
 from bot.commands.watching import WatchList, owned_symbols, watch_list
 from bot.config import Config, Mode
-from bot.errors import ConfigError
+from bot.errors import ConfigError, DatabaseLocked
 from bot.exchange.config import HOSTS
 from bot.exchange.demo import DemoExchange
 from bot.exchange.rest import BybitRest
@@ -40,6 +40,7 @@ from bot.store import bars as bar_store
 from bot.store.database import Database, Identity
 from bot.store.entries import Observed
 from bot.store.header import Header
+from bot.store.patience import Patience
 from bot.store.provenance import made_with, strategy_path
 from bot.store.queries import AccountState
 from bot.store.recording import Recorder, record
@@ -89,7 +90,8 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
         async with AsyncExitStack() as stack:
             if not path.exists():
                 stack.push_async_callback(discard_unbegun, path, mode)
-            database = await stack.enter_async_context(Database.open(path, identity))
+            patience = Patience(config.run.lock_seconds, lambda told: _log.warning("database", note=told))
+            database = await stack.enter_async_context(Database.open(path, identity, patience=patience))
             account, opening = await take_up(database, config)
             if mode == "demo":
                 exchange = await stack.enter_async_context(
@@ -284,11 +286,12 @@ class _Session:
         inbox = Inbox(self._database)
         while True:
             if stream.live:
-                for asked in await inbox.take(stream.clock_ms):
-                    if isinstance(asked, ChangeSymbols):
-                        joining.change(asked)
-                    else:
-                        stream.hand_in(asked)
+                with suppress(DatabaseLocked):
+                    for asked in await inbox.take(stream.clock_ms):
+                        if isinstance(asked, ChangeSymbols):
+                            joining.change(asked)
+                        else:
+                            stream.hand_in(asked)
             await asyncio.sleep(_LOOK_SECONDS if stream.live else _COMING_UP_SECONDS)
 
     def _wanted(self) -> history.Wanted:

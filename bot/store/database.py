@@ -1,7 +1,6 @@
 """One SQLite file: opened, identified, migrated, and written by one process at a time."""
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing
@@ -13,21 +12,21 @@ import aiosqlite
 import msgspec
 from msgspec import Struct
 
-from bot.errors import BrokenInvariant, InputError, shortened
+from bot.errors import BrokenInvariant, DatabaseLocked, InputError, shortened
 from bot.market import Category, plain
 from bot.market.bounds import field_problem
 from bot.store.believed import readable
+from bot.store.connecting import connect, uri
 from bot.store.layout import LAYOUT, layout_problem
 from bot.store.lock import disk_failures, lock, release
+from bot.store.patience import Patience
 from bot.store.schema import ACCOUNT, Kind, exact_distance
 from bot.store.sqlite_failures import translated
 
 Mode = Literal["demo", "testnet", "mainnet", "backtest", "replay"]
 
-BUSY_MS = 5_000
-"""How long a statement waits for another program's lock before it gives up."""
-
 _STREAMED_ROWS = 500
+_LOCK_PAUSE_SECONDS = 0.05
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -67,11 +66,14 @@ class Database:
     Made by :meth:`open` alone.
     """
 
-    def __init__(self, path: Path, connection: aiosqlite.Connection, kind: Kind, *, readonly: bool) -> None:
+    def __init__(
+        self, path: Path, connection: aiosqlite.Connection, kind: Kind, *, readonly: bool, patience: Patience
+    ) -> None:
         self.path = path
         self.readonly = readonly
         self._kind = kind
         self._connection = connection
+        self._patience = patience
         # One connection holds one transaction: tasks that write take turns.
         self._turn = asyncio.Lock()
         self._identity: Identity | None = None
@@ -88,12 +90,14 @@ class Database:
         readonly: bool = False,
         durable: bool = True,
         kind: Kind = ACCOUNT,
+        patience: Patience | None = None,
     ) -> AsyncIterator[Self]:
         """Open a database for the length of a ``with`` block, creating or migrating it where needed.
 
         Without ``identity`` an account's file must exist and may be anybody's; files of other kinds
         belong to nobody, and are created unless ``readonly``, which takes no lock and blocks nobody. ``durable``
-        commits survive a power cut; without it only the process's death.
+        commits survive a power cut; without it only the process's death. ``patience`` says how long another
+        program's lock is waited for.
 
         Raises InputError where the file is missing, no database of this bot, of another identity or
         a newer schema, in use, or not accessible, and StoreError where the disk itself fails.
@@ -110,7 +114,9 @@ class Database:
             return
         file = await lock(path)
         try:
-            async with cls._connected(path, identity, kind, readonly=False, durable=durable) as database:
+            async with cls._connected(
+                path, identity, kind, readonly=False, durable=durable, patience=patience
+            ) as database:
                 yield database
         finally:
             release(path, file)
@@ -140,18 +146,19 @@ class Database:
         readonly: bool,
         durable: bool,
         migrate: bool = True,
+        patience: Patience | None = None,
     ) -> AsyncIterator[Self]:
         new = not _has_content(path)
         makes = new and migrate and not (readonly or kind.shared or (kind.account and identity is None))
         try:
             with translated(path, opening=True):
-                connection = await _connection(path, readonly=readonly)
+                connection = await connect(path, readonly=readonly)
         except asyncio.CancelledError:
             if makes:
                 with disk_failures(path):
                     _delete(path)
             raise
-        database = cls(path, connection, kind, readonly=readonly)
+        database = cls(path, connection, kind, readonly=readonly, patience=patience or Patience())
         try:
             await database._prepare(identity, new=new, durable=durable, migrate=migrate and not readonly)
             database._opening = False
@@ -174,12 +181,14 @@ class Database:
         return self._identity
 
     @asynccontextmanager
-    async def transaction(self, *, reads: bool = False) -> AsyncIterator[None]:
-        """What is written inside is there as a whole or not at all; ``reads`` is one snapshot, and bars no writer."""
+    async def transaction(self, *, reads: bool = False, patient: bool = True) -> AsyncIterator[None]:
+        """What is written inside is there as a whole or not at all; ``reads`` is one snapshot, and bars no writer.
+
+        DatabaseLocked where another program keeps it locked: for as long as is waited or, not ``patient``, at all.
+        """
         async with self._turn:
             try:
-                with self._translated():
-                    await self._connection.execute("BEGIN" if self.readonly or reads else "BEGIN IMMEDIATE")
+                await self._begin("BEGIN" if self.readonly or reads else "BEGIN IMMEDIATE", patient)
                 yield
                 with self._translated():
                     await self._connection.execute("COMMIT")
@@ -189,6 +198,23 @@ class Database:
                 with self._translated():
                     await self._connection.rollback()
                 raise
+
+    @property
+    def waits_for_lock(self) -> bool:
+        """Whether another program keeps it locked, for all that is known here."""
+        return self._patience.waiting
+
+    async def _begin(self, statement: str, patient: bool) -> None:
+        while True:
+            try:
+                with self._translated():
+                    await self._connection.execute(statement)
+                self._patience.had()
+                return
+            except DatabaseLocked:
+                if not self._patience.goes_on() or not patient:
+                    raise
+            await asyncio.sleep(_LOCK_PAUSE_SECONDS)
 
     async def write(self, sql: str, rows: Iterable[Sequence[Any]]) -> int:
         """Run one statement for each row, inside a transaction; the number of rows changed."""
@@ -228,7 +254,7 @@ class Database:
     async def attach(self, path: Path, name: str) -> None:
         """Make the tables of another database readable here as ``name.table``."""
         with self._translated():
-            await self._connection.execute(f"ATTACH ? AS {name}", (_uri(path, readonly=True),))
+            await self._connection.execute(f"ATTACH ? AS {name}", (uri(path, readonly=True),))
 
     async def _prepare(self, identity: Identity | None, *, new: bool, durable: bool, migrate: bool) -> None:
         application = await self.value("PRAGMA application_id")
@@ -314,28 +340,11 @@ class Database:
         return translated(self.path, opening=self._opening, reading=self.readonly)
 
 
-async def _connection(path: Path, *, readonly: bool) -> aiosqlite.Connection:
-    """A connection; one that nobody waits for any more is closed before anything else happens."""
-
-    async def connect() -> aiosqlite.Connection:
-        return await aiosqlite.connect(
-            _uri(path, readonly=readonly), uri=True, isolation_level=None, timeout=BUSY_MS / 1000
-        )
-
-    # Its thread makes the file, whether or not whoever asked for it is cancelled meanwhile.
-    connecting = asyncio.create_task(connect())
-    try:
-        return await asyncio.shield(connecting)
-    except asyncio.CancelledError:
-        await (await connecting).close()
-        raise
-
-
 def _stored_mode(path: Path) -> str | None:
     """Whose books a file keeps, of any schema version, in words; None where it keeps nothing yet."""
     with (
         translated(path, opening=True),
-        closing(sqlite3.connect(_uri(path, readonly=True), uri=True)) as file,
+        closing(sqlite3.connect(uri(path, readonly=True), uri=True)) as file,
     ):
         application = file.execute("PRAGMA application_id").fetchone()[0]
         if not application and not file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -344,18 +353,6 @@ def _stored_mode(path: Path) -> str | None:
             return "no database of this bot"
         mode = file.execute("SELECT value FROM meta WHERE key = 'mode'").fetchone()
         return "nobody's account" if mode is None else str(mode[0])
-
-
-def _uri(path: Path, *, readonly: bool) -> str:
-    uri = path.absolute().as_uri()
-    if not readonly:
-        return f"{uri}?mode=rwc"
-    # A reader of a WAL file must create a shared-memory file beside it. Where it may not, and no
-    # log stands there, nobody can be writing, and the file may be read as it is.
-    writable = os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
-    if not writable and not Path(f"{path}-wal").exists():
-        return f"{uri}?mode=ro&immutable=1"
-    return f"{uri}?mode=ro"
 
 
 def _delete(path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bot.errors import BotError, BrokenInvariant, InputError, StoreError
+from bot.errors import BotError, BrokenInvariant, DatabaseLocked, InputError, StoreError
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def _in_words(error: sqlite3.DatabaseError, path: Path, *, opening: bool, readin
     at_reading: type[BotError] = InputError if opening or reading else StoreError
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreError(f"{path} is locked by another program; close whatever else has it open")
+            return DatabaseLocked(f"{path} is locked by another program; close whatever else has it open")
         case sqlite3.SQLITE_FULL:
             return StoreError(f"no room left to write {path}; everything up to the last commit is safe")
         case sqlite3.SQLITE_IOERR:

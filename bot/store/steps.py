@@ -1,12 +1,13 @@
 """Steps, written whole or not at all; and the sessions and instruments that they belong to."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import chain, islice, repeat
 from typing import Any
 
 import msgspec
 
-from bot.errors import BrokenInvariant
+from bot.errors import BrokenInvariant, DatabaseLocked
 from bot.market import Bar, Instrument, Mark, plain
 from bot.model.similarity import Recollection
 from bot.store.account_rows import (
@@ -30,9 +31,10 @@ from bot.store.account_rows import (
 from bot.store.bars import BarRow, BarsDigest, Inserted, bar_row, insert_bar_rows
 from bot.store.database import Database, Mode
 from bot.store.hand_rows import HandRows
+from bot.store.order_rows import INSTRUMENT, ORDER, instrument_row, order_row
 from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, neighbor_rows, signal_row
 from bot.trading.account import TrackState
-from bot.trading.events import Equity, Order, RoundTrip, Step
+from bot.trading.events import Equity, RoundTrip, Step
 from bot.trading.risk import RiskState
 
 _Row = tuple[Any, ...]
@@ -44,24 +46,15 @@ INSERT INTO sessions (
     id, started_ms, mode, config_json, checkpoint_sha256, recording, checks_json, start_equity, start_unit_value
 ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_ORDER = """
-INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET
-    quantity = excluded.quantity, limit_price = excluded.limit_price, stop_price = excluded.stop_price,
-    reduce_only = excluded.reduce_only, status = excluded.status, reason = excluded.reason,
-    updated_ms = excluded.updated_ms, due_ms = excluded.due_ms, distance = excluded.distance,
-    anchor = excluded.anchor, filled_quantity = excluded.filled_quantity,
-    active_ms = excluded.active_ms, triggered_ms = excluded.triggered_ms
-"""
 _EVENT = "INSERT INTO events (session_id, time_ms, kind, symbol, detail) VALUES (?, ?, ?, ?, ?)"
 _HALT = """
 INSERT INTO halts VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms, note = excluded.note,
     resumed_equity_id = excluded.resumed_equity_id
 """
+_LOCKED = "another program kept the database locked; what was decided meanwhile was written after it"
 _KNOWN_FUNDING = "INSERT OR REPLACE INTO known_funding VALUES (?, ?, ?, ?, ?)"
 _RISK_STATE = "INSERT OR REPLACE INTO risk_state VALUES (1, ?)"
-_INSTRUMENT = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -113,16 +106,17 @@ async def end_session(database: Database, session_id: int, ended_ms: int, reason
 async def save_instruments(database: Database, instruments: Iterable[Instrument]) -> None:
     """Keep the trading rules in force, in place of earlier ones of the same symbols."""
     async with database.transaction():
-        await database.write(_INSTRUMENT, [_instrument_row(instrument) for instrument in instruments])
+        await database.write(INSTRUMENT, [instrument_row(instrument) for instrument in instruments])
 
 
 class StepWriter:
     """Writes one session's Steps in their order.
 
-    With ``batch_bars`` 1 each Step is a transaction of its own, committed when :meth:`append` returns.
-    With more, whole Steps are gathered and committed together; what is gathered when the process dies
-    is lost as a whole, so call :meth:`flush` at the end. After an error nothing gathered is kept, and
-    the session must not go on. ``before_commit`` is awaited before anything is committed: a recording
+    With ``batch_bars`` 1 each Step is a transaction of its own, committed when :meth:`append` returns, unless
+    another program keeps the database locked: then Steps are gathered, and committed together as soon as it is
+    free. With more, whole Steps are gathered and committed together in any case. What is gathered when the
+    process dies is lost as a whole, so call :meth:`flush` at the end. After an error nothing gathered is kept,
+    and the session must not go on. ``before_commit`` is awaited before anything is committed: a recording
     leads, the database follows. ``digest`` is told of all bars that were written.
     """
 
@@ -141,6 +135,8 @@ class StepWriter:
         self._session_id = session_id
         self._batch = batch_bars
         self._gathered = 0
+        self._newest_ms = 0
+        self._late: asyncio.Task[None] | None = None
         self._bars: list[BarRow] = []
         # In the order in which the tables are written.
         self._signals: list[_Row] = []
@@ -165,7 +161,7 @@ class StepWriter:
         self._tables = (
             (INSERT_SIGNAL, self._signals),
             (INSERT_NEIGHBOR, self._neighbors),
-            (_ORDER, self._orders),
+            (ORDER, self._orders),
             (FILL, self._fills),
             (FUNDING, self._funding),
             (TRANSFER, self._transfers),
@@ -174,58 +170,105 @@ class StepWriter:
             (_EVENT, self._events),
             (_HALT, self._halts),
             (_KNOWN_FUNDING, self._known_funding),
-            (_INSTRUMENT, self._rules),
+            (INSTRUMENT, self._rules),
             *self._hands.tables,
         )
 
-    async def append(self, step: Step) -> None:
-        """Write a Step whole or not at all.
+    async def append(self, step: Step) -> bool:
+        """Write a Step whole or not at all; whether it is written, with all before it, or waits in its batch.
 
-        Raises StoreError where the disk fails, BrokenInvariant where the Step repeats something that
+        False while another program keeps the database locked. Raises StoreError where the disk fails or the lock
+        is kept for longer than the database is waited for, BrokenInvariant where the Step repeats something that
         may exist once (a bar's signal, a fill, a funding payment).
         """
-        if step.is_empty and step.known_funding is None:
-            return
-        if not self._next_equity_id:
-            newest = await self._database.value("SELECT max(id) FROM equity")
-            self._next_equity_id = (newest or 0) + 1
-        self._gather(step)
-        self._gathered += 1
+        if not step.is_empty or step.known_funding is not None:
+            if not self._next_equity_id:
+                newest = await self._database.value("SELECT max(id) FROM equity")
+                self._next_equity_id = (newest or 0) + 1
+            self._gather(step)
+            self._gathered += 1
+        if self._late is not None:
+            if not self._late.done():
+                return False
+            await self._no_longer_late()
         if self._gathered >= self._batch:
-            await self.flush()
+            await self._commit_or_go_on()
+        return self._late is None
 
     async def flush(self) -> None:
-        """Commit what has been gathered."""
+        """Commit what has been gathered, once the database is free."""
+        await self._no_longer_late()
+        await self._commit()
+
+    def give_up(self) -> None:
+        """Wait for the database no longer: what is gathered is lost."""
+        if self._late is not None:
+            self._late.cancel()
+
+    async def _commit_or_go_on(self) -> None:
+        """Commit or, where another program keeps the database locked, leave that to a task of its own."""
+        if self._batch > 1:
+            await self._commit()
+            return
+        try:
+            if self._database.waits_for_lock:
+                raise DatabaseLocked("somebody else waits for it already")
+            await self._commit(patient=False)
+        except DatabaseLocked:
+            self._late = asyncio.create_task(self._commit())
+
+    async def _no_longer_late(self) -> None:
+        late, self._late = self._late, None
+        if late is not None:
+            # Whoever is stopped here leaves it waiting no longer; what it failed with is raised here.
+            await late
+            self._events.append((self._session_id, self._newest_ms, "database_locked", None, _LOCKED))
+            self._gathered += 1
+
+    async def _commit(self, *, patient: bool = True) -> None:
         if not self._gathered:
             return
         try:
             if self._before_commit is not None:
                 await self._before_commit()
-            async with self._database.transaction():
-                if self._bars:
-                    await insert_bar_rows(self._database, self._bars, self._session_id)
-                for statement, rows in self._tables:
-                    if rows:
-                        await self._database.write(statement, rows)
-                if self._trips:
-                    rows = [round_trip_row(trip, self._session_id) for trip in self._trips.values()]
-                    await self._database.write(ROUND_TRIP, rows)
-                if self._marks:
-                    await self._database.write(MARK, map(mark_row, self._marks.values()))
-                if self._account is not None:
-                    await self._database.write(ACCOUNT_STATE, [account_state_row(self._account)])
-                if self._risk is not None:
-                    await self._database.write(_RISK_STATE, [(_encode(self._risk).decode(),)])
+            async with self._database.transaction(patient=patient):
+                # Taken out at once: while this is written, more may be gathered.
+                bars, tables = self._take()
+                if self._before_commit is not None:
+                    await self._before_commit()
+                if bars:
+                    await insert_bar_rows(self._database, bars, self._session_id)
+                for statement, rows in tables:
+                    await self._database.write(statement, rows)
             if self._digest is not None:
-                self._digest.add(self._bars)
-        finally:
-            self._gathered = 0
-            self._risk = self._account = None
-            self._trips.clear()
-            self._marks.clear()
-            self._bars.clear()
-            for _, rows in self._tables:
-                rows.clear()
+                self._digest.add(bars)
+        except DatabaseLocked:
+            raise
+        except BaseException:
+            self._take()
+            raise
+
+    def _take(self) -> tuple[list[BarRow], list[tuple[str, list[_Row]]]]:
+        """What has been gathered: bars, and statements with their rows. Nothing is gathered any more after it."""
+        bars = self._bars.copy()
+        tables = [(statement, rows.copy()) for statement, rows in self._tables if rows]
+        if self._trips:
+            trips = [round_trip_row(trip, self._session_id) for trip in self._trips.values()]
+            tables.append((ROUND_TRIP, trips))
+        if self._marks:
+            tables.append((MARK, [mark_row(mark) for mark in self._marks.values()]))
+        if self._account is not None:
+            tables.append((ACCOUNT_STATE, [account_state_row(self._account)]))
+        if self._risk is not None:
+            tables.append((_RISK_STATE, [(_encode(self._risk).decode(),)]))
+        self._gathered = 0
+        self._risk = self._account = None
+        self._trips.clear()
+        self._marks.clear()
+        self._bars.clear()
+        for _, rows in self._tables:
+            rows.clear()
+        return bars, tables
 
     async def insert_history(self, bars: Iterable[Bar]) -> Inserted:
         """Store bars that are not decided on, a few thousand a transaction, and say what became of them."""
@@ -241,6 +284,7 @@ class StepWriter:
 
     def _gather(self, step: Step) -> None:
         session_id, bar, signal = self._session_id, step.bar, step.signal
+        self._newest_ms = step.time_ms
         if signal is not None:
             if bar is None or step.signal_id is None:
                 raise BrokenInvariant("a signal came without its bar or its number; nothing was written")
@@ -255,7 +299,7 @@ class StepWriter:
             self._equity.append(equity_row(row, session_id, self._next_equity_id))
             self._next_equity_id += 1
         if step.orders:
-            self._orders.extend(_order_row(order, session_id) for order in step.orders)
+            self._orders.extend(order_row(order, session_id) for order in step.orders)
         if step.fills or step.funding or step.transfers:
             # Each of them has a row of equity of its own, ahead of that of a closed bar.
             places = chain(range(first_equity_id, self._next_equity_id), repeat(0))
@@ -286,56 +330,8 @@ class StepWriter:
             told = (halt.time_ms, halt.rule, halt.reason, halt.resumed_ms, halt.note)
             newest_id = None if halt.resumed_ms is None else self._next_equity_id - 1
             self._halts.append((halt.id, session_id, *told, newest_id))
-        self._rules.extend(_instrument_row(rules) for rules in step.rules)
+        self._rules.extend(instrument_row(rules) for rules in step.rules)
         for rejection in step.rejections:
             order = rejection.order
             detail = f"order {order.id}: {rejection.rule}: {rejection.reason}"
             self._events.append((session_id, order.updated_ms, "rejection", order.symbol, detail))
-
-
-def _order_row(order: Order, session_id: int) -> _Row:
-    return (
-        order.id,
-        session_id,
-        order.signal_id,
-        order.symbol,
-        order.side,
-        order.type,
-        plain(order.quantity),
-        None if order.limit_price is None else plain(order.limit_price),
-        None if order.stop_price is None else plain(order.stop_price),
-        order.reduce_only,
-        order.status,
-        order.reason,
-        order.created_ms,
-        order.updated_ms,
-        order.due_ms,
-        order.time_in_force,
-        None if order.distance is None else plain(order.distance),
-        None if order.anchor is None else plain(order.anchor),
-        order.parent_id,
-        plain(order.filled_quantity),
-        order.active_ms,
-        order.triggered_ms,
-    )
-
-
-def _instrument_row(rules: Instrument) -> _Row:
-    return (
-        rules.symbol,
-        rules.category,
-        plain(rules.tick_size),
-        plain(rules.lot_size),
-        plain(rules.min_quantity),
-        plain(rules.min_notional),
-        None if rules.max_market_quantity is None else plain(rules.max_market_quantity),
-        rules.funding_interval_minutes,
-        plain(rules.max_leverage),
-        _encode(rules.tiers).decode(),
-        rules.source,
-        rules.known_ms,
-        rules.status,
-        rules.delivery_ms,
-        rules.base_coin,
-        rules.quote_coin,
-    )
