@@ -369,6 +369,7 @@ def _add_files(parser: argparse.ArgumentParser, *, traded: bool = True) -> None:
     if traded:
         rates = "settled rates to charge (CSV time_ms,rate): [SYMBOL=]FILE, repeatable"
         files.add_argument("--funding", action="append", metavar="FILE", help=rates)
+        files.add_argument("--no-funding", action="store_true", help="leave funding out")
         rules = "trading rules: a TOML or JSON FILE, or SYMBOL:tick_size=0.01,lot_size=0.001; repeatable"
         files.add_argument("--instrument", action="append", metavar="FILE", help=rules)
 

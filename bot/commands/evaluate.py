@@ -15,6 +15,7 @@ from bot import logs
 from bot.assembly import build_trader, configuration_name, find_checkpoint, load_strategy
 from bot.commands.data_files import check_data, funding_of
 from bot.commands.history_store import history_path, opened
+from bot.commands.known_funding import chosen_rates, funding_note
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
@@ -23,14 +24,14 @@ from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketSt
 from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
 from bot.evaluation.report import bars_page, estimate_text, market_page
 from bot.evaluation.walk_forward import Costs, examine
-from bot.market import ALWAYS_OPEN, Bar, Calendar, Instrument, price_grid, utc_text
+from bot.market import ALWAYS_OPEN, Bar, Calendar, FundingRate, Instrument, price_grid, utc_text
 from bot.market.borrow import Borrow
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.sources.instruments import read_given, settle_all
 from bot.sources.sessions import calendar_for
 from bot.store.database import Database
-from bot.store.history.market import load_bars, load_rules, market_of
+from bot.store.history.market import load_bars, load_rates, load_rules, market_of
 from bot.store.runs.catalogue import INDEX_NAME
 from bot.store.runs.schema import INDEX
 from bot.store.runs.trials import EvaluatedBars, note_trial, tried
@@ -73,7 +74,7 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         page = bars_page(on_bars)
     else:
         if args.data or args.funding or args.instrument:
-            raise ConfigError("--market generates its bars; leave out --data and --funding, and --instrument")
+            raise ConfigError("--market generates its bars; leave out --data, --funding and --instrument")
         name = f"market-{args.market}-"
         on_markets = _on_markets(args, config, strategies)
         report, page = on_markets, market_page(on_markets)
@@ -101,8 +102,9 @@ async def _on_bars(
     args: argparse.Namespace, config: Config, strategies: Mapping[str, str]
 ) -> tuple[BarsReport, tuple[str, ...], Callable[[], Awaitable[None]]]:
     """The report, by which rules the symbols were traded, and what writes down that this configuration was tried."""
-    bars, stored, config = await _bars(args, config)
-    rates = funding_of(args.funding, config)
+    bars, stored, stored_rates, config = await _bars(args, config)
+    given = funding_of(args.funding, config)
+    rates = () if args.no_funding else chosen_rates(given, stored_rates, tuple(bars))
     risk, broker = config.risk, config.broker
     protocol = Protocol(quantile_trees=args.quantile_trees, odds=args.odds)
     judged = EvaluatedBars(
@@ -179,16 +181,30 @@ async def _on_bars(
             )
 
     rules = tuple(one.text for one in settled.values())
-    return replace(report, warnings=_seen(config, bars, protocol)), rules, note
+    warnings = [*_seen(config, bars, protocol), *_uncharged(args, config, bars, protocol, rates)]
+    return replace(report, warnings=warnings), rules, note
+
+
+def _uncharged(
+    args: argparse.Namespace,
+    config: Config,
+    bars: Mapping[str, Sequence[Bar]],
+    protocol: Protocol,
+    rates: Sequence[FundingRate],
+) -> list[str]:
+    """Sentences on the funding that what is earned leaves out."""
+    spans = {symbol: (_first_judged_ms(each, protocol), each[-1].close_ms) for symbol, each in bars.items()}
+    note = funding_note(config.run.category, rates, spans, left_out=args.no_funding)
+    return [] if note is None else [text for _, text in note.lines()]
 
 
 async def _bars(
     args: argparse.Namespace, config: Config
-) -> tuple[dict[str, list[Bar]], dict[str, Instrument], Config]:
-    """The bars to judge and the stored rules by symbol, and the configuration that goes with them."""
+) -> tuple[dict[str, list[Bar]], dict[str, Instrument], Sequence[FundingRate], Config]:
+    """The bars to judge, the rules and rates stored beside them, and the configuration that goes with them."""
     if args.data:
         files = check_data(args.data, args.symbol, args.interval, config)
-        return files.bars(), {}, files.applied_to(config)
+        return files.bars(), {}, (), files.applied_to(config)
     run = config.run
     async with opened(history_path(args, config), config) as history:
         market = await market_of(history, run.category, run.symbols, run.interval, args.venue)
@@ -197,7 +213,8 @@ async def _bars(
             for symbol in sorted(run.symbols)
         }
         stored = await load_rules(history, market, run.symbols)
-    return bars, stored, config
+        rates = await load_rates(history, market, run.symbols)
+    return bars, stored, rates, config
 
 
 def _on_markets(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> MarketReport:

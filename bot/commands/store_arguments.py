@@ -14,7 +14,6 @@ def add_run_of_its_own(backtest: argparse.ArgumentParser) -> None:
     """What a backtest is called, and whether it makes an earlier one again."""
     backtest.add_argument("--name", metavar="NAME", help="the run's name (default: time, strategy, symbols)")
     backtest.add_argument("--again", metavar="NAME", help="an earlier run once more, from its own database")
-    backtest.add_argument("--no-funding", action="store_true", help="leave funding out")
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:

@@ -301,7 +301,7 @@ def _reliability_line(name: str, reliability: Reliability) -> Line:
 
 def _funded(symbols: Sequence[str]) -> str:
     if not symbols:
-        return "without funding (bars hold no rates; `--funding` names them)"
+        return "without funding (no rates are known, or they were left out)"
     return f"and the funding of {', '.join(symbols)}"
 
 

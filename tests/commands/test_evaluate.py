@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from bot.cli import main
-from bot.market import plain
+from bot.market import FundingRate, plain
 from bot.store.database import Database
+from bot.store.history.market import Market, insert_rates
+from bot.store.history.schema import HISTORY
 from bot.store.runs.schema import INDEX
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Action, Signal
@@ -189,6 +191,40 @@ def test_bot_and_rules_pay_the_funding_of_a_file(elsewhere, capsys, monkeypatch)
         )
     assert charged["BTCUSDT flat"]["funding"] == 0
     assert "and the funding of BTCUSDT" in (elsewhere / "build/evaluation/report.md").read_text()
+
+
+def test_the_rates_stored_beside_bars_are_charged_unless_a_person_leaves_them_out(
+    elsewhere, capsys, monkeypatch
+):
+    monkeypatch.setenv("BOT__STRATEGY__NAME", f"{__name__}:AlwaysLong")
+    assert main(["import", a_file(elsewhere, 2_000)], STRATEGIES) == 0
+    capsys.readouterr()
+    settled = [bar.start_ms for bar in walk(2_000) if bar.start_ms % 28_800_000 == 0]
+    rates = [FundingRate(symbol="BTCUSDT", time_ms=time_ms, rate=Decimal("0.0001")) for time_ms in settled]
+
+    async def store() -> None:
+        async with Database.open("var/history.db", kind=HISTORY) as history, history.transaction():
+            await insert_rates(history, Market("walk", "linear"), rates[:-5])
+
+    asyncio.run(store())
+    arguments = [
+        "evaluate",
+        "--symbols",
+        "BTCUSDT",
+        "--interval",
+        "15",
+        "--quick",
+        "--every",
+        "100",
+        "--json",
+    ]
+    charged = evaluated(capsys, *arguments)
+    assert charged["funded"] == ["BTCUSDT"]
+    assert charged["earnings"][0]["funding"] == pytest.approx(-32 * 0.0001 * 0.2, rel=0.15)
+    assert any("5 settlements have no known rate" in warning for warning in charged["warnings"])
+    free = evaluated(capsys, *arguments, "--no-funding")
+    assert (free["funded"], free["earnings"][0]["funding"]) == ([], 0)
+    assert any(warning.startswith("--no-funding") for warning in free["warnings"])
 
 
 def test_generated_markets_are_judged_against_their_truth(elsewhere, capsys):
