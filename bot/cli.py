@@ -160,12 +160,10 @@ def _parser() -> argparse.ArgumentParser:
     live = parser.add_argument_group("live sessions")
     live.add_argument("--run-for", type=duration, metavar="TIME", help="a clean stop after 90s, 15m, 8h, 7d")
     live.add_argument("--max-bars", type=count, metavar="N", help="a clean stop after N live bars a symbol")
-    live.add_argument(
-        "--data",
-        action="append",
-        metavar="FILE",
-        help="with --demo: stream a file's bars ([SYMBOL=]FILE, repeatable)",
-    )
+    streamed = "with --demo: stream a file's bars ([SYMBOL=]FILE, repeatable)"
+    live.add_argument("--data", action="append", metavar="FILE", help=streamed)
+    rules = "with --data: trading rules, as for backtest; repeatable"
+    live.add_argument("--instrument", action="append", metavar="FILE", help=rules)
     live.add_argument("--symbol", metavar="S", help="symbol of a single file whose name does not say it")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 

@@ -22,21 +22,21 @@ from bot.assembly import (
     search_engine,
 )
 from bot.commands.data_files import check_data
+from bot.commands.embedded import embedded_exchange
 from bot.commands.joining import Joining
 from bot.commands.progress import Progress
 from bot.commands.step_lines import StepLines
 from bot.commands.stopping import Stop, UnawaitedThreads
 from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
 from bot.commands.taken_up import take_up
-from bot.commands.watching import WatchList, owned_symbols, watch_list
+from bot.commands.watching import WatchList, watch_list
 from bot.config import Config, Mode
 from bot.errors import ConfigError, DatabaseLocked
 from bot.exchange.config import HOSTS
-from bot.exchange.demo import DemoExchange
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
-from bot.market import INTERVAL_MS, Bar, plain, utc_text
-from bot.store import bars as bar_store
+from bot.market import Bar, plain, utc_text
+from bot.sources.instruments import read_given
 from bot.store.database import Database, Identity
 from bot.store.entries import Observed
 from bot.store.header import Header
@@ -47,18 +47,11 @@ from bot.store.recording import Recorder, record
 from bot.store.requests import ChangeSymbols, Inbox
 from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
 from bot.store.unbegun import discard_unbegun
-from bot.store.watching import keep_watched, read_watched
+from bot.store.watching import keep_watched
 from bot.strategy import Strategy, declared_checks
-from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Trader
 from bot.trading.events import Step
 from bot.trading.opening import Opening
-
-_DEMO_BAR_SECONDS = 0.05
-_DEMO_SEED = 7
-_DEMO_LISTED = ("SOLUSDT", "XRPUSDT")
-_DEMO_BARS_MISSED = 5
-"""A demo on an existing database goes on so many bars after the last stored one."""
 
 _SPOT_FEE = Decimal("0.001")
 """Taker and maker fee on spot without a VIP level; the defaults are those of linear contracts."""
@@ -75,6 +68,10 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
     strategy = load_strategy(config, strategies)
     if args.data and mode != "demo":
         raise ConfigError("--data goes with --demo or backtest; live modes bring their own data")
+    if args.instrument and not args.data:
+        raise ConfigError(
+            "--instrument goes with --data; an exchange, also the embedded one, tells its own rules"
+        )
     files = check_data(args.data, args.symbol, args.interval, config) if args.data else None
     if files is not None:
         config = files.applied_to(config)
@@ -95,7 +92,9 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
             account, opening = await take_up(database, config)
             if mode == "demo":
                 exchange = await stack.enter_async_context(
-                    await _demo(config, database, account, None if files is None else files.bars(), pace)
+                    await embedded_exchange(
+                        config, database, account, files, read_given(args.instrument), pace
+                    )
                 )
                 hosts = exchange.rest_url, exchange.ws_url
                 stop.soon_after(exchange.exhausted)
@@ -349,41 +348,3 @@ class _Session:
 def _last_ms(account: AccountState) -> int:
     """When the account last changed."""
     return 0 if account.equity is None else account.equity.time_ms
-
-
-async def _demo(
-    config: Config,
-    database: Database,
-    account: AccountState,
-    bars: dict[str, list[Bar]] | None,
-    pace: _DemoPace,
-) -> DemoExchange:
-    """The embedded exchange, going on some bars after the last one that the database holds.
-
-    It lists what is to be traded and what the account knows; of a generated market, some symbols more.
-    """
-    run = config.run
-    step = INTERVAL_MS[run.interval]
-    symbols = {*run.symbols, *owned_symbols(account), *(one.symbol for one in await read_watched(database))}
-    symbols = symbols | set(_DEMO_LISTED) if bars is None else symbols & set(bars)
-    stored = [await bar_store.last_start(database, symbol, run.interval) for symbol in sorted(symbols)]
-    last = max((start for start in stored if start is not None), default=None)
-    source: SyntheticMarket | dict[str, list[Bar]]
-    if bars is None:
-        source = market = SyntheticMarket(PRESETS["demo"], _DEMO_SEED, run.interval)
-        first = market.start_ms(config.memory.warmup_bars)
-    else:
-        source = bars
-        starts = sorted({bar.start_ms for listed in bars.values() for bar in listed})
-        # Half of a short file still leaves something to stream.
-        first = starts[min(config.memory.warmup_bars, len(starts) // 2)]
-    live_from = first if last is None else max(first, last + (_DEMO_BARS_MISSED + 1) * step)
-    return DemoExchange(
-        source,
-        category=run.category,
-        symbols=tuple(sorted(symbols)),
-        interval=run.interval,
-        live_from_ms=live_from,
-        bar_seconds=_DEMO_BAR_SECONDS,
-        before_push=pace,
-    )

@@ -37,7 +37,7 @@ from bot.exchange.demo_faults import (
 from bot.exchange.demo_funding import FundingBook
 from bot.exchange.demo_market import Board, GeneratedSource, ListedSource, RunningBar, Source
 from bot.exchange.demo_rest import Desk, Refused
-from bot.market import CLOSED, INTERVAL_MS, Bar, Category, grid_start_ms, plain
+from bot.market import CLOSED, INTERVAL_MS, Bar, Category, Instrument, grid_start_ms, plain
 from bot.synthetic import SyntheticMarket
 
 __all__ = ["DemoExchange", "Faults"]
@@ -61,6 +61,8 @@ class DemoExchange:
     ``before_push`` is awaited before each push and confirmation, with the bar's start and the number of
     pushes that it has had: it holds the market's time up for as long as it takes.
 
+    ``rules`` are those of listed bars' symbols; without them their prices say how fine they are.
+
     The bars that it is right about are :meth:`closed_bars`, whatever ``faults`` make of them on their
     way. The methods ``misconfirm``, ``fail_rest``, ``refuse``, ``refuse_connections``, ``cut``,
     ``silence`` and ``garble`` do single faults while it runs. Raises ValueError where symbols have no
@@ -80,6 +82,7 @@ class DemoExchange:
         pause_when_alone: bool = True,
         before_push: Callable[[int, int], Awaitable[None]] | None = None,
         faults: Faults = NO_FAULTS,
+        rules: Mapping[str, Instrument] | None = None,
     ) -> None:
         self.category = category
         self.symbols = tuple(sorted(symbols))
@@ -102,7 +105,7 @@ class DemoExchange:
         else:
             if missing := [symbol for symbol in self.symbols if not source.get(symbol)]:
                 raise ValueError(f"no bars of {', '.join(missing)}")
-            self._source = ListedSource(source, interval)
+            self._source = ListedSource(source, interval, rules or {})
         last_ms = self._source.last_start_ms(self.symbols)
         if max_bars is not None:
             end_ms = live_from_ms + (max_bars - 1) * self._interval_ms

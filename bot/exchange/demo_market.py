@@ -65,8 +65,11 @@ class GeneratedSource:
 class ListedSource:
     """Bars of a list for each symbol, with holes where bars are missing."""
 
-    def __init__(self, bars: Mapping[str, list[Bar]], interval: str) -> None:
+    def __init__(
+        self, bars: Mapping[str, list[Bar]], interval: str, rules: Mapping[str, Instrument] | None = None
+    ) -> None:
         self.interval = interval
+        self._rules = rules or {}
         self._bars = {
             symbol: [_as_streamed(bar) for bar in sorted(listed, key=lambda bar: bar.start_ms)]
             for symbol, listed in bars.items()
@@ -74,7 +77,9 @@ class ListedSource:
         self._starts = {symbol: [bar.start_ms for bar in listed] for symbol, listed in self._bars.items()}
 
     def instrument(self, symbol: str, category: Category) -> Instrument:
-        """Rules as fine as the bars' own digits; a volume finer than 0.000001 needs no finer lot."""
+        """The given rules, else as fine as the bars' own digits; a volume finer than 0.000001 needs no finer lot."""
+        if symbol in self._rules:
+            return self._rules[symbol]
         bars = self._bars[symbol]
         tick = min(_digit(price) for bar in bars for price in (bar.open, bar.high, bar.low, bar.close))
         lot = max(min(_digit(bar.volume) for bar in bars), Decimal("0.000001"))

@@ -10,6 +10,7 @@ import pytest
 
 from bot.cli import main
 from strategies import STRATEGIES
+from tests.bot_process import run
 from tests.eager import Eager
 
 HOUR_MS = 3_600_000
@@ -119,3 +120,31 @@ def test_no_fill_of_dogeusdt_is_further_off_than_it_states_and_one_tick(tmp_path
     assert len(fills) > 1_000
     assert_no_fill_is_off(fills, tick)
     assert "theirs counts" in json.loads(capsys.readouterr().out)["rules"][0]
+
+
+@pytest.mark.parametrize("given", [(), ("--instrument", "BTCUSDT:tick_size=0.5,lot_size=0.002")])
+def test_a_demo_on_a_file_goes_by_the_rules_that_a_backtest_of_it_would(tmp_path, given):
+    (tmp_path / "config.toml").write_text(CONFIG)
+    file = a_walk(tmp_path, "40000.5", 1, symbol="BTCUSDT")
+    demo = run(tmp_path, "--demo", "--data", file, *given, "--max-bars", "20")
+    assert demo.code == 0, demo.err
+    assert run(tmp_path, "backtest", "--data", file, *given, "--name", "b").code == 0
+    told = []
+    for name in ("demo", "runs/b"):
+        with sqlite3.connect(tmp_path / f"var/{name}.db") as database:
+            told.append(
+                database.execute("SELECT tick_size, lot_size, min_quantity FROM instruments").fetchall()
+            )
+            prices = [Decimal(price) for (price,) in database.execute("SELECT price FROM fills")]
+        assert prices
+        assert all(price % Decimal(told[-1][0][0]) == 0 for price in prices)
+    assert told[0] == told[1]
+    assert told[0][0][:2] == (("0.5", "0.002") if given else ("0.1", "0.001"))
+
+
+def test_an_exchange_tells_its_own_rules(tmp_path):
+    refused = run(
+        tmp_path, "--demo", "--instrument", "BTCUSDT:tick_size=0.5,lot_size=0.002", "--max-bars", "2"
+    )
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "--instrument goes with --data" in refused.err
