@@ -26,32 +26,43 @@ _EXITS = (
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
-def signal_row(signal_id: int, session_id: int, bar: Bar, signal: Signal, step: Step) -> _Row:
-    """The row of ``signals`` of a decision."""
-    recollection: Recollection | None = step.recollection
-    asked = asked_of(signal)
-    return (
-        signal_id,
-        session_id,
-        bar.symbol,
-        bar.interval,
-        bar.start_ms,
-        signal.action,
-        signal.confidence,
-        signal.expected_return,
-        signal.return_std,
-        signal.positive_ratio,
-        None if recollection is None else recollection.regime,
-        signal.horizon_bars,
-        signal.reason,
-        bar.late,
-        step.time_ms,
-        _detail_json(signal, recollection),
-        asked,
-        _failed_check(signal, asked),
-        step.no_order,
-        _checks_json(signal),
-    )
+class SignalRows:
+    """Makes the rows of ``signals`` of one session."""
+
+    def __init__(self, session_id: int) -> None:
+        self._session_id = session_id
+        # A strategy may bring the very same checks at every bar: nothing in them can change.
+        self._checks: tuple[Check, ...] = ()
+        self._checks_json = _checks_json(())
+
+    def row(self, signal_id: int, bar: Bar, signal: Signal, step: Step) -> _Row:
+        """The row of a decision."""
+        if signal.checks is not self._checks:
+            self._checks, self._checks_json = signal.checks, _checks_json(signal.checks)
+        recollection: Recollection | None = step.recollection
+        asked = asked_of(signal)
+        return (
+            signal_id,
+            self._session_id,
+            bar.symbol,
+            bar.interval,
+            bar.start_ms,
+            signal.action,
+            signal.confidence,
+            signal.expected_return,
+            signal.return_std,
+            signal.positive_ratio,
+            None if recollection is None else recollection.regime,
+            signal.horizon_bars,
+            signal.reason,
+            bar.late,
+            step.time_ms,
+            _detail_json(signal, recollection),
+            asked,
+            _failed_check(signal, asked),
+            step.no_order,
+            self._checks_json,
+        )
 
 
 def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
@@ -71,11 +82,9 @@ def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
     return _encode(detail).decode()
 
 
-def _checks_json(signal: Signal) -> str:
+def _checks_json(checks: tuple[Check, ...]) -> str:
     """What the entry's checks came to; six digits tell as much as a person asks."""
-    if not signal.checks:
-        return "[]"
-    return _encode([check if check.value is None else _short(check) for check in signal.checks]).decode()
+    return _encode([_short(check) for check in checks]).decode()
 
 
 def _short(check: Check) -> Check:

@@ -32,7 +32,7 @@ from bot.store.bars import BarRow, BarsDigest, Inserted, bar_row, insert_bar_row
 from bot.store.database import Database, Mode
 from bot.store.hand_rows import HandRows
 from bot.store.order_rows import INSTRUMENT, ORDER, instrument_row, order_row
-from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, neighbor_rows, signal_row
+from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, SignalRows, neighbor_rows
 from bot.trading.account import TrackState
 from bot.trading.events import Equity, RoundTrip, Step
 from bot.trading.risk import RiskState
@@ -138,6 +138,7 @@ class StepWriter:
         self._newest_ms = 0
         self._late: asyncio.Task[None] | None = None
         self._bars: list[BarRow] = []
+        self._signal_rows = SignalRows(session_id)
         # In the order in which the tables are written.
         self._signals: list[_Row] = []
         self._neighbors: list[_Row] = []
@@ -289,7 +290,7 @@ class StepWriter:
             if bar is None or step.signal_id is None:
                 raise BrokenInvariant("a signal came without its bar or its number; nothing was written")
             recollection: Recollection | None = step.recollection
-            self._signals.append(signal_row(step.signal_id, session_id, bar, signal, step))
+            self._signals.append(self._signal_rows.row(step.signal_id, bar, signal, step))
             if recollection is not None:
                 self._neighbors.extend(neighbor_rows(step.signal_id, recollection))
         if bar is not None:

@@ -17,13 +17,11 @@ def asked_of(signal: Signal) -> Asked | None:
 
 def why_no_order(signal: Signal, position: Position) -> str:
     """Why a signal that nobody refused changes nothing, as ``name: words``; "" where it asks for nothing."""
-    asked, held = asked_of(signal), position.quantity
-    if asked is None:
-        return ""
-    if asked == "close":
-        return "already_flat: there is no position to close"
-    if held and (held > 0) == (asked == "long"):
-        return f"already_{asked}: {held.copy_abs():f} is held"
+    action, held = signal.action, position.quantity
+    if action == "hold":
+        return "already_flat: there is no position to close" if signal.close_position else ""
+    if held and (held > 0) == (action == "long"):
+        return f"already_{action}: {held.copy_abs():f} is held"
     return "already_flat: spot is not sold short, and none of it is held"
 
 
