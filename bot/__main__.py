@@ -5,9 +5,17 @@ import sys
 
 from bot import standard_streams
 
+_WINDOWS = (
+    "error: the bot runs on Linux and macOS, and on Windows inside WSL: wsl --install, then start it there; "
+    "Windows itself lacks the locks that its databases need"
+)
+
 
 def main() -> int:
     """Run what the command line asks for; the exit code."""
+    if sys.platform == "win32":
+        print(_WINDOWS, file=sys.stderr)
+        return 2
     standard_streams.secure()
     # What stops a service is as clean an end as Ctrl-C, also before a session listens for both.
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -6,14 +6,17 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from textwrap import fill
 from typing import Any
 
 from bot import __version__, standard_streams
-from bot.commands.arguments import at_least, count, count_or_zero, duration, names, share, when
+from bot.commands.arguments import at_least, count, count_or_zero, duration, named_file, path, share, when
 from bot.commands.category import category_of, require_offline
+from bot.commands.common_arguments import add_files, add_modes, common_options
 from bot.commands.hand_arguments import HANDS, add_hands
 from bot.commands.store_arguments import add_history, add_run_of_its_own, add_runs
+from bot.config_paths import defaults_note
 from bot.errors import BotError, ConfigError, InputError, printable
 from bot.market.times import interval_from_name
 from bot.shipped import look_beside
@@ -40,35 +43,52 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
 
     0 a clean stop, 1 a failure at run time, 2 a user's mistake, reported in one line, 130 a finite job cut short.
     """
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    if args.mode is None and args.command is None:
-        parser.print_help()
-        return MISUSED
+    args, code = argparse.Namespace(traceback=False, command=None, note=None), OK
     try:
-        code = _run(args, strategies)
+        code = _parsed_and_run(args, arguments, strategies)
         # A pipe that was closed shows here at the latest, not while Python ends.
         sys.stdout.flush()
+        if args.note is not None and args.command is not None:
+            print(args.note, file=sys.stderr)
         return code
     except BotError as error:
         if args.traceback:
             traceback.print_exception(error)
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return MISUSED if isinstance(error, ConfigError | InputError) else FAILED
+        code = MISUSED if isinstance(error, ConfigError | InputError) else FAILED
+        note = f" ({args.note})" if code == MISUSED and args.note is not None else ""
+        print(f"error: {printable(str(error))}{note}", file=sys.stderr)
+        return code
     except KeyboardInterrupt:
         if args.command is None:
             return OK
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except OSError as error:
-        # What files refuse is told by who uses them; what is left is a result that could not be written.
-        return OK if standard_streams.give_up_output(error) else FAILED
+    except standard_streams.ReaderGone:
+        return code
+
+
+def _parsed_and_run(args: argparse.Namespace, arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
+    parser = _parser()
+    try:
+        parser.parse_args(arguments, args)
+    except SystemExit:
+        # Help, the version, or what was wrong, which argparse has said.
+        sys.stdout.flush()
+        raise
+    if args.mode is None and args.command is None:
+        parser.print_help()
+        return MISUSED
+    if getattr(args, "json", False):
+        standard_streams.results_are_json()
+    return _run(args, strategies)
 
 
 def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
-    from bot import config as configuration
+    from bot.config import load
 
-    config = configuration.load(args.config, _overrides(args), named_category=category_of(args))
+    config = load(args.config, _overrides(args), named_category=category_of(args))
+    if args.command not in ("replay", "parity"):  # they go by what the recording has
+        args.note = defaults_note(args.config)
     look_beside(Path(args.config or "config.toml"))
     require_offline(args, config.run.category)
     if args.command is None:
@@ -146,24 +166,24 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = _common_options(argparse.SUPPRESS)
-    _add_modes(common, {mode: f"the {mode}'s database, or exchange" for mode in _MODES})
+    common = common_options(argparse.SUPPRESS)
+    add_modes(common, {mode: f"the {mode}'s database, or exchange" for mode in _MODES})
     parser = argparse.ArgumentParser(
         prog="run_bot.py",
         description="A live paper-trading bot for Bybit that remembers. No API key, no real orders, ever.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[_common_options(None)],
+        parents=[common_options(None)],
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    _add_modes(parser, _MODES)
+    add_modes(parser, _MODES)
     live = parser.add_argument_group("live sessions")
     live.add_argument("--run-for", type=duration, metavar="TIME", help="a clean stop after 90s, 15m, 8h, 7d")
     live.add_argument("--max-bars", type=count, metavar="N", help="a clean stop after N live bars a symbol")
     streamed = "with --demo: stream a file's bars ([SYMBOL=]FILE, repeatable)"
-    live.add_argument("--data", action="append", metavar="FILE", help=streamed)
+    live.add_argument("--data", action="append", type=named_file, metavar="FILE", help=streamed)
     rules = "with --data: trading rules, as for backtest; repeatable"
-    live.add_argument("--instrument", action="append", metavar="FILE", help=rules)
+    live.add_argument("--instrument", action="append", type=path, metavar="FILE", help=rules)
     live.add_argument("--symbol", metavar="S", help="symbol of a single file whose name does not say it")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
@@ -171,7 +191,9 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(
             name,
             help=text,
-            description=fill(f"{text[:1].upper()}{text[1:]}. {more}", 90),
+            description=fill(
+                f"{text[:1].upper()}{text[1:]}. {more}", min(90, get_terminal_size().columns - 2)
+            ),
             epilog=f"example:\n  run_bot.py {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=[common],
@@ -183,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         "backtest --data BTCUSDT_binance-perp_1h.csv.gz --warmup 2000 \\\n"
         "      --funding BTCUSDT_binance-perp_funding.csv.gz",
     )
-    _add_files(backtest)
+    add_files(backtest)
     backtest.add_argument(
         "--from", dest="since", type=when, metavar="TIME", help="from 2024-01-31[T12:00] on"
     )
@@ -208,14 +230,19 @@ def _parser() -> argparse.ArgumentParser:
         "replay var/recordings/20240131T120000Z-1.rec.zst --verify var/demo.db",
         "Writes a database of its own (default: var/replay.db), in place of the last replay's.",
     )
-    replay.add_argument("recording", metavar="RECORDING", help="a session's file of run.recordings")
     replay.add_argument(
-        "--verify", metavar="DB", help="compare with the recorded session in DB; exit code 1 if they differ"
+        "recording", type=path, metavar="RECORDING", help="a session's file of run.recordings"
+    )
+    replay.add_argument(
+        "--verify",
+        type=path,
+        metavar="DB",
+        help="compare with the recorded session in DB; exit code 1 if they differ",
     )
     data = command(
         "import", "bars from CSV files into the history store", "import BTCUSDT_binance-perp_1h.csv.gz"
     )
-    data.add_argument("files", nargs="+", metavar="FILE")
+    data.add_argument("files", nargs="+", type=path, metavar="FILE")
     data.add_argument("--symbol", metavar="S", help="symbol of a single file")
     add_history(data)
     fetch = command(
@@ -227,9 +254,7 @@ def _parser() -> argparse.ArgumentParser:
         "holes are filled. The bars are mainnet's (venue bybit) or, with --testnet, testnet's (bybit-testnet). The "
         "symbols' trading rules are kept with them.",
     )
-    fetch.add_argument(
-        "--since", type=when, required=True, metavar="TIME", help="from 2024-01-31[T12:00] on (UTC)"
-    )
+    fetch.add_argument("--since", type=when, required=True, metavar="TIME", help="from 2024-01-31 on (UTC)")
     fetch.add_argument(
         "--source",
         choices=("bybit", "yahoo"),
@@ -249,11 +274,15 @@ def _parser() -> argparse.ArgumentParser:
         "odds. The last 15 % (odds: 10 %) of the time are kept for validation. Two runs of one seed give the "
         "same weights. On a GPU where there is one.",
     )
-    _add_files(train, traded=False)
+    add_files(train, traded=False)
     train.add_argument("--from", dest="since", type=when, metavar="TIME", help="only bars from TIME on")
     train.add_argument("--to", dest="until", type=when, metavar="TIME", help="only bars before TIME")
     train.add_argument(
-        "--out", default="var/checkpoint", metavar="DIR", help="folder to write (default: var/checkpoint)"
+        "--out",
+        type=path,
+        default="var/checkpoint",
+        metavar="DIR",
+        help="folder to write (default: var/checkpoint)",
     )
     add_history(train)
     train.add_argument("--steps", type=count, default=6000, metavar="N", help="at most (default: 6000)")
@@ -266,6 +295,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument(
         "--odds-only",
+        type=path,
         metavar="DIR",
         help="new odds beside the encoder of this checkpoint, which stays as it is (--out may be the same)",
     )
@@ -289,7 +319,7 @@ def _parser() -> argparse.ArgumentParser:
         "Without --data and --market, on stored history. Writes a Markdown report with charts, and "
         "its figures as JSON. The last 60 % of the bars are forecast, with a memory that goes on learning.",
     )
-    _add_files(evaluate)
+    add_files(evaluate)
     evaluate.add_argument(
         "--market", choices=("few", "hard", "none", "base"), help="generated markets, whose truth is known"
     )
@@ -316,7 +346,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--quick", action="store_true", help="a rough look in a fraction of the time")
     evaluate.add_argument(
-        "--out", default="build/evaluation", metavar="DIR", help="folder to write (default: build/evaluation)"
+        "--out",
+        type=path,
+        default="build/evaluation",
+        metavar="DIR",
+        help="folder to write (default: build/evaluation)",
     )
     parity = command(
         "parity",
@@ -325,7 +359,10 @@ def _parser() -> argparse.ArgumentParser:
         "Tells the differences with their causes; exit code 1 if one has none that is known.",
     )
     parity.add_argument(
-        "session", metavar="RECORDING|DB", help="a recording, or a database: its last recorded session"
+        "session",
+        type=path,
+        metavar="RECORDING|DB",
+        help="a recording, or a database: its last recorded session",
     )
     add_runs(command("runs", "the catalogue of backtests", "runs --compare first second"))
     add_hands(command)
@@ -354,44 +391,6 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", "a check of settings, books, strategy and connections", "doctor --mainnet")
     for reader in (trades, status, explain, report, export, doctor):
         reader.add_argument("--run", metavar="NAME", help="a backtest's own database; runs lists them")
-    export.add_argument("--out", metavar="FILE", help="write here (default: standard output)")
+    export.add_argument("--out", type=path, metavar="FILE", help="write here (default: standard output)")
     command("show-config", "the configuration in force", "show-config --json")
     return parser
-
-
-def _add_files(parser: argparse.ArgumentParser, *, traded: bool = True) -> None:
-    """Options that name files of bars and, where they are traded on, of rates and rules."""
-    files = parser.add_argument_group("files")
-    files.add_argument("--data", action="append", metavar="FILE", help="[SYMBOL=]FILE, repeatable")
-    files.add_argument("--symbol", metavar="S", help="symbol of a single file")
-    if traded:
-        rates = "settled rates to charge (CSV time_ms,rate): [SYMBOL=]FILE, repeatable"
-        files.add_argument("--funding", action="append", metavar="FILE", help=rates)
-        files.add_argument("--no-funding", action="store_true", help="leave funding out")
-        rules = "trading rules: a TOML or JSON FILE, or SYMBOL:tick_size=0.01,lot_size=0.001; repeatable"
-        files.add_argument("--instrument", action="append", metavar="FILE", help=rules)
-
-
-def _add_modes(parser: argparse.ArgumentParser, texts: Mapping[str, str]) -> None:
-    modes = parser.add_mutually_exclusive_group()
-    for mode, text in texts.items():
-        modes.add_argument(f"--{mode}", dest="mode", action="store_const", const=mode, help=text)
-
-
-def _common_options(default: Any) -> argparse.ArgumentParser:
-    """Options that may stand before or behind a command; there, only what is given may override."""
-    common = argparse.ArgumentParser(add_help=False, argument_default=default)
-    group = common.add_argument_group("common options")
-    group.add_argument("--config", metavar="PATH", help="configuration file (default: config.toml)")
-    group.add_argument("--db", metavar="PATH", help="database (default: var/MODE.db)")
-    group.add_argument("--symbols", type=names, metavar="A,B", help="symbols, as BTCUSDT,ETHUSDT")
-    group.add_argument(
-        "--interval", metavar="N", help="bar interval: 1 3 5 15 30 60 120 240 360 720 D W, or 1h, 1d"
-    )
-    group.add_argument(
-        "--strategy", metavar="NAME", help="a shipped strategy, or your own package.module:Class"
-    )
-    group.add_argument("--traceback", action="store_true", help="where an error came from, line by line")
-    group.add_argument("--category", metavar="C", help="linear, spot, or offline equity (shares)")
-    group.add_argument("--json", action="store_true", help="machine-readable results on standard output")
-    return common

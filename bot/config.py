@@ -3,7 +3,8 @@
 import math
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +15,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bot import files
+from bot.config_paths import folder_of, place_paths
+from bot.environment import settings
 from bot.errors import ConfigError, InputError
 from bot.exchange.config import ExchangeConfig
+from bot.exchange.proxy import SETTING, without_credentials
 from bot.market import INTERVAL_MS, Category
 from bot.market.calendars import NEVER_CLOSES, OBSERVED
 from bot.market.symbols import currency_problem, inverse_problem, symbol_problem
@@ -27,7 +31,7 @@ from bot.trading.risk import RiskConfig
 
 Mode = Literal["testnet", "mainnet", "demo", "backtest", "replay"]
 
-_PREFIX = "BOT__"
+_COMMAND_LINE = "the command line"
 _LONGEST_FILE = files.MEGABYTE
 _MOST_DOTS = 500
 _SHOWN = 80
@@ -110,6 +114,13 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return Path(folder) if folder else None
 
 
+_KEYS = frozenset(
+    f"{section}.{key}"
+    for section in Config.__struct_fields__
+    for key in getattr(Config(), section).__struct_fields__
+)
+
+
 def load(
     path: str | Path | None,
     overrides: Mapping[str, Any],
@@ -119,30 +130,56 @@ def load(
 ) -> Config:
     """The configuration of ``path`` under the environment's and then the command line's overrides.
 
-    ``path`` None takes ``config.toml`` where there is one. Overrides are ``section.key`` to value.
+    ``path`` None takes ``config.toml`` where there is one. What the file says of relative paths, defaults too,
+    belongs to its folder. Overrides are ``section.key`` to value.
     ``named_category`` is what the data's names say; it stands where nobody says otherwise, and what is
     written down as the default says nothing.
     Raises ConfigError naming the key, and where the wrong value came from.
     """
-    tree, source = _read(path)
-    origins: dict[str, str] = {}
-    for name, value in environment.items():
-        if name.startswith(_PREFIX):
-            section, _, key = name[len(_PREFIX) :].lower().partition("__")
-            if not key:
-                raise ConfigError(f"environment variable {name}: the form is {_PREFIX}SECTION__KEY")
-            _put(tree, f"{section}.{key}", _listed(section, key, value))
-            origins[f"{section}.{key}"] = f"environment variable {name}"
-    for dotted, value in overrides.items():
-        if value is not None:
+    written, source = _read(path)
+    given = {
+        dotted: (_listed(dotted, value), f"environment variable {name}")
+        for dotted, (name, value) in settings(environment, _KEYS).items()
+    }
+    given |= {dotted: (value, _COMMAND_LINE) for dotted, value in overrides.items() if value is not None}
+
+    def converted(given: Mapping[str, tuple[Any, str]]) -> Config:
+        tree = deepcopy(written)
+        for dotted, (value, _) in given.items():
             _put(tree, dotted, value)
-            origins[dotted] = "the command line"
-    if named_category is not None and "run.category" not in origins:
-        run = tree.setdefault("run", {})
-        if isinstance(run, dict) and run.get("category", _LINEAR) == _LINEAR:
-            run["category"] = named_category
-    _set_share_fees(tree, origins)
-    return _converted(tree, origins, source)
+        origins = {dotted: origin for dotted, (_, origin) in given.items()}
+        if named_category is not None and "run.category" not in origins:
+            run = tree.setdefault("run", {})
+            if isinstance(run, dict) and run.get("category", _LINEAR) == _LINEAR:
+                run["category"] = named_category
+        _set_share_fees(tree, origins)
+        _hide_credentials(tree, origins, source)
+        place_paths(tree, as_tree(Config()), origins, folder_of(path))
+        return _converted(tree, origins, source)
+
+    try:
+        return converted(given)
+    except ConfigError as error:
+        raise _blamed(error, given, converted, source) from error
+
+
+def _blamed(
+    error: ConfigError,
+    given: Mapping[str, tuple[Any, str]],
+    converted: Callable[[Mapping[str, tuple[Any, str]]], Config],
+    source: str,
+) -> ConfigError:
+    """The error, told of the setting that has caused it, where that is none of the file's."""
+    if not str(error).startswith(f"{source}: "):
+        return error
+    for dotted, (_, origin) in given.items():
+        try:
+            converted({other: value for other, value in given.items() if other != dotted})
+        except ConfigError as still:
+            if str(still) == str(error):
+                continue
+        return ConfigError(origin + str(error).removeprefix(source))
+    return error
 
 
 def from_json(text: str, overrides: Mapping[str, Any], source: str) -> Config:
@@ -187,6 +224,16 @@ def _read(path: str | Path | None) -> tuple[dict[str, Any], str]:
         raise ConfigError(f"{path}: not valid TOML: {_one_line(error)}") from error
 
 
+def _hide_credentials(tree: dict[str, Any], origins: Mapping[str, str], source: str) -> None:
+    """From here on nothing holds the proxy's user and password that could be stored or shown."""
+    exchange = tree.get("exchange")
+    if isinstance(exchange, dict) and isinstance(url := exchange.get("proxy"), str):
+        try:
+            exchange["proxy"] = without_credentials(url)
+        except ValueError as error:
+            raise ConfigError(f"{origins.get(SETTING, source)}: {SETTING}: {error}") from None
+
+
 def _set_share_fees(tree: dict[str, Any], origins: Mapping[str, str]) -> None:
     """Shares pay no commission where none is named; what is written down as the default names none."""
     run = tree.get("run")
@@ -219,9 +266,9 @@ def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
     branch[key] = value
 
 
-def _listed(section: str, key: str, value: str) -> Any:
+def _listed(dotted: str, value: str) -> Any:
     """Environment variables are text; lists are written with commas."""
-    return tuple(part.strip() for part in value.split(",")) if (section, key) == ("run", "symbols") else value
+    return tuple(part.strip() for part in value.split(",")) if dotted == "run.symbols" else value
 
 
 def _explained(
@@ -244,6 +291,8 @@ def _explained(
             f"{origins.get(key, source)}: {key} = inverse: inverse contracts are settled in their own coin and not "
             "traded here; linear, spot and (offline) equity are"
         )
+    if isinstance(value, dict):
+        return ConfigError(f"{origins.get(key, source)}: {key}: {_one_line(what[:1].lower() + what[1:])}")
     shown = _one_line(value) if isinstance(value, str | int | Decimal | float) else type(value).__name__
     return ConfigError(
         f"{origins.get(key, source)}: {key} = {shown}: {_one_line(what[:1].lower() + what[1:])}"

@@ -80,7 +80,14 @@ async def persist(request: Callable[[], Awaitable[T]], what: str, alive: Alive =
         except FeedError as error:
             if alive is not None and failures >= _PATIENT_FAILURES and await _answers(alive):
                 raise
-            _log.warning("waiting_for_exchange", what=what, error=str(error), retry_seconds=pause)
+            _log.warning(
+                "waiting_for_exchange",
+                what=what,
+                error=str(error),
+                attempt=failures,
+                retry_seconds=pause,
+                note="asks again until it is answered; Ctrl-C stops, `run_bot.py doctor` looks for the cause",
+            )
         await asyncio.sleep(pause)
         pause = min(longest, 2 * pause)
     raise AssertionError("it is counted without end")

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +10,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bot.config import LogConfig
-from bot.standard_streams import on_drops
+from bot.standard_streams import on_drops, styled
 
 _COLOURS = {"long": "\033[32m", "short": "\033[31m", "hold": "\033[2m"}
 _RESET = "\033[0m"
@@ -20,11 +19,10 @@ _RESET = "\033[0m"
 def configure(config: LogConfig, *, as_json: bool = False) -> None:
     """Set up logging for the process. ``auto`` is a readable line on a terminal and JSON when piped."""
     terminal = sys.stderr.isatty()
-    colours = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     console = config.format == "console" or (config.format == "auto" and terminal and not as_json)
     renderers: list[Processor]
     if console:
-        renderers = [structlog.processors.TimeStamper(fmt="%H:%M:%S"), _Console(colours=colours)]
+        renderers = [structlog.processors.TimeStamper(fmt="%H:%M:%S"), _Console(colours=styled(sys.stderr))]
     else:
         # ISO with a Z: UTC as well.
         renderers = [structlog.processors.TimeStamper(fmt="iso"), structlog.processors.JSONRenderer()]

@@ -7,14 +7,21 @@ import os
 import select
 import sys
 import threading
+import time
+import unicodedata
 from collections import deque
 from collections.abc import Callable
+from typing import Any, TextIO
+
+from bot.errors import StoreError
 
 _MOST_WAITING = 1 << 20
 """Bytes for standard error that may wait for whoever reads them."""
 
 _RETRY_SECONDS = 1.0
 _DRAIN_SECONDS = 1.0
+_STUCK_SECONDS = 0.25
+"""What a stream takes nothing for so long is waited for by nobody."""
 
 # What texts and drawings here use beyond ASCII, for a terminal that cannot show it.
 _PLAIN = {
@@ -40,6 +47,7 @@ def secure() -> None:
     A stream that was closed is opened on nothing, so that no file opened later is written to in its place.
     """
     codecs.register_error("plain_letters", _plain_letters)
+    codecs.register_error("json_letters", _json_letters)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -47,54 +55,144 @@ def secure() -> None:
             os.open(os.devnull, os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="plain_letters")
     sys.stderr.flush()
-    sys.stderr = io.TextIOWrapper(
-        QueuedWriter(sys.stderr.fileno()),
-        encoding=sys.stderr.encoding,
-        errors="plain_letters",
-        line_buffering=True,
-        write_through=True,
-    )
+    errors = QueuedWriter(2)
+    results = io.BufferedWriter(ResultWriter(1, errors))
+    at_once = sys.stdout.line_buffering or getattr(sys.stdout, "write_through", False)
+    sys.stdout = _text(results, sys.stdout.encoding, line_buffering=bool(at_once))
+    sys.stderr = _text(errors, sys.stderr.encoding, line_buffering=True)
     # What Python says of an exception that nobody took comes after everything else.
     atexit.register(finish)
 
 
-def give_up_output(error: OSError) -> bool:
-    """Write nothing more to standard output, which raised this; whether its reader just had seen enough."""
-    # Python would complain once more while it ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if isinstance(error, BrokenPipeError):
-        return True
-    print(f"error: cannot write the result: {error.strerror}", file=sys.stderr)
-    return False
+def _text(stream: Any, encoding: str, *, line_buffering: bool) -> TextIO:
+    return io.TextIOWrapper(
+        stream, encoding=encoding, errors="plain_letters", line_buffering=line_buffering, write_through=True
+    )
+
+
+def never_wait_for_results(seconds: float) -> None:
+    """A reader of the results who reads nothing for so long is taken for one that went away."""
+    if (results := _results()) is not None:
+        results.patience = seconds
+
+
+def results_are_json() -> None:
+    """Where the reader knows few letters, the others are escaped as JSON does, not written with similar ones."""
+    if _results() is not None and codecs.lookup(sys.stdout.encoding).name != "utf-8":
+        sys.stdout.reconfigure(encoding="ascii", errors="json_letters")  # type: ignore[union-attr]
+
+
+def lines_lost() -> int:
+    """How many lines of standard error nobody will have read."""
+    errors = _errors()
+    if errors is None:
+        return 0
+    errors.drain(_STUCK_SECONDS)
+    return errors.dropped + errors.stuck
 
 
 def finish() -> None:
     """Before the process ends: let what was said get there, as far as somebody reads it."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        give_up_output(error)
-    if isinstance(sys.stderr, io.TextIOWrapper) and isinstance(sys.stderr.buffer, QueuedWriter):
-        sys.stderr.buffer.drain(_DRAIN_SECONDS)
+    if (errors := _errors()) is not None:
+        errors.drain(_DRAIN_SECONDS)
+
+
+def on_terminal(stream: TextIO) -> bool:
+    """Whether a person sees it on a terminal that can move its cursor."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def styled(stream: TextIO) -> bool:
+    """Whether colours and bold letters are welcome there."""
+    return on_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
 def on_drops(describe: Callable[[int], str]) -> None:
     """How standard error tells of lines that were dropped, once it is read again: their number to a line."""
-    if isinstance(sys.stderr, io.TextIOWrapper) and isinstance(sys.stderr.buffer, QueuedWriter):
-        sys.stderr.buffer.describe_drops = describe
+    if (errors := _errors()) is not None:
+        errors.describe_drops = describe
+
+
+def _errors() -> "QueuedWriter | None":
+    stream = getattr(sys.stderr, "buffer", None)
+    return stream if isinstance(stream, QueuedWriter) else None
+
+
+def _results() -> "ResultWriter | None":
+    stream = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return stream if isinstance(stream, ResultWriter) else None
 
 
 def _plain_letters(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    letters = error.object[error.start : error.end]
-    return "".join(
-        _PLAIN.get(letter) or repr(letter.encode("unicode_escape"))[2:-1] for letter in letters
-    ), error.end
+    return "".join(map(_plain, error.object[error.start : error.end])), error.end
+
+
+def _plain(letter: str) -> str:
+    alike = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return _PLAIN.get(letter) or alike or letter.encode("ascii", "backslashreplace").decode()
+
+
+def _json_letters(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)), error.end
+
+
+class ReaderGone(BrokenPipeError):
+    """Whoever reads the results has seen enough, which is nobody's failure."""
+
+
+class ResultWriter(io.RawIOBase):
+    """Standard output. A reader that went away is a ReaderGone, what cannot be written a StoreError, each once.
+
+    What was said on standard error before is written first. ``patience`` is how many seconds a reader who reads
+    nothing is waited for; None: as Unix tools do, for ever.
+    """
+
+    def __init__(self, descriptor: int, errors: "QueuedWriter") -> None:
+        super().__init__()
+        self.patience: float | None = None
+        self._descriptor = descriptor
+        self._errors = errors
+        self._over = False
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        if self._over:
+            # Python would try once more while it ends.
+            return len(data)
+        if not self._errors.stuck:
+            self._errors.drain(_STUCK_SECONDS)
+        try:
+            while True:
+                # A pipe that takes anything takes so much at once.
+                part = data if self.patience is None else data[: select.PIPE_BUF]
+                if self.patience is not None and not self._ready(self.patience):
+                    raise BrokenPipeError
+                try:
+                    return os.write(self._descriptor, part)
+                except BlockingIOError:
+                    self._ready(_RETRY_SECONDS)
+        except OSError as error:
+            self._over = True
+            if isinstance(error, BrokenPipeError) or self.isatty():
+                raise ReaderGone from error
+            raise StoreError(f"cannot write the result: {error.strerror}") from error
+
+    def _ready(self, seconds: float) -> bool:
+        return bool(select.select([], [self._descriptor], [], seconds)[1])
 
 
 class QueuedWriter(io.RawIOBase):
@@ -112,6 +210,7 @@ class QueuedWriter(io.RawIOBase):
         self._most_waiting = most_waiting
         self._chunks: deque[bytes] = deque()
         self._waiting = 0
+        self._moved = time.monotonic()
         self._accepted = self._written = 0
         self._untold, self._untold_after, self._failing = 0, 0, False
         self._changed = threading.Condition()
@@ -134,6 +233,8 @@ class QueuedWriter(io.RawIOBase):
             if self._waiting + len(chunk) > self._most_waiting:
                 self._drop(chunk)
                 return len(chunk)
+            if not self._chunks:
+                self._moved = time.monotonic()
             self._chunks.append(chunk)
             self._accepted += 1
             self._waiting += len(chunk)
@@ -148,6 +249,14 @@ class QueuedWriter(io.RawIOBase):
         """Wait until all is written, at most so long."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting, seconds)
+
+    @property
+    def stuck(self) -> int:
+        """Lines that wait for a reader who has read nothing for a while."""
+        with self._changed:
+            if not self._chunks or time.monotonic() - self._moved < _STUCK_SECONDS:
+                return 0
+            return sum(max(chunk.count(b"\n"), 1) for chunk in self._chunks)
 
     def _drop(self, chunk: bytes) -> None:
         lines = max(chunk.count(b"\n"), 1)
@@ -170,6 +279,7 @@ class QueuedWriter(io.RawIOBase):
                     self._untold -= told
                 if chunk:
                     self._chunks.popleft()
+                    self._moved = time.monotonic()
                     self._written += 1
                     self._waiting -= len(chunk)
                     if not done:

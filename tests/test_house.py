@@ -20,7 +20,7 @@ LONG_FILES = {
 LONGEST = 400
 
 # Who may talk to a person, and who may wait.
-PRINTERS = ("bot/commands/", "bot/cli.py", "bot/__main__.py", "bot/standard_streams.py")
+PRINTERS = ("bot/commands/", "bot/cli.py", "bot/__main__.py")
 WAITERS = ("bot/commands/", "bot/exchange/", "bot/store/", "bot/app.py", "bot/history.py", "bot/evaluation/")
 
 

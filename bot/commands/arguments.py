@@ -1,6 +1,7 @@
 """What the words of a command line mean: counts, shares, amounts, times. Errors are argparse's own."""
 
 import argparse
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -13,6 +14,17 @@ _SMALLEST_AMOUNT = Decimal("0.000001")
 def names(text: str) -> tuple[str, ...]:
     """Names between commas, as a tuple."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def path(text: str) -> str:
+    """A path, in which ``~`` is home."""
+    return os.path.expanduser(text)
+
+
+def named_file(text: str) -> str:
+    """``FILE`` or ``SYMBOL=FILE``."""
+    symbol, separator, file = text.partition("=")
+    return f"{symbol}={path(file)}" if separator else path(text)
 
 
 def amount(text: str) -> Decimal:

@@ -1,22 +1,20 @@
 """``show-config`` and ``doctor``: the configuration in force, and whether everything it names works."""
 
 import argparse
-import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
 import msgspec
-from msgspec import Struct
 
 from bot.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
+from bot.commands.checks import Check, checked, connections, disk
 from bot.commands.chosen_database import chosen_database
 from bot.commands.stored_calendar import stored_calendar
 from bot.commands.tables import print_text
 from bot.config import Config, Mode
-from bot.errors import BotError, BrokenInvariant
+from bot.errors import BrokenInvariant
 from bot.exchange.config import HOSTS
-from bot.exchange.rest import BybitRest
 from bot.market import INTERVAL_MS, utc_text
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
 from bot.store.audit import audit
@@ -25,16 +23,6 @@ from bot.store.database import Database
 from bot.store.lock import holder
 from bot.store.queries import read_account
 from bot.strategy import Strategy
-
-_LOW_DISK_BYTES = 500_000_000
-
-
-class Check(Struct, frozen=True):
-    """One thing looked at: whether it is well, and what was seen."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
@@ -46,8 +34,8 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
     mode: Mode | None = None if getattr(args, "run", None) is not None else args.mode or "mainnet"
     checks = [Check("configuration", True, "read and within bounds")]
     checks += [
-        await _checked("strategy", lambda: _strategy(config, strategies)),
-        await _checked("model", lambda: _model(config)),
+        await checked("strategy", lambda: _strategy(config, strategies)),
+        await checked("model", lambda: _model(config)),
     ]
     if named:
         paths = [await chosen_database(args, config)]
@@ -55,23 +43,16 @@ async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str,
         modes: tuple[Mode, ...] = (args.mode,) if args.mode else get_args(Mode)
         paths = [path for each in modes if (path := config.database_path(each)).exists()]
     for path in paths:
-        checks.append(await _checked(f"database {path}", lambda path=path: _database(path)))  # type: ignore[misc]
-    checks.append(await _checked("disk", lambda: _disk(config, mode or "backtest")))
+        checks.append(await checked(f"database {path}", lambda path=path: _database(path)))  # type: ignore[misc]
+    checks.append(await checked("disk", lambda: disk(config, mode or "backtest")))
     if mode in HOSTS:
-        checks.append(await _checked(f"exchange {mode}", lambda: _exchange(config, mode)))
+        checks += await connections(config, mode)
     if args.json:
         print(msgspec.json.encode(checks).decode())
     else:
         for check in checks:
             print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", indent=6)
     return 0 if all(check.ok for check in checks) else 1
-
-
-async def _checked(name: str, look: Callable[[], Awaitable[str]]) -> Check:
-    try:
-        return Check(name, True, await look())
-    except BotError as error:
-        return Check(name, False, str(error))
 
 
 async def _strategy(config: Config, strategies: Mapping[str, str]) -> str:
@@ -107,26 +88,6 @@ async def _database(path: Path) -> str:
         )
         bars = f", last close {utc_text(newest)} UTC" if newest is not None else ", no bars"
         return f"{database.identity}, {who}, books balance at cash {ledger.cash}{bars}"
-
-
-async def _disk(config: Config, mode: Mode) -> str:
-    folder = config.database_path(mode).absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if free < _LOW_DISK_BYTES:
-        raise BotError(
-            f"only {free / 1e6:,.0f} MB free under {folder}; a month of minute bars takes about 300"
-        )
-    return f"{free / 1e9:,.1f} GB free under {folder}"
-
-
-async def _exchange(config: Config, mode: Mode) -> str:
-    host = config.exchange.rest_url or HOSTS[mode][0]
-    async with BybitRest(host, config.run.category) as rest:
-        at = await rest.time_ms()
-        instruments = await rest.instruments(config.run.symbols)
-    return f"{host} answers, its time is {utc_text(at)} UTC; trades {', '.join(instruments)}"
 
 
 def _show(config: Config, *, as_json: bool) -> None:

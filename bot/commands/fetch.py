@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.exchange.config import HOSTS
+from bot.exchange.proxy import chosen
 from bot.exchange.rest import BybitRest
 from bot.market import INTERVAL_MS, grid_start_ms, minute_text
 from bot.store import bars as bar_store
@@ -80,11 +82,16 @@ async def run(args: argparse.Namespace, config: Config) -> int:
     market = Market(BYBIT_TESTNET if mode == "testnet" else BYBIT, run.category)
     path = history_path(args, config)
     host = config.exchange.rest_url or HOSTS[mode][0]
+    proxy = chosen(config.exchange.proxy, (host, config.exchange.ws_url or HOSTS[mode][1]), os.environ)
     done: list[Fetched] = []
     with _stop_signals() as stopped:
         try:
             async with BybitRest(
-                host, run.category, lambda text: _log.error("banned", error=text), config.exchange
+                host,
+                run.category,
+                lambda text: _log.error("banned", error=text),
+                config.exchange,
+                proxy=proxy,
             ) as rest:
                 # The exchange is asked first, so that a typing error leaves no database behind.
                 rules = await history.persist(lambda: rest.instruments(run.symbols), "instruments")

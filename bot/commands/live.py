@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -12,7 +13,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from bot import app, history, logs
+from bot import app, history, logs, standard_streams
 from bot.assembly import (
     build_trader,
     find_checkpoint,
@@ -33,6 +34,7 @@ from bot.commands.watching import WatchList, watch_list
 from bot.config import Config, Mode
 from bot.errors import ConfigError, DatabaseLocked
 from bot.exchange.config import HOSTS
+from bot.exchange.proxy import chosen
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import Bar, plain, utc_text
@@ -59,12 +61,16 @@ _SPOT_FEE = Decimal("0.001")
 _LOOK_SECONDS, _COMING_UP_SECONDS = 1.0, 0.02
 """How often the database is looked at for what a person asks."""
 
+_READER_SECONDS = 1.0
+"""How long a session that is over waits for somebody to read its summary."""
+
 _log = structlog.get_logger()
 
 
 async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: Mapping[str, str]) -> int:
     """One live session, from an empty or existing database to a clean stop."""
     logs.configure(config.log)
+    standard_streams.never_wait_for_results(_READER_SECONDS)
     strategy = load_strategy(config, strategies)
     if args.data and mode != "demo":
         raise ConfigError("--data goes with --demo or backtest; live modes bring their own data")
@@ -96,17 +102,19 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
                         config, database, account, files, read_given(args.instrument), pace
                     )
                 )
-                hosts = exchange.rest_url, exchange.ws_url
+                hosts, proxy = (exchange.rest_url, exchange.ws_url), None
                 stop.soon_after(exchange.exhausted)
             else:
                 rest_url, ws_url = HOSTS[mode]
                 hosts = config.exchange.rest_url or rest_url, config.exchange.ws_url or ws_url
+                proxy = chosen(config.exchange.proxy, hosts, os.environ)
             rest = await stack.enter_async_context(
                 BybitRest(
                     hosts[0],
                     config.run.category,
                     lambda text: _log.error("banned", error=text),
                     config.exchange,
+                    proxy=proxy,
                 )
             )
             session = _Session(config, mode, database, rest, hosts[1], stop, pace)
@@ -117,6 +125,8 @@ async def run(args: argparse.Namespace, config: Config, mode: Mode, strategies: 
             # A demo on a file is a backtest at the speed of a stream; a generated market was never learned from.
             known = hindsight(learned_until_ms(config, strategy), tally.first_start_ms)
             summary = replace(summary, hindsight=known)
+        if lost := standard_streams.lines_lost():
+            summary = replace(summary, events={**summary.events, "log_lines_lost": lost})
         print_summary(await with_decisions(summary), as_json=args.json)
     return 0
 

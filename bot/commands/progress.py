@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from bot.standard_streams import on_terminal
+
 _LINE_SECONDS = 5.0
 """How often a line is written where no terminal can show a bar; what takes less says nothing."""
 
@@ -16,7 +18,7 @@ class Progress:
     """``with Progress() as progress: progress("history BTCUSDT", 1000, 10000)``."""
 
     def __init__(self) -> None:
-        self._on_terminal = sys.stderr.isatty()
+        self._on_terminal = on_terminal(sys.stderr)
         self._bars = RichProgress(
             TextColumn("{task.description:<20}"),
             BarColumn(),

@@ -2,10 +2,14 @@
 
 import argparse
 
+from bot.commands.arguments import path
+
 
 def add_history(parser: argparse.ArgumentParser, *, venue: bool = True) -> None:
     """The history store, and whose part of it."""
-    parser.add_argument("--history", metavar="PATH", help="history store (default: var/history.db)")
+    parser.add_argument(
+        "--history", type=path, metavar="PATH", help="history store (default: var/history.db)"
+    )
     if venue:
         parser.add_argument("--venue", metavar="NAME", help="whose bars: bybit, binance-perp, ...")
 

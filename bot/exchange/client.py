@@ -1,17 +1,20 @@
 """Questions to Bybit's REST through ccxt's client: what an answer means, and when to ask again."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
 import aiohttp
 import ccxt.async_support as ccxt
+from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from bot.errors import FeedError
 from bot.exchange import plausible
 from bot.exchange.config import ExchangeConfig
+from bot.exchange.proxy import Proxy, rest_connector
 from bot.exchange.refusals import shortened
 
 _ATTEMPTS = 4
@@ -74,9 +77,13 @@ def _bounded(max_bytes: int) -> type[aiohttp.ClientResponse]:
 
 
 class _Bybit(ccxt.bybit):  # type: ignore[misc]
-    """ccxt's client with Bybit's refusals told apart: ccxt maps 403, 429 and 10016 to unlike classes."""
+    """ccxt's client with Bybit's refusals told apart: ccxt maps 403, 429 and 10016 to unlike classes.
+
+    All goes through ``route``, where that is a proxy.
+    """
 
     max_bytes = 0
+    route: Proxy | None = None
     session: Any
 
     @staticmethod
@@ -90,11 +97,19 @@ class _Bybit(ccxt.bybit):  # type: ignore[misc]
         super().open(lazy)
         if not begun and self.session is not None:
             self.session.detach()
+            if self.route is not None:
+                context = ssl.create_default_context(cafile=self.cafile)
+                self.tcp_connector = rest_connector(self.route, context)
             self.session = aiohttp.ClientSession(
                 connector=self.tcp_connector,
-                trust_env=self.aiohttp_trust_env,
                 response_class=_bounded(self.max_bytes),
             )
+
+    async def fetch(self, *arguments: Any, **named: Any) -> Any:  # ccxt's hook
+        try:
+            return await super().fetch(*arguments, **named)
+        except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
+            raise ccxt.NetworkError(f"through the proxy {self.route}: {error}") from error
 
     def handle_errors(  # ccxt's hook
         self,
@@ -122,7 +137,13 @@ class RestClient:
     the bounds of the exchange's time, which the stream's messages are held against as well.
     """
 
-    def __init__(self, base_url: str, config: ExchangeConfig, on_ban: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        config: ExchangeConfig,
+        on_ban: Callable[[str], None] | None,
+        proxy: Proxy | None = None,
+    ) -> None:
         self.host = base_url
         self.times = plausible.TimeBounds(
             1000 * config.max_ahead_seconds, time.monotonic, lambda: 1000 * time.time()
@@ -132,6 +153,7 @@ class RestClient:
         self._ccxt = _Bybit(
             {"enableRateLimit": True, "rateLimit": _MILLISECONDS_A_REQUEST / 5, "timeout": _TIMEOUT_MS}
         )
+        self._ccxt.route = proxy
         self._ccxt.max_bytes = 1_000_000 * config.max_answer_mb
         for part in ("spot", "futures", "v2", "public", "private"):
             self._ccxt.urls["api"][part] = base_url.rstrip("/")
@@ -180,9 +202,7 @@ class RestClient:
         except (
             ccxt.BaseError, aiohttp.ClientError, _TooLarge, OSError, ValueError, LookupError, EOFError, RecursionError,
         ) as error:  # fmt: skip
-            cause = error.__cause__ or error
-            told = shortened(f"{type(error).__name__} {cause}", _TOLD_CHARACTERS)
-            raise FeedError(f"{self.host}: {told}") from error
+            raise FeedError(f"{self.host}: {shortened(_cause_of(error), _TOLD_CHARACTERS)}") from error
         if not isinstance(answer, dict) or not isinstance(answer.get("result"), dict):
             raise FeedError(f"{self.host}: an answer without a result")
         return answer
@@ -203,6 +223,21 @@ class RestClient:
         if answer.code not in _WEATHER and (is_refused or is_client_error) and answer.status < 500:
             return RequestRefused(f"{self.host}: {answer}")
         return FeedError(f"{self.host}: {answer}")
+
+
+def _cause_of(error: BaseException) -> str:
+    """What an error of ccxt's is about, whose own text is only the request."""
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        seen.append(at)
+        at = at.__cause__ or at.__context__
+    if any(isinstance(one, TimeoutError | ccxt.RequestTimeout) for one in seen):
+        return f"no answer within {_TIMEOUT_MS // 1000} s"
+    said = [one for one in seen if str(one) and " GET http" not in str(one)]
+    first = said[0] if said else error
+    # A KeyError's text, say, is a name alone.
+    return str(first) if isinstance(first, OSError | ccxt.BaseError) else f"{type(first).__name__} {first}"
 
 
 def _may_pass(error: BaseException) -> bool:

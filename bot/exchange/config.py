@@ -14,6 +14,7 @@ HOSTS = {
 class ExchangeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[exchange]``. Empty URLs mean the mode's own; host part only, ``/v5/…`` is appended.
 
+    ``proxy`` is the environment's where it is empty, none where it is ``none``; never with its user and password.
     The stream is rebuilt after ``silence_seconds`` without any update. A price further than ``max_jump`` times
     from the last believed one waits for another that agrees; a time may be ``max_ahead_seconds`` off. The other
     keys bound what is read: frames and answers in bytes, rows of a page, levels of a book, characters of a detail,
@@ -22,6 +23,7 @@ class ExchangeConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     rest_url: str = ""
     ws_url: str = ""
+    proxy: str = ""
     silence_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 90.0
     max_jump: Annotated[float, Meta(ge=1.1, le=1_000_000)] = 5.0
     max_ahead_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 30.0

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from bot.errors import FeedError
 from bot.exchange.clock import local_seconds
 from bot.exchange.config import ExchangeConfig
+from bot.exchange.proxy import Proxy
 from bot.exchange.socket import Socket
 
 _CONNECTS = 300
@@ -19,7 +20,7 @@ _DRAIN_SECONDS = 0.5
 
 
 class Connection:
-    """Sole owner of the websocket that stands now.
+    """Sole owner of the websocket that stands now, which goes through the ``proxy``, if any.
 
     ``opened`` is told of each new one. ``read`` gets each frame, may let it wait, and says whether it was
     an update; after ``silence_seconds`` of ``config`` without any the connection is built again. ``idle`` is called at
@@ -32,6 +33,7 @@ class Connection:
         category: str,
         config: ExchangeConfig,
         *,
+        proxy: Proxy | None,
         opened: Callable[[Socket], None],
         read: Callable[[bytes], Awaitable[bool]],
         idle: Callable[[float], None],
@@ -40,6 +42,7 @@ class Connection:
         self._url = url
         self._category = category
         self._config = config
+        self._proxy = proxy
         self._opened = opened
         self._read = read
         self._idle = idle
@@ -78,7 +81,7 @@ class Connection:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
 
     async def _connect_and_read(self) -> None:
-        async with Socket(self._url, self._category, self._config) as socket:
+        async with Socket(self._url, self._category, self._config, proxy=self._proxy) as socket:
             self._socket, self._rebuild = socket, False
             try:
                 self._opened(socket)

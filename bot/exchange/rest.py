@@ -14,6 +14,7 @@ from bot.exchange import plausible, rest_rows
 from bot.exchange.client import Banned, NoSuchRoute, RequestRefused, RestClient
 from bot.exchange.config import ExchangeConfig
 from bot.exchange.plausible import MalformedFrame, shown
+from bot.exchange.proxy import Proxy
 from bot.market import (
     CLOSED,
     GONE,
@@ -50,7 +51,7 @@ class BybitRest:
     Answers that may pass (timeouts, gateways, limits, broken JSON) are tried again a few times; who calls it
     decides whether to go on after that, and a :class:`RequestRefused` is for good. ``base_url`` is the host part.
     ``on_ban`` is told once when the exchange bans the address, ``on_refused`` of each row (symbol, what was
-    wrong) that cannot be and is left out.
+    wrong) that cannot be and is left out. All goes through the ``proxy``, if any.
     """
 
     def __init__(
@@ -59,12 +60,15 @@ class BybitRest:
         category: Category,
         on_ban: Callable[[str], None] | None = None,
         config: ExchangeConfig | None = None,
+        *,
+        proxy: Proxy | None = None,
     ) -> None:
         config = ExchangeConfig() if config is None else config
         self.category = category
+        self.proxy = proxy
         self.on_refused: Callable[[str, str], None] = _log_refused
         self._max_rows = config.max_page_rows
-        self._client = RestClient(base_url, config, on_ban)
+        self._client = RestClient(base_url, config, on_ban, proxy)
         self.host = base_url
 
     async def __aenter__(self) -> "BybitRest":

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import select
 import threading
+import time
 from collections import deque
 from types import TracebackType
 from typing import Any
@@ -21,8 +22,10 @@ from pybit.unified_trading import WebSocket
 
 from bot.errors import FeedError
 from bot.exchange.config import ExchangeConfig
+from bot.exchange.proxy import Proxy, websocket_options
 
 _CONNECT_SECONDS = 10.0
+_LOOK_SECONDS = 0.01
 _CUT_AT = 4
 """A frame so many times larger than the largest that is read ends the connection before it has come."""
 _INBOX_LARGEST = 64
@@ -78,23 +81,45 @@ websocket._core.continuous_frame = _BoundedMessages  # type: ignore[attr-defined
 class _Connection(WebSocket):  # type: ignore[misc]
     """pybit's WebSocket that hands every raw frame to ``inbox`` and never raises in its own thread."""
 
-    def __init__(self, url: str, category: str, inbox: "_Inbox") -> None:
+    def __init__(self, url: str, category: str, inbox: "_Inbox", proxy: Proxy | None) -> None:
         self._url = url
         self._inbox = inbox
-        # retries=1 always raises in pybit, even once connected; 2 means one real attempt.
+        self._proxy = proxy
         # The host comes with the url; ``testnet`` would only choose one of pybit's own.
-        super().__init__(
-            category, testnet=False, retries=2, restart_on_error=False, callback_function=inbox.put
-        )
+        super().__init__(category, testnet=False, restart_on_error=False, callback_function=inbox.put)
 
     def _connect(self, _url: str) -> None:
-        super()._connect(self._url)
+        """Connect once. pybit would use the environment's proxy only, and hide why it could not."""
+        self.endpoint = self._url
+        self.ws = websocket.WebSocketApp(
+            self._url,
+            on_message=lambda _, message: self._on_message(message),
+            on_error=lambda _, error: self._on_error(error),
+            on_close=lambda _, *status: self._on_close(),
+            on_pong=lambda _, *message: self._on_pong(),
+        )
+        options = websocket_options(self._proxy, _CONNECT_SECONDS)
+        self.wst = threading.Thread(
+            target=lambda: self.ws.run_forever(
+                ping_interval=self.ping_interval, ping_timeout=self.ping_timeout, **options
+            ),
+            daemon=True,
+        )
+        self.wst.start()
+        while self.wst.is_alive() and not self.is_connected():
+            time.sleep(_LOOK_SECONDS)
+        if not self.is_connected():
+            self.exit()
+            raise websocket.WebSocketException(self._inbox.reason or "the connection failed")
+        self._send_initial_ping()
 
     def _on_message(self, message: bytes) -> None:
         self._inbox.put(message)
 
     def _on_error(self, error: Exception) -> None:
-        self._inbox.end(str(error) or type(error).__name__)
+        # What a handshake was answered with may be long; a proxy's refusal says who refused.
+        told = (str(error) or type(error).__name__).partition(" -+-+- ")[0]
+        self._inbox.end(told if self._proxy is None else f"{told} (through the proxy {self._proxy})")
 
     def _on_close(self) -> None:
         self._inbox.end("closed")
@@ -142,6 +167,11 @@ class _Inbox:
             self._ended = reason
             self._wake()
 
+    @property
+    def reason(self) -> str | None:
+        """Why it has ended, None while it has not."""
+        return self._ended
+
     def _wake(self) -> None:
         # Once until the loop comes to it: each call is a byte in a pipe that others tell the loop by too.
         # The loop may be gone while pybit's thread still winds down.
@@ -176,11 +206,14 @@ class Socket:
     """An open connection: ``async with Socket(url, category) as socket``, then ``receive`` and ``send``.
 
     ``url`` is whole (``ws://host/v5/public/linear``). Every failure is a FeedError; leaving never waits
-    for the other side. ``config`` bounds frames and how many of them wait.
+    for the other side. ``config`` bounds frames and how many of them wait. It goes through the ``proxy``, if any.
     """
 
-    def __init__(self, url: str, category: str, config: ExchangeConfig | None = None) -> None:
+    def __init__(
+        self, url: str, category: str, config: ExchangeConfig | None = None, *, proxy: Proxy | None = None
+    ) -> None:
         config = ExchangeConfig() if config is None else config
+        self._proxy = proxy
         self._url = url
         self._category = category
         self._max_frames = config.max_waiting_frames
@@ -205,7 +238,7 @@ class Socket:
 
         def connect() -> None:
             try:
-                connection, problem = _Connection(self._url, self._category, inbox), None
+                connection, problem = _Connection(self._url, self._category, inbox, self._proxy), None
             except (websocket.WebSocketException, OSError) as error:
                 connection, problem = None, error
             if not loop.is_closed():

@@ -82,6 +82,7 @@ class MarketStream:
             self._url,
             category,
             config,
+            proxy=rest.proxy,
             opened=self._on_opened,
             read=self._on_frame,
             idle=self._subscriptions.ask_again,
