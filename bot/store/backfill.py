@@ -3,6 +3,7 @@
 from bot.market import plain
 from bot.store.account_rows import ACCOUNT_STATE, ROUND_TRIP, account_state_row, round_trip_row
 from bot.store.database import Database
+from bot.store.queries import load_instruments, read_account
 from bot.store.rows import structs
 from bot.store.track import Fold
 from bot.trading.events import Equity, Fill, FundingPayment, Transfer
@@ -38,6 +39,9 @@ async def backfill(database: Database) -> None:
     )
     cash = plain(database.identity.starting_cash)
     await database.write("UPDATE sessions SET start_equity = ? WHERE start_equity = ''", [(cash,)])
+    # What cannot be gone on from stays as it was.
+    await read_account(database)
+    await load_instruments(database)
 
 
 async def _place(database: Database) -> None:
