@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 
 _LONGEST = 40
-_QUOTES = ("USDT", "USDC", "USDE", "USD", "BTC", "ETH", "EUR", "BRL", "TRY", "DAI")
+_QUOTES = ("USDT", "USDC", "USDE", "USD", "BTC", "ETH", "EUR", "BRL", "BRZ", "TRY", "DAI")
 _DATED = re.compile(r"-[0-9]{1,2}[A-Z]{3}[0-9]{2}")
 _INVERSE = re.compile(r".+USD([HMUZ][0-9]{2})?")
 _DOLLARS = ("USDT", "USDC", "USDE", "USD", "DAI")
