@@ -251,21 +251,34 @@ class TimeBounds:
         return None if self._believed is None else self._believed[0]
 
     def check(self, told_ms: int, *, source: str = "stream", since_ms: int | None = None) -> None:
-        """Believe a time of the exchange's, or raise MalformedFrame.
+        """Believe a time of the exchange's, or raise MalformedFrame."""
+        self.believe(told_ms, anew=self.judge(told_ms, source=source, since_ms=since_ms))
 
-        What is older than the last one is believed as well, and moves nothing; but not before ``since_ms``.
+    def judge(self, told_ms: int, *, source: str = "stream", since_ms: int | None = None) -> bool:
+        """Raise MalformedFrame for a time that is not believed; whether it is so against the last believed one.
+
+        What is older than the last one may be, and moves nothing; but not before ``since_ms``.
         """
         now, wall_ms = self._clock(), self._wall_ms()
         if self._may_be(told_ms, now, wall_ms) and not self._is_before(told_ms, since_ms):
-            self._believe(told_ms, now, wall_ms)
-            return
+            return False
         others = [doubt for name, doubt in self._doubted.items() if name != source or name == "rest"]
         if any(abs(told_ms - self._passed(doubt, now)) <= self._slack_ms(now - doubt[1]) for doubt in others):
-            self._believed = self._measured = self._pace = None
-            self._believe(told_ms, now, wall_ms)
-            return
+            return True
         self._doubted[source] = told_ms, now
         raise MalformedFrame(f"the time {told_ms} is far from the exchange's last and from the local clock's")
+
+    def believe(self, told_ms: int, *, anew: bool = False) -> None:
+        """Take a time for granted, ``anew`` whatever was believed before."""
+        if anew:
+            self._believed = self._measured = self._pace = None
+        self._doubted.clear()
+        now = self._clock()
+        if self._believed is None:
+            self._is_real = abs(told_ms - self._wall_ms()) <= _REAL_MS
+        if self._believed is None or told_ms > self._believed[0]:
+            self._believed = told_ms, now
+        self._measure(self._believed[0], now)
 
     def is_old(self, told_ms: int) -> bool:
         """Whether a time lies too far behind the last believed one for a price of now."""
@@ -291,14 +304,6 @@ class TimeBounds:
             return self._ahead_ms + _REAL_PACE * 1000 * seconds
         pace = _FASTEST_BARS_A_SECOND * self.interval_ms if self._pace is None else _FAST_PACE * self._pace
         return max(self._ahead_ms, _FAST_BARS * self.interval_ms) + max(pace, 1000 * _REAL_PACE) * seconds
-
-    def _believe(self, told_ms: int, now: float, wall_ms: float) -> None:
-        self._doubted.clear()
-        if self._believed is None:
-            self._is_real = abs(told_ms - wall_ms) <= _REAL_MS
-        if self._believed is None or told_ms > self._believed[0]:
-            self._believed = told_ms, now
-        self._measure(self._believed[0], now)
 
     def _measure(self, believed_ms: int, now: float) -> None:
         """Milliseconds of the exchange's that pass in a local second."""

@@ -81,15 +81,17 @@ def funding_rate(row: Any, symbol: str) -> tuple[int, Decimal]:
         raise MalformedFrame(f"funding of {symbol}: {shown(error)}") from error
 
 
-def instrument(fields: dict[str, Any], category: Category, known_ms: int = 0) -> Instrument:
+def instrument(fields: Any, category: Category, known_ms: int = 0) -> Instrument:
     """A symbol's rules from ``instruments-info``.
 
     https://bybit-exchange.github.io/docs/v5/market/instrument. Spot's step is ``basePrecision`` and
     its limit that counts ``minOrderAmt``; linear gives ``fundingInterval`` in minutes. A dated future is
     delivered and never funded. ``known_ms`` is the answer's time. Raises InverseContract for one that is not linear.
     """
-    if str(fields.get("contractType", "")).startswith("Inverse"):
-        raise InverseContract(str(fields.get("symbol", "?")))
+    if not isinstance(fields, dict):
+        raise MalformedFrame(f"rules that are {shown(fields)}")
+    if shown(fields.get("contractType", "")).startswith("'Inverse"):
+        raise InverseContract(plausible.name(fields.get("symbol", "?")))
     try:
         lots, prices = fields["lotSizeFilter"], fields["priceFilter"]
         spot = category == "spot"
