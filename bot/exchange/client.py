@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from bot.errors import FeedError
 from bot.exchange import plausible
+from bot.exchange.clock import local_seconds
 from bot.exchange.config import ExchangeConfig
 from bot.exchange.proxy import Proxy, rest_connector
 from bot.exchange.refusals import shortened
@@ -146,7 +147,7 @@ class RestClient:
     ) -> None:
         self.host = base_url
         self.times = plausible.TimeBounds(
-            1000 * config.max_ahead_seconds, time.monotonic, lambda: 1000 * time.time()
+            1000 * config.max_ahead_seconds, local_seconds, lambda: 1000 * time.time()
         )
         self._on_ban = on_ban
         self._banned_until = 0.0

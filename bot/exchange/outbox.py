@@ -7,17 +7,21 @@ from collections.abc import Callable
 from bot.market import Bar, Book, Quote
 from bot.trading.events import Input
 
-_FULL_EVENTS = 5_000
-
 
 class Outbox:
     """Events on their way to the core; ``may_pass(symbol, time_ms)`` says whether a quote of that time may go."""
 
-    def __init__(self, may_pass: Callable[[str, int], bool]) -> None:
+    def __init__(self, may_pass: Callable[[str, int], bool], max_events: int) -> None:
         self._may_pass = may_pass
+        self._max_events = max_events
         self._events: deque[Input] = deque()
         self._room = asyncio.Event()
         self._draining = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the core is so far behind that no more is read."""
+        return len(self._events) > self._max_events
 
     def put(self, event: Input) -> None:
         """Put an event behind the others."""
@@ -40,7 +44,7 @@ class Outbox:
         return None
 
     def _pop(self) -> Input:
-        if len(self._events) <= _FULL_EVENTS:
+        if not self.is_full:
             self._room.set()
         return self._events.popleft()
 
@@ -54,7 +58,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait while the core is far behind, unless it waits itself for what is still to come in."""
-        while len(self._events) > _FULL_EVENTS and not self._draining:
+        while self.is_full and not self._draining:
             self._room.clear()
             await self._room.wait()
 

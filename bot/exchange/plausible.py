@@ -46,9 +46,18 @@ _PACE_SECONDS = 0.25
 class MalformedFrame(Exception):
     """A frame, row or figure that cannot be what it claims to be; the text says why."""
 
+    kind = "refused"
+    """What the event of it is called."""
+
+
+class FarTime(MalformedFrame):
+    """A time that is not believed; another source may show that it is right."""
+
 
 class Doubted(MalformedFrame):
     """A price so far from the last one believed that nothing is priced by it until something else agrees."""
+
+    kind = "doubted"
 
 
 def shown(value: Any) -> str:
@@ -190,12 +199,12 @@ class PriceJumps:
         """Whether any price is believed yet."""
         return bool(self._believed)
 
-    def is_near(self, name: str, price: float) -> bool:
-        """Whether a price is near one that is believed."""
+    def is_near(self, name: str, price: float, *others: float) -> bool:
+        """Whether a price is near one that is believed, or one of some others."""
         own = self._believed.get(name)
         if own is not None and self._agree(own, price):
             return True
-        return any(self._agree(other, price) for other in self._believed.values())
+        return any(self._agree(other, price) for other in (*others, *self._believed.values()))
 
     def believe(self, name: str, price: float) -> None:
         """Take a price for granted, as that of a bar which the exchange has confirmed."""
@@ -266,7 +275,7 @@ class TimeBounds:
         if any(abs(told_ms - self._passed(doubt, now)) <= self._slack_ms(now - doubt[1]) for doubt in others):
             return True
         self._doubted[source] = told_ms, now
-        raise MalformedFrame(f"the time {told_ms} is far from the exchange's last and from the local clock's")
+        raise FarTime(f"the time {told_ms} is far from the exchange's last and from the local clock's")
 
     def believe(self, told_ms: int, *, anew: bool = False) -> None:
         """Take a time for granted, ``anew`` whatever was believed before."""

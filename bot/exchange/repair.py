@@ -25,6 +25,8 @@ _JUST_NOW_BARS = 0.5
 _JUST_NOW_SECONDS = 2.0
 _UNMEASURED_SECONDS = 0.25
 _FAILED_SECONDS = (0.5, 30.0)
+_REFUSED_SECONDS = 600.0
+"""What the exchange will not answer is put aside for longer and longer, up to this."""
 _GRACE_BARS = 0.2
 _MAX_GRACE_SECONDS = 1.0
 """A confirmation may come so long after the next bar's first push."""
@@ -315,14 +317,14 @@ class RepairPolicy:
         self._look_again(feed, now, found, longest=longest)
         return found.findings()
 
-    def failed(self, ask: Ask, now: float, jitter: float) -> Findings:
-        """REST did not answer; ``jitter`` (0.5 to 1) spreads what many ask again."""
+    def failed(self, ask: Ask, now: float, jitter: float, *, refused: bool = False) -> Findings:
+        """REST did not answer, or ``refused`` to; ``jitter`` (0.5 to 1) spreads what many ask again."""
         feed = self._feeds.get(ask.symbol)
         if feed is None or feed.asking != ask.number:
             return Findings()
         feed.asking = None
         feed.failures += 1
-        first, longest = _FAILED_SECONDS
+        first, longest = _FAILED_SECONDS[0], _REFUSED_SECONDS if refused else _FAILED_SECONDS[1]
         feed.ask_at = now + _growing(first, feed.failures, longest=longest) * jitter
         return Findings(rebuild=self._would_help(feed))
 

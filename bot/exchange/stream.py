@@ -1,24 +1,25 @@
 """Live events in order: what the connection brings and what REST answers, as the policy lets them pass."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any
 
-from bot.errors import FeedError
-from bot.exchange import wire
+from bot.exchange import plausible, wire
 from bot.exchange.clock import ExchangeClock, jump_text, local_seconds
 from bot.exchange.config import ExchangeConfig
 from bot.exchange.connection import Connection
 from bot.exchange.funding import FundingWatch
 from bot.exchange.funding_schedule import FundingSchedule
 from bot.exchange.listings import ListingWatch
+from bot.exchange.notices import Notices
 from bot.exchange.outbox import Outbox
-from bot.exchange.repair import Ask, Findings, RepairPolicy
-from bot.exchange.rest import BybitRest, RequestRefused
+from bot.exchange.repair import RepairPolicy
+from bot.exchange.repairs import Repairs
+from bot.exchange.rest import BybitRest
 from bot.exchange.rules_watch import RulesWatch
+from bot.exchange.silences import Silences
 from bot.exchange.socket import Socket
 from bot.exchange.subscriptions import Subscriptions
 from bot.exchange.symbol_quotes import SymbolQuotes
@@ -28,7 +29,6 @@ from bot.market import (
     Category,
     Instrument,
     Listing,
-    Notice,
     grid_start_ms,
     minute_text,
 )
@@ -66,14 +66,19 @@ class MarketStream:
     ) -> None:
         now = local_seconds()
         self._rest = rest
+        self._config = config
         self._interval = interval
         self._step = rest.times.interval_ms = INTERVAL_MS[interval]
         self._url = f"{ws_url.rstrip('/')}/v5/public/{category}"
         self._waits = waits
+        self._silences = Silences(0.5 * config.silence_seconds)
+        self._notices = Notices(config, self.hand_in, local_seconds, lambda: self.clock_ms)
+        self._notice = self._notices.tell
+        rest.on_refused = lambda symbol, what: self._notice("refused", what, symbol)
         self._policy = RepairPolicy(interval, now, time.time())
         for symbol, last in sorted(last_starts.items()):
             self._policy.add(symbol, last, now)
-        self._quotes = {symbol: SymbolQuotes(symbol) for symbol in self._policy.symbols}
+        self._quotes = {symbol: SymbolQuotes(symbol, config) for symbol in self._policy.symbols}
         kinds = (f"kline.{interval}", "orderbook.1" if category == "spot" else "tickers")
         self._subscriptions = Subscriptions(
             kinds + (_DEPTH,) * depth, list(self._policy.symbols), local_seconds
@@ -85,7 +90,7 @@ class MarketStream:
             proxy=rest.proxy,
             opened=self._on_opened,
             read=self._on_frame,
-            idle=self._subscriptions.ask_again,
+            idle=self._on_idle,
             ended=lambda reason: self._notice("disconnected", reason),
         )
         self._listings = ListingWatch(rest, instruments, self._on_listing, lambda: self.clock_ms)
@@ -95,24 +100,35 @@ class MarketStream:
             rest,
             interval,
             FundingSchedule(every, look_backs),
-            emit=self.hand_in,
+            emit=self._notices.emit,
             spawn=self._spawn,
             clock_ms=lambda: self.clock_ms,
         )
-        self._rules = RulesWatch(rest, instruments, emit=self.hand_in, clock_ms=lambda: self.clock_ms)
+        self._rules = RulesWatch(rest, instruments, emit=self._notices.emit, clock_ms=lambda: self.clock_ms)
         known = [start + self._step for start in last_starts.values() if start is not None]
         self._clock = ExchangeClock(max(known, default=0))
-        self._outbox = Outbox(self._policy.may_pass)
+        self._outbox = Outbox(self._policy.may_pass, config.max_waiting_events)
         self._filled = asyncio.Event()
         self._idle = asyncio.Event()
-        self._look = asyncio.Event()
+        self._repairs = Repairs(
+            rest,
+            interval,
+            self._policy,
+            beat=self._beat,
+            tell=self._notice,
+            suspect=self._listings.suspect,
+            quotes=self._quotes,
+            rebuild=self._connection.rebuild,
+            passes=self._filled.set,
+            spawn=self._spawn,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._stopped = False
 
     async def __aenter__(self) -> "MarketStream":
         watches = self._funding.run(), self._rules.run(), self._listings.run()
-        for work in (self._connection.run(), self._watch(), *watches):
+        for work in (self._connection.run(), self._repairs.run(), *watches):
             self._spawn(work)
         return self
 
@@ -170,15 +186,13 @@ class MarketStream:
             self._failure = error
             self._filled.set()
 
-    def _notice(self, kind: str, detail: str, symbol: str | None = None) -> None:
-        self.hand_in(Notice(kind=kind, time_ms=self.clock_ms, symbol=symbol, detail=detail))
-
     def _beat(self) -> float:
         """The local time; a jump of it is told of, and makes all that waits doubtful."""
         now = local_seconds()
+        self._notices.tell_counted(now)
         if jumped := self._policy.beat(now, time.time()):
             self._notice("woke", jump_text(jumped))
-            self._look.set()
+            self._repairs.look.set()
         return now
 
     # Handing on.
@@ -216,12 +230,12 @@ class MarketStream:
         """Stream a symbol too, from behind the bar that the core knows of it."""
         symbol = rules.symbol
         self._policy.add(symbol, last_start_ms, local_seconds())
-        self._quotes[symbol] = SymbolQuotes(symbol)
+        self._quotes[symbol] = SymbolQuotes(symbol, self._config)
         self._funding.add(symbol, rules.funding_interval_minutes * 60_000, look_back)
         self._listings.add(rules)
         self._rules.add(symbol)
         self._subscriptions.add(symbol)
-        self._look.set()
+        self._repairs.look.set()
 
     def remove(self, symbol: str) -> None:
         """Stream a symbol no longer: nothing of it is handed on any more."""
@@ -254,24 +268,48 @@ class MarketStream:
         self._policy.connected(self._beat())
         for quotes in self._quotes.values():
             quotes.begin()
+        self._silences.begin()
         self._notice("connected", self._url)
         self._subscriptions.begin(socket)
         self._rules.connected()
 
     async def _on_frame(self, raw: bytes) -> bool:
+        if self._outbox.is_full:
+            self._notice("behind", "exchange.max_waiting_events wait to be decided on")
         await self._outbox.room()
-        now = self._beat()
+        now, topic = self._beat(), ""
         try:
-            message = wire.frame(raw)
-            if message.topic:
+            message = wire.frame(raw, 1_000 * self._config.max_frame_kb)
+            topic = message.topic
+            if topic:
                 return self._on_topic(message, now)
-            if message.op == "subscribe" and (topic := self._subscriptions.answer(message)):
+            if message.op == "subscribe" and (refused := self._subscriptions.answer(message)):
                 # Until it is granted its bars come over REST.
-                self._notice("subscription_refused", message.ret_msg, wire.symbol_of(topic))
-                self._listings.suspect(wire.symbol_of(topic))
+                self._notice("subscription_refused", message.ret_msg, wire.symbol_of(refused))
+                self._listings.suspect(wire.symbol_of(refused))
         except wire.MalformedFrame as error:
-            self._notice("refused", f"frame: {error}")
+            self._on_refused(topic, error, now)
         return False
+
+    def _on_refused(self, topic: str, error: wire.MalformedFrame, now: float) -> None:
+        """A message is not believed: it is counted, and missed where nothing else comes of its topic."""
+        symbol = wire.symbol_of(topic)
+        if symbol in self._quotes:
+            self._notice(error.kind, f"{topic.partition('.')[0]}: {error}", symbol)
+            self._silences.refused(topic, now)
+        else:
+            self._notice(error.kind, f"frame: {error}")
+        if isinstance(error, plausible.FarTime):
+            self._repairs.doubt_time(now)
+
+    def _on_idle(self, now: float) -> None:
+        self._subscriptions.ask_again(now)
+        for topic, text in self._silences.due(now):
+            symbol = wire.symbol_of(topic)
+            if (quotes := self._quotes.get(symbol)) is not None:
+                self._notice("silent", f"{topic.partition('.')[0]}: {text}", symbol)
+                quotes.begin()
+                self._subscriptions.renew(symbol)
 
     def _on_topic(self, message: wire.Frame, now: float) -> bool:
         """Take in an update; whether it is one, for nothing that is refused tells the time."""
@@ -279,37 +317,41 @@ class MarketStream:
         symbol = wire.symbol_of(message.topic)
         quotes = self._quotes.get(symbol)
         if quotes is None:
-            if kind == "kline" and not self._listings.was_watched(symbol):
-                self._refuse_topic(message)
+            if not self._listings.was_watched(symbol):
+                raise wire.MalformedFrame(f"a topic that nobody asked for: {plausible.shown(message.topic)}")
             return False
+        told_ms, times = plausible.time_ms(message.ts), self._rest.times
+        anew = times.judge(told_ms)
         if kind == "kline":
             if rest.partition(".")[0] != self._interval:
-                self._refuse_topic(message)
-                return False
+                raise wire.MalformedFrame(
+                    f"bar of a topic nobody asked for: {plausible.shown(message.topic)}"
+                )
             believed = [
-                self._on_kline(symbol, entry, message.ts, now) for entry in wire.kline_entries(message.data)
+                self._on_kline(symbol, entry, told_ms, now) for entry in wire.kline_entries(message.data)
             ]
             if not any(believed):
+                self._silences.refused(message.topic, now)
                 return False
         elif message.topic.startswith(_DEPTH):
-            self._on_depth(quotes, message)
+            self._on_depth(quotes, message, is_now=anew or not times.is_old(told_ms))
         elif kind in ("tickers", "orderbook"):
             quote = quotes.ticker.ticker(message) if kind == "tickers" else quotes.ticker.book(message)
             self._funding.announce(symbol, quotes.ticker.next_funding_ms, message.ts)
             if (
                 quote is not None
+                and (anew or not times.is_old(told_ms))
                 and self._policy.is_known(symbol)
                 and quotes.is_due(quote, waited_for=self._waits(symbol))
             ):
                 self.hand_in(quote)
         else:
             return False
-        self._clock.hear(message.ts)
-        self._policy.heard(message.ts, now)
+        times.believe(told_ms, anew=anew)
+        self._silences.believed(message.topic, now)
+        self._clock.hear(told_ms)
+        self._policy.heard(told_ms, now)
         return True
-
-    def _refuse_topic(self, message: wire.Frame) -> None:
-        self._notice("refused", f"bar of a topic nobody asked for: {message.topic}")
 
     def _on_kline(
         self, symbol: str, entry: wire.KlineEntry | wire.MalformedFrame, ts: int, now: float
@@ -322,75 +364,33 @@ class MarketStream:
                 on_grid = grid_start_ms(entry.start, self._interval) == entry.start
                 if on_grid and entry.start <= ts + _FUTURE_TOLERANCE_MS:
                     self._policy.pushed(symbol, entry.start, now)
+                    self._quotes[symbol].hear_running(entry)
                     return True
                 return False
             bar = wire.bar_from_kline(entry, symbol, self._interval)
             if bar.close_ms > ts + _FUTURE_TOLERANCE_MS:
                 raise wire.MalformedFrame("the bar closes in the exchange's future")
+            self._quotes[symbol].check_bar(bar)
         except wire.MalformedFrame as error:
-            self._notice("refused", f"bar: {error}", symbol)
+            self._notice(error.kind, f"bar: {error}", symbol)
             self._policy.refused(symbol, entry.start if isinstance(entry, wire.KlineEntry) else None)
-            self._look.set()
+            self._repairs.look.set()
             return False
         if self._policy.confirmed(bar, ts, now):
             self._notice("revision", f"{minute_text(bar.start_ms)} came again with other figures", symbol)
         if self._policy.has_hole(symbol):
-            self._look.set()
+            self._repairs.look.set()
         self._filled.set()
         return True
 
-    def _on_depth(self, quotes: SymbolQuotes, message: wire.Frame) -> None:
+    def _on_depth(self, quotes: SymbolQuotes, message: wire.Frame, *, is_now: bool) -> None:
         try:
             book = quotes.book.message(message)
         except wire.BookGap:
             # Only a new subscription brings a snapshot, on which later deltas can build.
             self._connection.rebuild()
             raise
-        if book is None or not self._policy.is_known(book.symbol):
+        if book is None or not is_now or not self._policy.is_known(book.symbol):
             return
         if self._waits(book.symbol) and quotes.is_book_due(book):
             self.hand_in(book)
-
-    # Repair.
-
-    async def _watch(self) -> None:
-        """Ask what is due, and let pass what waited long enough, as often as any of it needs it."""
-        while True:
-            now = self._beat()
-            self._look.clear()
-            for ask in self._policy.asks(now):
-                self._spawn(self._repair(ask))
-            if self._policy.next_bar(now) is not None:
-                self._filled.set()
-            try:
-                async with asyncio.timeout(max(0.002, self._policy.wake(now) - local_seconds())):
-                    await self._look.wait()
-            except TimeoutError:
-                continue
-
-    async def _repair(self, ask: Ask) -> None:
-        try:
-            if ask.first_ms is None:
-                closed_ms = await self._rest.newest_closed(ask.symbol, self._interval)
-                findings = self._policy.newest(ask, closed_ms, self._beat())
-            else:
-                bars, refused, newest_ms = await self._rest.bars(
-                    ask.symbol, self._interval, ask.first_ms, ask.last_ms, "backfill"
-                )
-                findings = self._policy.page(ask, bars, refused, newest_ms, self._beat())
-        except FeedError as error:
-            if isinstance(error, RequestRefused):
-                self._listings.suspect(ask.symbol)
-            self._notice("rest_failed", str(error), ask.symbol)
-            findings = self._policy.failed(ask, self._beat(), random.uniform(0.5, 1.0))
-        self._heed(ask.symbol, findings)
-        self._filled.set()
-        self._look.set()
-
-    def _heed(self, symbol: str, findings: Findings) -> None:
-        for found in findings.told:
-            self._notice(found.kind, found.detail, symbol)
-        if findings.rebuild:
-            self._connection.rebuild()
-        if findings.doubtful:
-            self._listings.suspect(symbol)

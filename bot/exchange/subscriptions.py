@@ -41,6 +41,12 @@ class Subscriptions:
             if self._socket is not None:
                 self._socket.send(wire.unsubscribe(topic))
 
+    def renew(self, symbol: str) -> None:
+        """Ask for a symbol's topics anew, which begins each with what stands now."""
+        for topic in self._topics(symbol) if self._socket is not None else ():
+            self._socket.send(wire.unsubscribe(topic))  # type: ignore[union-attr]
+        self._ask(symbol)
+
     def ask_again(self, now: float) -> None:
         """Repeat what was not answered for long."""
         for topic, asked in list(self._unanswered.items()):

@@ -182,6 +182,7 @@ class TickerState:
         self._jumps = jumps
         self._fields: dict[str, Decimal] = {}
         self._aside: dict[str, Decimal] = {}
+        self._time_ms = 0
         self.next_funding_ms: int | None = None
         """When the exchange says that it funds next; None on dated futures and spot."""
 
@@ -220,6 +221,8 @@ class TickerState:
         return self._merge(fields, message, whole=False)
 
     def _merge(self, fields: dict[str, Decimal], message: Frame, *, whole: bool) -> Quote | None:
+        if message.ts < self._time_ms:
+            raise MalformedFrame(f"a message of {message.ts} behind one of {self._time_ms}")
         jumps = self._jumps
         if jumps is not None:
             prices = _prices(fields)
@@ -238,7 +241,7 @@ class TickerState:
                 known, self._aside = known | self._aside, {}
             elif any(name in fields for name, _ in doubted):
                 self._aside = {}
-        self._fields = known | fields
+        self._fields, self._time_ms = known | fields, message.ts
         return self._quote(message.ts)
 
     def _quote(self, time_ms: int) -> Quote | None:
@@ -291,6 +294,7 @@ class BookState:
         self._bids: dict[Decimal, Decimal] = {}
         self._asks: dict[Decimal, Decimal] = {}
         self._update = 0
+        self._time_ms = 0
 
     def message(self, message: Frame) -> Book | None:
         """Merge an orderbook message; the book as it stands now, None where a side is empty or they meet.
@@ -304,6 +308,8 @@ class BookState:
                 f"orderbook of more than {self._max_levels} levels (exchange.max_book_levels)"
             )
         changes = [self._levels(side) for side in (entry.b, entry.a)]
+        if message.ts < self._time_ms:
+            raise MalformedFrame(f"a message of {message.ts} behind one of {self._time_ms}")
         # The exchange numbers anew, beginning with 1, when its service restarts.
         whole = message.type == "snapshot" or entry.u == 1
         if not whole and entry.u <= self._update:
@@ -328,7 +334,7 @@ class BookState:
             raise MalformedFrame(
                 f"orderbook of more than {self._max_levels} levels (exchange.max_book_levels)"
             )
-        self._bids, self._asks, self._update = bids, asks, entry.u
+        self._bids, self._asks, self._update, self._time_ms = bids, asks, entry.u, message.ts
         if best_bid is None or best_ask is None or best_bid == best_ask:
             return None
         return self._book(message.ts) if self._jumps is None or self._jumps.is_sure else None
