@@ -22,8 +22,7 @@ _HOLE_LOOKS = 6
 """Answers that show a hole as one before it counts as never published, or that contradict the stream."""
 _REPAIRS_BEFORE_REBUILD = 3
 _JUST_NOW_BARS = 0.5
-_JUST_NOW_SECONDS = 2.0
-_UNMEASURED_SECONDS = 0.25
+_JUST_NOW_SECONDS = (0.25, 2.0)
 _FAILED_SECONDS = (0.5, 30.0)
 _REFUSED_SECONDS = 600.0
 """What the exchange will not answer is put aside for longer and longer, up to this."""
@@ -222,9 +221,9 @@ class RepairPolicy:
 
     @property
     def _just_now(self) -> float:
-        """How long what has been shown counts as what is, with no clock to tell."""
-        longest = _JUST_NOW_SECONDS if self._pace.measured else _UNMEASURED_SECONDS
-        return min(longest, _JUST_NOW_BARS * self._pace.seconds_per_bar)
+        """How long what has been shown counts as what is, with no clock to tell: as long as a busy core may take."""
+        shortest, longest = _JUST_NOW_SECONDS
+        return min(longest, max(shortest, _JUST_NOW_BARS * self._pace.seconds_per_bar * self._pace.measured))
 
     # What to ask.
 
@@ -268,6 +267,9 @@ class RepairPolicy:
             feed.known = feed.answered = now
             feed.wants_newest = False
             self._compare(feed, following, feed.sequence.newest_closed_ms or 0, found)
+            if feed.sequence.head is not None:
+                # It passes now; where the core is too busy to take it, it is not left waiting longer each time.
+                feed.looks = 0
         hole = feed.sequence.missing()
         if hole is not None and feed.known is not None:
             # Nobody is waited for to bring what REST shows already.

@@ -230,3 +230,24 @@ def test_a_confirmation_from_nowhere_is_disbelieved_though_others_go_on_coming()
         late = [late for _, _, late in driven.taken()]
         minute += 1
     assert late == [False]
+
+
+def test_a_bar_that_a_busy_core_does_not_take_in_time_is_asked_for_again_without_growing_pauses():
+    """The market stands still meanwhile, so that by the clock the next bar has closed."""
+    driven = Driven()
+    driven.pushed(1000)
+    for quarter in range(9):
+        driven.passes(0.25)
+        driven.policy.heard(998 * MINUTE + quarter * 15_000, driven.now)
+    (ask,) = driven.asks()
+    driven.newest(ask, 999)
+    driven.passes(1.0)
+    driven.confirmed(1000)
+    driven.policy.heard(1001 * MINUTE + 12, driven.now)
+    for _ in range(10):
+        driven.passes(3.0)
+        assert driven.taken() == []
+        (ask,) = driven.asks()
+        driven.newest(ask, 1000)
+    driven.passes(0.1)
+    assert driven.taken() == [(BTC, 1000, False)]
