@@ -8,7 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bot.cli import _parser
+from bot.cli import _parser, main
+from strategies import STRATEGIES
 from tests.fuzz.absurd import FLOATS, INTEGERS, TEXTS, damaged, value
 from tests.fuzz.oracle import Findings, judge, rounds
 from tests.fuzz.test_files import CONFIG, HEADERS, bars
@@ -122,7 +123,9 @@ EFFECTS = (
 
 
 def sound_folder(folder: Path) -> None:
+    """Bars to trade on; and the kernels, which a fresh clone compiles for longer than any input may take."""
     (folder / "BTCUSDT_sound_1h.csv").write_text("\n".join([HEADERS[0], *bars(30)]))
+    assert main(["backtest", "--data", "BTCUSDT_sound_1h.csv", "--db", "warm.db"], STRATEGIES) == 0
 
 
 def test_no_configuration_file_is_more_than_one_line(tmp_path, monkeypatch, seed, seconds):
