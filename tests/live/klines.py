@@ -132,7 +132,7 @@ MESSAGES = {
     "a topic without a symbol": envelope(topic="kline.15"),
     "an empty topic": envelope(topic=""),
     "a topic that is a number": envelope(topic=15),
-    "a topic of a million characters": envelope(topic="kline.15." + "X" * 1_000_000),
+    "a topic of a hundred thousand characters": envelope(topic="kline.15." + "X" * 100_000),
     "a kline under the quotes' topic": topic("kline.15", "tickers"),
 }  # fmt: skip
 

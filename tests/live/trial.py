@@ -127,8 +127,8 @@ class Verdict:
 
     wrong: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     ledger: dict[int, Counter[tuple[Any, ...]]] = field(default_factory=dict)
-    told: Counter[str] = field(default_factory=Counter)
-    """Lines by event."""
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    """Of the log, but for routine ones."""
 
 
 class Bot:
@@ -218,6 +218,7 @@ class Trial:
         bars: int | None = None,
         clean: Verdict | None = None,
         opening: Answers | None = None,
+        put_aside: tuple[str, ...] = (),
     ) -> None:
         self._setting = setting
         self._kinds = kinds
@@ -233,8 +234,9 @@ class Trial:
         self._clean = {} if clean is None else clean.ledger
         self._unfunded = 0
         self._done = asyncio.Event()
+        self._symbols = [symbol for symbol in setting.symbols if symbol not in put_aside]
         kinds_of_topic = ["kline.15", setting.quotes, *(["orderbook.50"] if setting.depth else [])]
-        self._topics = {f"{kind}.{symbol}" for kind in kinds_of_topic for symbol in setting.symbols}
+        self._topics = {f"{kind}.{symbol}" for kind in kinds_of_topic for symbol in self._symbols}
 
     async def run(self) -> Verdict:
         """The verdict on every kind; the ledger by window, to be held against the clean run's."""
@@ -250,17 +252,25 @@ class Trial:
             over = asyncio.create_task(exchange.exhausted.wait())
             ended = asyncio.create_task(self._done.wait())
             try:
-                async with asyncio.timeout(START_SECONDS + 15.0 * self._bars):
-                    await asyncio.wait({over, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if await self._bot.until(lambda: self._topics <= self._proxy.topics, START_SECONDS):
+                    async with asyncio.timeout(START_SECONDS + 15.0 * self._bars):
+                        await asyncio.wait({over, ended}, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    missing = sorted(self._topics - self._proxy.topics)
+                    said = [*map(str, self._bot.lines[-3:]), *self._bot.odd[-3:]]
+                    self._wrong(f"did not come up, {missing} among others: {said}")
                 code = await self._bot.stop()
             finally:
                 over.cancel()
                 ended.cancel()
                 await self._bot.kill()
+            self._verdict.lines += self._bot.lines
             if code != 0 or self._bot.odd:
                 last = self._kinds[-1].name if self._kinds else "clean"
                 self._verdict.wrong[last].append(f"exit code {code}: {self._bot.odd[-1:]}")
         database = self._folder / "testnet.db"
+        if not database.exists():
+            return self._verdict
         try:
             audit(database, "10000000")
         except AssertionError as error:
@@ -272,8 +282,6 @@ class Trial:
 
     async def _keep_step(self, start_ms: int, number: int) -> None:
         bar = (start_ms - LIVE_MS) // STEP_MS
-        if number == 0 and bar == 0:
-            await self._bot.until(lambda: self._topics <= self._proxy.topics, START_SECONDS)
         if number == 1 and bar:
             await self._until_decided(start_ms - STEP_MS)
         elif not self._topics <= self._proxy.topics:
@@ -311,7 +319,7 @@ class Trial:
         self._armed = self._proxy.answers = self._proxy.dials = self._proxy.control = None
 
     async def _until_decided(self, start_ms: int) -> None:
-        wanted = {(symbol, start_ms) for symbol in self._setting.symbols}
+        wanted = {(symbol, start_ms) for symbol in self._symbols}
         if not await self._bot.until(lambda: wanted <= self._bot.decided, PATIENCE_SECONDS):
             missing = sorted(symbol for symbol, _ in wanted - self._bot.decided)
             await self._fail(f"{', '.join(missing)} not decided")
@@ -348,7 +356,7 @@ class Trial:
 
     def _close_window(self) -> None:
         lines, self._bot.lines = self._bot.lines, []
-        self._verdict.told.update(line["event"] for line in lines)
+        self._verdict.lines += lines
         if not hasattr(self, "_kind"):
             return
         for (event, symbol), count in Counter((line["event"], line.get("symbol")) for line in lines).items():
