@@ -182,7 +182,7 @@ BOOKS: dict[str, Built] = {
     "data of null": envelope(data=None),
     "a list of data": lambda message, past: [text(message | {"data": [message["data"]]})],
     "an unknown type": envelope(type="gossip"),
-    "a hundred thousand levels": bids(*([str(1 + n), "1"] for n in range(100_000))),
+    "ten thousand levels": bids(*([str(1 + n), "1"] for n in range(10_000))),
 }
 """Of a book's depth, where a delta that is lost costs the book."""
 
