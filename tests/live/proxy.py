@@ -71,6 +71,8 @@ class Link:
         self.upstream = upstream
         self.topics: set[str] = set()
         self.ended = False
+        self.turned = asyncio.Event()
+        """Set once the bot has read all that was sent to it, or the connection has ended."""
         self.silent: str | None = None
         """What frames have in them that do not reach the bot any more."""
         self.delay = 0.0
@@ -87,6 +89,7 @@ class Link:
                 # What was said before is left to arrive.
                 await asyncio.sleep(0.05)
                 self.ended = True
+                self.turned.set()
                 if out.code:
                     self.transport.write(ws_frame(8, struct.pack("!H", out.code)))
                     self.transport.close()
@@ -145,15 +148,37 @@ class Proxy:
         for link in list(self.links):
             await link.send(outs or (Cut(),))
 
+    async def settle(self, seconds: float) -> None:
+        """Wait until bots have read all that was sent to them, where they read, or are gone for it."""
+        # The exchange is served by the same loop: what it has said gets here in a few turns.
+        await asyncio.sleep(0.03)
+        links = [link for link in self.links if not link.ended and link.silent is None]
+        for link in links:
+            link.turned.clear()
+            link.transport.write(ws_frame(9, b"settled"))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(link.turned.wait() for link in links))
+        # Whatever the bot does to the connection for it.
+        await asyncio.sleep(0.05)
+
     @property
     def topics(self) -> set[str]:
         """What the exchange sends to bots at present."""
-        return {topic for link in self.links if not link.ended for topic in link.topics}
+        return {
+            topic for link in self.links if not (link.ended or link.silent == "") for topic in link.topics
+        }
+
+    def relent(self) -> None:
+        """No fault is in force any more; a connection that has fallen silent altogether stays so."""
+        self.answers = self.dials = self.control = None
+        for link in self.links:
+            link.silent, link.delay = "" if link.silent == "" else None, 0.0
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         if self.dials is not None and (refusal := await self.dials(request)) is not None:
             return refusal
-        socket = web.WebSocketResponse(compress=False, timeout=0.2, max_msg_size=0)
+        socket = web.WebSocketResponse(compress=False, timeout=0.2, max_msg_size=0, autoping=False)
         url = f"{self._upstream[1]}{request.path}"
         async with self._client.ws_connect(url, max_msg_size=0, compress=0) as upstream:
             await socket.prepare(request)
@@ -165,6 +190,7 @@ class Proxy:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 link.ended = True
+                link.turned.set()
                 self.links.discard(link)
                 for way in ways:
                     way.cancel()
@@ -175,6 +201,10 @@ class Proxy:
         async for message in link.socket:
             if message.type == WSMsgType.TEXT:
                 await link.upstream.send_str(message.data)
+            elif message.type == WSMsgType.PING:
+                await link.socket.pong(message.data)
+            elif message.type == WSMsgType.PONG and bytes(message.data) == b"settled":
+                link.turned.set()
 
     async def _down(self, link: Link) -> None:
         with suppress(ConnectionError):

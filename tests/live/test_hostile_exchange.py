@@ -18,7 +18,7 @@ TABLES: dict[str, tuple[Setting, Sequence[Kind]]] = {
     "spot": (Setting("spot"), quotes.SPOT_KINDS),
     "spoken": (Setting(), frames.SPOKEN),
     "broken off": (Setting(), frames.BROKEN_OFF),
-    "connections": (Setting(silence_seconds=2.0, lanes=3), connections.CONNECTIONS),
+    "connections": (Setting(silence_seconds=4.0, lanes=3), connections.CONNECTIONS),
     "answers": (Setting(lanes=4), answers.KLINES),
     "funding": (Setting(window_bars=4, hourly=True, lanes=2), answers.FUNDING),
 }

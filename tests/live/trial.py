@@ -7,6 +7,7 @@ ledger is the clean run's to the last digit, on any machine.
 
 import asyncio
 import json
+import re
 import signal
 import sys
 import time
@@ -40,6 +41,7 @@ PUSHES = 4
 """Of each bar, at its beginning, a third, two thirds, and its end; orders are filled by the second."""
 ROUTINE = {"filled", "rejected"}
 LONGEST_DETAIL = 400
+COUNTED = re.compile(r"\d+ more in (6\d|[7-9]\d|\d{3,}) s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,7 +286,10 @@ class Trial:
         bar = (start_ms - LIVE_MS) // STEP_MS
         if number == 1 and bar:
             await self._until_decided(start_ms - STEP_MS)
-        elif not self._topics <= self._proxy.topics:
+        elif number == 0 and self._armed is not None:
+            # What the fault has done to the connection shows before the market goes on.
+            await self._proxy.settle(PATIENCE_SECONDS)
+        if not self._topics <= self._proxy.topics:
             await self._until_subscribed()
         place, since = divmod(bar - 1, self._setting.window_bars)
         if number == 1 and not since:
@@ -316,7 +321,8 @@ class Trial:
                 self._proxy.answers = _about(self._hit, self._kind.answers())
 
     def _disarm(self) -> None:
-        self._armed = self._proxy.answers = self._proxy.dials = self._proxy.control = None
+        self._armed = None
+        self._proxy.relent()
 
     async def _until_decided(self, start_ms: int) -> None:
         wanted = {(symbol, start_ms) for symbol in self._symbols}
@@ -329,9 +335,7 @@ class Trial:
         kind = self._armed
         if kind is not None and (kind.act or self._struck) and kind.withheld:
             self._disarm()
-            # What the fault has done to the connection shows by now.
-            await asyncio.sleep(0.1)
-        await self._until_subscribed()
+            await self._proxy.settle(PATIENCE_SECONDS)
 
     async def _until_subscribed(self) -> None:
         if not await self._bot.until(lambda: self._topics <= self._proxy.topics, PATIENCE_SECONDS):
@@ -359,10 +363,12 @@ class Trial:
         self._verdict.lines += lines
         if not hasattr(self, "_kind"):
             return
-        for (event, symbol), count in Counter((line["event"], line.get("symbol")) for line in lines).items():
+        # What was counted is told a minute later, whatever happens then.
+        first = [line for line in lines if not COUNTED.match(str(line.get("detail")))]
+        for (event, symbol), count in Counter((line["event"], line.get("symbol")) for line in first).items():
             if count > 1:
-                first = next(line for line in lines if (line["event"], line.get("symbol")) == (event, symbol))
-                self._wrong(f"{count} lines of {event} of {symbol}: {str(first.get('detail'))[:120]}")
+                said = next(line for line in lines if (line["event"], line.get("symbol")) == (event, symbol))
+                self._wrong(f"{count} lines of {event} of {symbol}: {str(said.get('detail'))[:120]}")
         for line in lines:
             if len(str(line.get("detail", ""))) > LONGEST_DETAIL:
                 self._wrong(f"a line of {len(str(line['detail']))} characters")
