@@ -22,9 +22,10 @@ _DRAIN_SECONDS = 0.5
 class Connection:
     """Sole owner of the websocket that stands now, which goes through the ``proxy``, if any.
 
-    ``opened`` is told of each new one. ``read`` gets each frame, may let it wait, and says whether it was
-    an update; after ``silence_seconds`` of ``config`` without any the connection is built again. ``idle`` is called at
-    least once a second. ``ended`` is told why one has ended.
+    ``opened`` is told of each new one, ``live`` once it has brought an update. ``read`` gets each frame, may let it
+    wait, and says whether it was an update; after ``silence_seconds`` of ``config`` without any the connection is
+    built again. ``idle`` is called at least once a second. ``ended`` is told that one which had brought an
+    update is ``disconnected``, or that there is ``no_connection``, and why.
     """
 
     def __init__(
@@ -36,8 +37,9 @@ class Connection:
         proxy: Proxy | None,
         opened: Callable[[Socket], None],
         read: Callable[[bytes], Awaitable[bool]],
+        live: Callable[[], None],
         idle: Callable[[float], None],
-        ended: Callable[[str], None],
+        ended: Callable[[str, str], None],
     ) -> None:
         self._url = url
         self._category = category
@@ -45,6 +47,7 @@ class Connection:
         self._proxy = proxy
         self._opened = opened
         self._read = read
+        self._live = live
         self._idle = idle
         self._ended = ended
         self._socket: Socket | None = None
@@ -74,7 +77,7 @@ class Connection:
             try:
                 await self._connect_and_read()
             except FeedError as error:
-                self._ended(str(error))
+                self._ended("disconnected" if self._updated else "no_connection", str(error))
             failures = 0 if self._updated else failures + 1
             shortest, longest = _PAUSE_SECONDS
             pause = min(longest, shortest * 2.0 ** min(failures, 30))
@@ -100,6 +103,8 @@ class Connection:
                     except TimeoutError:
                         continue
                     if await self._read(raw):
+                        if not self._updated:
+                            self._live()
                         self._updated, last = True, local_seconds()
             finally:
                 self._socket = None

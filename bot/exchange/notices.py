@@ -9,7 +9,9 @@ from bot.exchange.refusals import Refusals, shortened
 from bot.market import Notice
 from bot.trading.events import Input
 
-_COUNTED = {"refused", "doubted", "revision", "rest_failed", "behind"}
+_COUNTED = {
+    "refused", "doubted", "revision", "rest_failed", "behind", "no_connection", "subscription_refused",
+}  # fmt: skip
 """Kinds that an exchange can cause as often as it likes."""
 
 _LOOK_SECONDS = 1.0

@@ -238,9 +238,9 @@ class TimeBounds:
 
     Near is ``ahead_ms``; to that adds what may have passed since by the local clock, for a market that runs
     faster than this world's (which ``interval_ms`` is told of) at its own pace, and two of its bars. REST's
-    time and the stream's are judged by the same last believed one: where one is refused, the other, or two
-    answers of REST in a row with nothing else believed between them, can put it right. ``clock`` gives local
-    seconds that pass evenly, ``wall_ms`` the computer's idea of UTC.
+    time and the stream's are judged by the same last believed one: where one is refused, or lies far behind, the
+    other can put it right, and where no stream has been believed yet, two answers of REST in a row with nothing
+    else believed between them. ``clock`` gives local seconds that pass evenly, ``wall_ms`` the computer's idea of UTC.
     """
 
     def __init__(self, ahead_ms: float, clock: Callable[[], float], wall_ms: Callable[[], float]) -> None:
@@ -251,6 +251,7 @@ class TimeBounds:
         self._believed: tuple[int, float] | None = None
         self._doubted: dict[str, tuple[int, float]] = {}
         self._is_real = False
+        self._has_stream = False
         self._pace: float | None = None
         self._measured: tuple[int, float] | None = None
 
@@ -261,7 +262,7 @@ class TimeBounds:
 
     def check(self, told_ms: int, *, source: str = "stream", since_ms: int | None = None) -> None:
         """Believe a time of the exchange's, or raise MalformedFrame."""
-        self.believe(told_ms, anew=self.judge(told_ms, source=source, since_ms=since_ms))
+        self.believe(told_ms, source=source, anew=self.judge(told_ms, source=source, since_ms=since_ms))
 
     def judge(self, told_ms: int, *, source: str = "stream", since_ms: int | None = None) -> bool:
         """Raise MalformedFrame for a time that is not believed; whether it is so against the last believed one.
@@ -269,19 +270,25 @@ class TimeBounds:
         What is older than the last one may be, and moves nothing; but not before ``since_ms``.
         """
         now, wall_ms = self._clock(), self._wall_ms()
-        if self._may_be(told_ms, now, wall_ms) and not self._is_before(told_ms, since_ms):
+        may_be = self._may_be(told_ms, now, wall_ms) and not self._is_before(told_ms, since_ms)
+        if may_be and not self.is_old(told_ms):
             return False
-        others = [doubt for name, doubt in self._doubted.items() if name != source or name == "rest"]
+        twice = source == "rest" and not self._has_stream
+        others = [doubt for name, doubt in self._doubted.items() if name != source or twice]
         if any(abs(told_ms - self._passed(doubt, now)) <= self._slack_ms(now - doubt[1]) for doubt in others):
             return True
         self._doubted[source] = told_ms, now
+        if may_be:
+            return False
         raise FarTime(f"the time {told_ms} is far from the exchange's last and from the local clock's")
 
-    def believe(self, told_ms: int, *, anew: bool = False) -> None:
+    def believe(self, told_ms: int, *, source: str = "stream", anew: bool = False) -> None:
         """Take a time for granted, ``anew`` whatever was believed before."""
         if anew:
             self._believed = self._measured = self._pace = None
-        self._doubted.clear()
+        self._has_stream = self._has_stream or source == "stream"
+        if not self.is_old(told_ms):
+            self._doubted.clear()
         now = self._clock()
         if self._believed is None:
             self._is_real = abs(told_ms - self._wall_ms()) <= _REAL_MS

@@ -90,8 +90,9 @@ class MarketStream:
             proxy=rest.proxy,
             opened=self._on_opened,
             read=self._on_frame,
+            live=lambda: self._notice("connected", self._url),
             idle=self._on_idle,
-            ended=lambda reason: self._notice("disconnected", reason),
+            ended=self._notice,
         )
         self._listings = ListingWatch(rest, instruments, self._on_listing, lambda: self.clock_ms)
         self._ended: dict[str, int | None] = {}
@@ -269,7 +270,6 @@ class MarketStream:
         for quotes in self._quotes.values():
             quotes.begin()
         self._silences.begin()
-        self._notice("connected", self._url)
         self._subscriptions.begin(socket)
         self._rules.connected()
 
@@ -322,11 +322,11 @@ class MarketStream:
             return False
         told_ms, times = plausible.time_ms(message.ts), self._rest.times
         anew = times.judge(told_ms)
+        if not (is_now := anew or not times.is_old(told_ms)):
+            self._repairs.doubt_time(now)
         if kind == "kline":
             if rest.partition(".")[0] != self._interval:
-                raise wire.MalformedFrame(
-                    f"bar of a topic nobody asked for: {plausible.shown(message.topic)}"
-                )
+                raise wire.MalformedFrame(f"a bar of another interval: {plausible.shown(message.topic)}")
             believed = [
                 self._on_kline(symbol, entry, told_ms, now) for entry in wire.kline_entries(message.data)
             ]
@@ -334,13 +334,13 @@ class MarketStream:
                 self._silences.refused(message.topic, now)
                 return False
         elif message.topic.startswith(_DEPTH):
-            self._on_depth(quotes, message, is_now=anew or not times.is_old(told_ms))
+            self._on_depth(quotes, message, is_now=is_now)
         elif kind in ("tickers", "orderbook"):
             quote = quotes.ticker.ticker(message) if kind == "tickers" else quotes.ticker.book(message)
             self._funding.announce(symbol, quotes.ticker.next_funding_ms, message.ts)
             if (
                 quote is not None
-                and (anew or not times.is_old(told_ms))
+                and is_now
                 and self._policy.is_known(symbol)
                 and quotes.is_due(quote, waited_for=self._waits(symbol))
             ):

@@ -223,18 +223,31 @@ def test_a_market_that_streams_a_minute_in_fifty_milliseconds_is_followed():
         assert refused(bounds, told_ms + 30 * 60_000)
 
 
-def test_two_answers_of_rest_overrule_what_nothing_else_has_said_since():
+def test_two_answers_of_rest_overrule_what_was_believed_where_no_stream_speaks():
     clocks = Clocks()
     bounds = clocks.bounds()
-    bounds.check(NOW_MS + 20_000)
+    bounds.check(NOW_MS + 20_000, source="rest")
     clocks.wall_ms += 5 * HOUR_MS
     far_ms = NOW_MS + 2 * HOUR_MS
     assert refused(bounds, far_ms, source="rest")
     assert not refused(bounds, far_ms + 200, source="rest")
-    # What the stream goes on saying keeps REST from it.
-    assert refused(bounds, far_ms + HOUR_MS, source="rest")
+    # The stream alone can put REST right, and REST the stream.
     bounds.check(far_ms + 300)
-    assert refused(bounds, far_ms + HOUR_MS, source="rest")
+    for _ in range(3):
+        assert refused(bounds, far_ms + HOUR_MS, source="rest")
+
+
+def test_a_time_that_was_believed_too_far_ahead_is_put_right_by_stream_and_rest_together():
+    clocks = Clocks()
+    bounds = clocks.bounds()
+    clocks.wall_ms += 5 * HOUR_MS
+    far_ms = NOW_MS + 24 * HOUR_MS
+    refused(bounds, far_ms, source="rest")
+    assert not refused(bounds, far_ms + 200, source="rest")
+    bounds.check(NOW_MS)
+    assert bounds.is_old(NOW_MS)
+    assert not refused(bounds, NOW_MS + 100, source="rest", since_ms=bounds.believed_ms)
+    assert not bounds.is_old(NOW_MS + 200)
 
 
 def test_an_answer_from_before_it_was_asked_is_refused():

@@ -42,12 +42,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory):
     return run
 
 
-AWAITED = "bounds, counted refusals and the repair policy are not there yet"
-
-
-@pytest.mark.parametrize(
-    "table", [pytest.param(table, marks=pytest.mark.xfail(strict=True, reason=AWAITED)) for table in TABLES]
-)
+@pytest.mark.parametrize("table", TABLES)
 def test_whatever_the_exchange_says_the_bot_decides_every_bar_and_its_ledger_is_the_clean_runs(
     tmp_path, clean, table
 ):

@@ -36,11 +36,12 @@ STEP_MS = 15 * 60_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 """The last one is never struck."""
 PATIENCE_SECONDS = 20.0
-START_SECONDS = 30.0
+START_SECONDS = 90.0
 PUSHES = 4
 """Of each bar, at its beginning, a third, two thirds, and its end; orders are filled by the second."""
 ROUTINE = {"filled", "rejected"}
 LONGEST_DETAIL = 400
+PROGRESS = re.compile(r"history \w+: \d+ of \d+$")
 COUNTED = re.compile(r"\d+ more in (6\d|[7-9]\d|\d{3,}) s")
 
 
@@ -162,7 +163,9 @@ class Bot:
                 line = json.loads(raw)
                 event = line["event"]
             except (ValueError, TypeError, KeyError):
-                self.odd.append(raw.decode(errors="replace").strip())
+                said = raw.decode(errors="replace").strip()
+                if not PROGRESS.match(said):
+                    self.odd.append(said)
                 continue
             if event == "bar_decided":
                 self.decided.add((line["symbol"], line["close_ms"] - STEP_MS))
