@@ -223,3 +223,15 @@ def test_the_effective_configuration_is_shown_with_its_paths_placed(tmp_path):
     (tmp_path / "project" / "config.toml").write_text("[run]\nhistory = 'h.db'\n")
     shown = msgspec.json.decode(run(tmp_path, "show-config", "--config", "project/config.toml", "--json").out)
     assert shown["run"]["history"] == "project/h.db"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+def test_json_says_every_letter_whatever_the_terminal_knows(tmp_path, encoding):
+    text = "± … 币安 \U0001f600 ó"
+    (tmp_path / "config.toml").write_text(f"[strategy.options]\nname = '{text}'\n", encoding="utf-8")
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "run_bot.py"), "show-config", "--json"],
+        cwd=tmp_path, env=environment(PYTHONIOENCODING=encoding), capture_output=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert msgspec.json.decode(ended.stdout)["strategy"]["options"]["name"] == text
