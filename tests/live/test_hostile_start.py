@@ -37,7 +37,12 @@ TIERS = {name: ANY[name] for name in COMMON} | {
     "a deduction of 1e400": field("mmDeduction", "1e400"),
     "a limit that is a list": field("riskLimitValue", []),
 }
-HISTORY = {name: ANY[name] for name in COMMON} | BARS
+# Two that change which bar counts as the newest at the start are struck while a session runs alone.
+HISTORY = {name: ANY[name] for name in COMMON} | {
+    name: alter
+    for name, alter in BARS.items()
+    if name not in ("rows of the future before", "the newest closed row missing")
+}
 ENDPOINTS = {"risk-limit": TIERS, "kline": HISTORY}
 TIMES = 2
 
@@ -95,7 +100,8 @@ def test_whatever_rest_answers_at_first_every_symbol_comes_up_with_its_history_a
         kinds.get(symbol, symbol) for symbol, at in known if known[symbol, at] != found.get((symbol, at))
     }
     assert not wrong
-    assert clean.ledger[0] == struck.ledger[0]
+    decided = [{row for row in run.ledger[0] if row[0] == "decision"} for run in (clean, struck)]
+    assert decided[0] == decided[1]
 
 
 @pytest.mark.parametrize("endpoint", ["kline", "risk-limit"])
