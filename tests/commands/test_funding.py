@@ -130,7 +130,7 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_runs(folder, capsys
 
 def test_generated_markets_take_no_funding(folder, capsys):
     assert main(["evaluate", "--market", "few", "--funding", "x.csv"], ALLOWED) == 2
-    assert "leave out --data and --funding" in capsys.readouterr().err
+    assert "leave out --data, --funding and --instrument" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(
