@@ -253,12 +253,17 @@ def test_a_second_process_is_told_which_one_holds_the_database(folder, tmp_path)
 def test_a_database_that_another_program_has_locked_ends_a_start_in_one_line(folder):
     with closing(sqlite3.connect(folder / "demo.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        is_one_line(run(folder, "--demo"), 1, "demo.db is locked by another program")
+        refused = run(folder, "--demo", BOT__RUN__LOCK_SECONDS="2")
+    said, error = refused.err.splitlines()
+    assert "waits for 2 s at most" in said
+    assert error.startswith("error: ")
+    assert "demo.db is locked by another program" in error
+    assert refused.code == 1
 
 
 def test_a_database_that_another_program_locks_ends_a_session_in_one_line_and_loses_nothing(folder, tmp_path):
     log = tmp_path / "log"
-    with start(folder, "--demo", log=log) as process:
+    with start(folder, "--demo", log=log, BOT__RUN__LOCK_SECONDS="3") as process:
         wait_for(log, '"bar_decided"', 20)
         with closing(sqlite3.connect(folder / "demo.db", isolation_level=None, timeout=5)) as other:
             other.execute("BEGIN EXCLUSIVE")
