@@ -12,6 +12,7 @@ import termios
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,16 +49,25 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, **changes}
 
 
-def start(folder: Path, *arguments: str, log: Path | None = None, **env: str) -> "subprocess.Popen[str]":
+class Started(subprocess.Popen[str]):
+    """A process that a ``with`` block which fails does not wait for."""
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, value, trace)
+
+
+def start(folder: Path, *arguments: str, log: Path | None = None, **env: str) -> Started:
     """Start the bot; its standard error goes to ``log`` where that is named."""
     command = [sys.executable, str(ROOT / "run_bot.py"), *arguments]
     if log is None:
-        return subprocess.Popen(
+        return Started(
             command, cwd=folder, env=environment(**env), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     with log.open("w") as file:
-        return subprocess.Popen(
+        return Started(
             command, cwd=folder, env=environment(**env), text=True, stdout=subprocess.PIPE, stderr=file
         )
 
