@@ -43,19 +43,19 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
 
     0 a clean stop, 1 a failure at run time, 2 a user's mistake, reported in one line, 130 a finite job cut short.
     """
-    args, code = argparse.Namespace(traceback=False, command=None, note=None), OK
+    args, code = argparse.Namespace(traceback=False, command=None, place_note=None), OK
     try:
         code = _parsed_and_run(args, arguments, strategies)
         # A pipe that was closed shows here at the latest, not while Python ends.
         sys.stdout.flush()
-        if args.note is not None and args.command is not None:
-            print(args.note, file=sys.stderr)
+        if args.place_note is not None and args.command is not None:
+            print(args.place_note, file=sys.stderr)
         return code
     except BotError as error:
         if args.traceback:
             traceback.print_exception(error)
         code = MISUSED if isinstance(error, ConfigError | InputError) else FAILED
-        note = f" ({args.note})" if code == MISUSED and args.note is not None else ""
+        note = f" ({args.place_note})" if code == MISUSED and args.place_note is not None else ""
         print(f"error: {printable(str(error))}{note}", file=sys.stderr)
         return code
     except KeyboardInterrupt:
@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace, strategies: Mapping[str, str]) -> int:
 
     config = load(args.config, _overrides(args), named_category=category_of(args))
     if args.command not in ("replay", "parity"):  # they go by what the recording has
-        args.note = defaults_note(args.config)
+        args.place_note = defaults_note(args.config)
     look_beside(Path(args.config or "config.toml"))
     require_offline(args, config.run.category)
     if args.command is None:
