@@ -37,6 +37,8 @@ class FundingSchedule:
         """A bar was handed on."""
         state = self._symbols.get(bar.symbol)
         if state is not None:
+            if state.first_closed_ms is None:
+                state.first_closed_ms = bar.close_ms
             state.closed_ms = max(state.closed_ms, bar.close_ms)
             state.closes.append((bar.close_ms, bar.close))
 

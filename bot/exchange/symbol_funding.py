@@ -82,6 +82,8 @@ class SymbolFunding:
     look_back: LookBack
     closed_ms: int = 0
     """Close of the newest bar that was handed on: nothing later is settled."""
+    first_closed_ms: int | None = None
+    """Close of the first bar that was handed on: before it nothing can have been entered."""
     closes: deque[tuple[int, Decimal]] = field(default_factory=deque)
     announced_ms: int | None = None
     announced_at_ms: int = 0
@@ -210,7 +212,9 @@ class SymbolFunding:
             if rates and min(rates) > since_ms + 1:
                 self.back_until_ms = min(rates) - 1
         else:
-            self.floor_ms = self.handed_ms = self.closed_ms if newest_ms is None else newest_ms - 1
+            # The answer may have been long in coming: what was settled meanwhile may be owed.
+            first_ms = self.closed_ms if self.first_closed_ms is None else self.first_closed_ms
+            self.floor_ms = self.handed_ms = first_ms if newest_ms is None else min(first_ms, newest_ms - 1)
         return newest_ms
 
     def _holes(self, since_ms: int) -> set[int]:

@@ -355,6 +355,15 @@ def test_a_ban_of_ten_minutes_costs_no_settlement_its_mark_price():
     assert len(life.told("rest_failed")) <= 2
 
 
+@pytest.mark.parametrize("hours", [1, 9, 30])
+def test_what_is_settled_while_a_first_session_has_no_answer_yet_is_charged_once_it_comes(hours):
+    life = Life(world_of(*range(8, 60, 8), down=[(START_MS, at(hours))]))
+    life.start()
+    life.trade("BTCUSDT", 1, START_MS + 2 * STEP)
+    life.pass_time(at(50))
+    life.check_charged()
+
+
 def test_a_contract_without_any_funding_is_left_alone():
     life = Life(World({symbol: {} for symbol in SYMBOLS}))
     life.start()
