@@ -6,8 +6,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 TORCH_INDEX ?=
-# Tests that run at once.
-WORKERS ?= 2
+# Tests that run at once: many of them wait for a process or a clock.
+WORKERS ?= 3
 
 .PHONY: setup setup-dev demo test fuzz lint format bench audit lock clean
 
