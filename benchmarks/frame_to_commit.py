@@ -32,10 +32,11 @@ def timed_main(arguments: list[str]) -> list[float]:
                     arrived.setdefault(entry.start, now)
         put(inbox, raw)
 
-    async def append_and_note(writer: steps.StepWriter, step: Step) -> None:
-        await append(writer, step)
+    async def append_and_note(writer: steps.StepWriter, step: Step) -> bool:
+        written = await append(writer, step)
         if step.bar is not None and step.bar.source == "stream" and step.bar.start_ms in arrived:
             taken.append(time.perf_counter() - arrived.pop(step.bar.start_ms))
+        return written
 
     # A clock at both ends, and nothing in between: what runs is the bot as it is.
     socket._Inbox.put = put_and_note  # type: ignore[method-assign, assignment]

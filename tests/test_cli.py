@@ -385,7 +385,9 @@ def test_a_symbol_that_the_exchange_does_not_trade_is_named(tmp_path):
 
 def test_a_session_on_testnet_writes_what_the_demo_of_the_same_market_does(finished, tmp_path):
     (tmp_path / "config.toml").write_text(QUICK)
-    ended = asyncio.run(beside_an_exchange(an_exchange(), tmp_path, "--testnet", "--max-bars", "12"))
+    ended = asyncio.run(
+        beside_an_exchange(an_exchange(bar_seconds=0.25), tmp_path, "--testnet", "--max-bars", "12")
+    )
     assert ended.code == 0
     assert ended.err.count("testnet_prices") == 1
     assert "python run_bot.py --mainnet" in ended.err
