@@ -31,14 +31,14 @@ class FundingNote(Struct, frozen=True, kw_only=True):
     gaps: tuple[FundingGap, ...] = ()
 
     def lines(self) -> list[tuple[str, str]]:
-        """Label and text of each line that a person is told."""
-        told = []
+        """Label and text of each line of a report."""
+        lines = []
         if self.left_out:
-            told.append(
+            lines.append(
                 ("NO FUNDING", "--no-funding: what positions pay or receive for being held is left out")
             )
         if self.unknown:
-            told.append(
+            lines.append(
                 (
                     "NO FUNDING",
                     f"no funding rates known for {', '.join(self.unknown)} over these bars: "
@@ -53,14 +53,14 @@ class FundingNote(Struct, frozen=True, kw_only=True):
                 for gap in self.gaps[:_GAPS_TOLD]
             )
             more = len(self.gaps) - _GAPS_TOLD
-            told.append(
+            lines.append(
                 (
                     "FUNDING GAPS",
                     f"{count} settlements have no known rate and were not charged: {named}"
                     + (f"; and {more} more gaps (--json lists them all)" if more > 0 else ""),
                 )
             )
-        return told
+        return lines
 
 
 def chosen_rates(
