@@ -1,5 +1,7 @@
 """What of the account was at work, read from its rows."""
 
+from msgspec.structs import replace
+
 from bot.performance.exposure import AverageExposure
 from bot.store.database import Database
 from bot.store.opening import read_opening
@@ -9,7 +11,8 @@ from bot.store.queries import Stretch, stream_closes, stream_equity
 async def average_exposure(database: Database, stretch: Stretch, session_id: int | None) -> float | None:
     """The mean share of the equity that was held at the closes of a stretch. Inside the caller's transaction.
 
-    Of the symbols and the interval of its last session's bars; None without any.
+    Whatever was held counts, also what the last session was not to trade, at the closes of its interval; None
+    without any.
     """
     books = await read_opening(database)
     held = {} if books is None else {each.symbol: float(each.quantity) for each in books.ledger.positions}
@@ -22,6 +25,8 @@ async def average_exposure(database: Database, stretch: Stretch, session_id: int
             held[symbol] = held.get(symbol, 0.0) + signed
         else:
             fills.append((time_ms, symbol, signed))
+    run = stretch.settings.run
+    run = replace(run, symbols=tuple(sorted({*run.symbols, *held, *(symbol for _, symbol, _ in fills)})))
     exposure = AverageExposure(held, fills)
     equity, rows = float(stretch.opening.equity), stream_equity(database, session_id)
     ahead = await anext(rows, None)
@@ -35,7 +40,7 @@ async def average_exposure(database: Database, stretch: Stretch, session_id: int
         exposure.close(closed_ms, closed, equity)
 
     async for time_ms, symbol, close in stream_closes(
-        database, stretch.settings.run, stretch.opening.time_ms, stretch.last_ms
+        database, run, stretch.opening.time_ms, stretch.last_ms
     ):
         if closed and time_ms > closed_ms:
             await count()

@@ -172,6 +172,19 @@ def test_exposure_counts_what_was_held_before_the_session(tmp_path: Path, capsys
     assert whole == pytest.approx((100 / 990 + 100 / 981) / 4)
 
 
+def test_exposure_counts_what_the_session_was_not_to_trade(tmp_path: Path, capsys) -> None:
+    (bought,) = booked(a_fill(1, symbol="ETHUSDT", price="10", fee="1", time_ms=START_MS + STEP + 1))
+    steps = [
+        a_close(0, 1000),
+        a_close(0, 1000, 10, "ETHUSDT"),
+        Step(time_ms=0, fills=(bought,), equity=(worth(999, bought.time_ms),)),
+        a_close(1, 1000),
+        a_close(1, 1000, 20, "ETHUSDT"),
+    ]
+    found = reported(a_database(tmp_path, steps, symbols=("BTCUSDT",)), capsys)
+    assert found["buy_and_hold_scaled"]["exposure"] == pytest.approx(20 / 1000 / 2)
+
+
 def test_the_last_session_goes_on_from_where_the_one_before_ended(tmp_path: Path, capsys) -> None:
     found = reported(two_sessions(tmp_path), capsys)
     own = found["performance"]
