@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing
 from decimal import Decimal
 from pathlib import Path
@@ -184,6 +184,8 @@ class Database:
     async def transaction(self, *, reads: bool = False, patient: bool = True) -> AsyncIterator[None]:
         """What is written inside is there as a whole or not at all; ``reads`` is one snapshot, and bars no writer.
 
+        One that returns is committed, one that raises is not: a cancellation that meets the commit itself waits
+        for it, and is raised by what the task awaits next.
         DatabaseLocked where another program keeps it locked: for as long as is waited or, not ``patient``, at all.
         """
         async with self._turn:
@@ -191,10 +193,10 @@ class Database:
                 await self._begin("BEGIN" if self.readonly or reads else "BEGIN IMMEDIATE", patient)
                 yield
                 with self._translated():
-                    await self._connection.execute("COMMIT")
+                    await _to_its_end(self._connection.execute("COMMIT"))
             except BaseException:
                 # Cancelled statements still run to their end in the connection's thread, before this. It
-                # does nothing where nothing began, SQLite has rolled back by itself, or a commit went through.
+                # does nothing where nothing began or SQLite has rolled back by itself.
                 with self._translated():
                     await self._connection.rollback()
                 raise
@@ -338,6 +340,23 @@ class Database:
 
     def _translated(self) -> AbstractContextManager[None]:
         return translated(self.path, opening=self._opening, reading=self.readonly)
+
+
+async def _to_its_end(work: Awaitable[object]) -> None:
+    """Await work that a cancellation no longer stops; the task is cancelled after it."""
+    task = asyncio.current_task()
+    assert task is not None
+    started = asyncio.ensure_future(work)
+    cancelled = False
+    while not started.done():
+        try:
+            await asyncio.wait((started,))
+        except asyncio.CancelledError:
+            task.uncancel()
+            cancelled = True
+    started.result()
+    if cancelled:
+        task.cancel()
 
 
 def _stored_mode(path: Path) -> str | None:

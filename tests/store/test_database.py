@@ -286,6 +286,43 @@ def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_works(tmp_path
     assert asyncio.run(main()) == [(2,)]
 
 
+def test_a_transaction_that_returns_is_committed_and_one_that_raises_is_not(tmp_path: Path) -> None:
+    """Cancelled at every turn of the loop, also while the commit itself is on its way."""
+
+    async def cancelled_at(turn: int, path: Path) -> tuple[bool, bool]:
+        """Whether it returned although it was cancelled, and whether it had ended before that."""
+        returned = False
+
+        async with Database.open(path, DEMO) as database:
+
+            async def write() -> None:
+                nonlocal returned
+                async with database.transaction():
+                    await database.write(_INSERT, [(1, 1, "5", "deposit")])
+                returned = True
+                await asyncio.sleep(60)
+
+            task = asyncio.create_task(write())
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            over = returned
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            assert task.cancelled()
+            assert bool(await database.value("SELECT count(*) FROM transfers")) is returned
+        return returned, over
+
+    met_the_commit, turn = False, 0
+    while True:
+        returned, over = asyncio.run(cancelled_at(turn, tmp_path / f"{turn}.db"))
+        if over:
+            break
+        met_the_commit |= returned
+        turn += 1
+    assert met_the_commit
+
+
 def test_a_cancelled_transaction_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:
     async def writing(database: Database, number: int, pause: float) -> None:
         async with database.transaction():
