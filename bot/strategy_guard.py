@@ -47,7 +47,8 @@ class StrategyGuard:
             if self._on_error == "stop":
                 raise self._stop(error, situation) from error
             return self._held(error, situation)
-        self._in_a_row[symbol] = 0
+        if self._errors:
+            self._in_a_row[symbol] = 0
         if symbol in self._stopped and signal.action != "hold":
             return self._without_entry(signal, situation), ()
         return signal, ()

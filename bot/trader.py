@@ -13,7 +13,7 @@ from bot.model.similarity import SimilarityModel
 from bot.strategy import Costs, OnError, Situation, Strategy
 from bot.strategy_guard import StrategyGuard, hold
 from bot.trading.account import AccountTrack
-from bot.trading.asked import why_halted, why_no_order
+from bot.trading.asked import NoOrder, why_halted
 from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import (
     Equity,
@@ -81,6 +81,7 @@ class Trader:
         costs = {rules.symbol: costs_of(rules) for rules in instruments.values()}
         self._costs = CostBook(costs, self._step_ms, funding)
         self._quotes = quotes
+        self._no_order = NoOrder()
         self._marked: set[str] = set()
         self._valued = frozenset(ledger.marks)
         self._hands = Hands(
@@ -184,7 +185,7 @@ class Trader:
                 signal, bar, position, account, signal_id=signal_id, volatility=volatility
             )
             if not drafts and not unsized:
-                no_order = why_no_order(signal, position)
+                no_order = self._no_order.why(signal, position)
         if unsized:
             unsized = self._broker.refuse(unsized)
             changed = (*changed, *(refused.order for refused in unsized))

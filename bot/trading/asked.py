@@ -15,14 +15,23 @@ def asked_of(signal: Signal) -> Asked | None:
     return "close" if signal.close_position else None
 
 
-def why_no_order(signal: Signal, position: Position) -> str:
-    """Why a signal that nobody refused changes nothing, as ``name: words``; "" where it asks for nothing."""
-    action, held = signal.action, position.quantity
-    if action == "hold":
-        return "already_flat: there is no position to close" if signal.close_position else ""
-    if held and (held > 0) == (action == "long"):
-        return f"already_{action}: {held.copy_abs():f} is held"
-    return "already_flat: spot is not sold short, and none of it is held"
+class NoOrder:
+    """Why a signal that nobody refused changes nothing; the words on a position are made once, as it lasts for bars."""
+
+    def __init__(self) -> None:
+        self._position: Position | None = None
+        self._already = ""
+
+    def why(self, signal: Signal, position: Position) -> str:
+        """The reason as ``name: words``; "" where the signal asks for nothing."""
+        action, held = signal.action, position.quantity
+        if action == "hold":
+            return "already_flat: there is no position to close" if signal.close_position else ""
+        if held and (held > 0) == (action == "long"):
+            if position is not self._position:
+                self._position, self._already = position, f"already_{action}: {held.copy_abs():f} is held"
+            return self._already
+        return "already_flat: spot is not sold short, and none of it is held"
 
 
 def why_halted(signal: Signal, halt: Halt) -> str:

@@ -36,18 +36,19 @@ _encode = Encoder().encode
 def settle(signal: Any) -> None:
     """Make plain values of NumPy's in a new Signal and copy its detail. SignalError names the field that is none."""
     # One is made at every bar, and most fields of most say nothing: what is absent is not looked at one by one.
-    if type(signal.action) is not str:
-        force_setattr(signal, "action", _text("action", signal.action))
-    if signal.action not in _ACTIONS:
-        raise SignalError(f"action is {_shown(signal.action)}, none of {', '.join(_ACTIONS)}")
-    if type(signal.reason) is not str or not signal.reason.isascii():
-        force_setattr(signal, "reason", _text("reason", signal.reason))
-    if not signal.reason:
+    action, reason = signal.action, signal.reason
+    if type(action) is not str:
+        action = _text("action", action)
+        force_setattr(signal, "action", action)
+    if action not in _ACTIONS:
+        raise SignalError(f"action is {_shown(action)}, none of {', '.join(_ACTIONS)}")
+    if type(reason) is not str or not reason.isascii():
+        reason = _text("reason", reason)
+        force_setattr(signal, "reason", reason)
+    if not reason:
         raise SignalError("reason is empty, not a sentence")
-    if len(signal.reason) > _LONGEST_REASON:
-        raise SignalError(
-            f"reason has {len(signal.reason):,} characters, at most {_LONGEST_REASON:,} are kept"
-        )
+    if len(reason) > _LONGEST_REASON:
+        raise SignalError(f"reason has {len(reason):,} characters, at most {_LONGEST_REASON:,} are kept")
     if type(signal.confidence) is not float or not 0.0 <= signal.confidence <= 1.0:
         _settle_figure(signal, "confidence", 0.0, 1.0)
     if not (signal.expected_return is signal.return_std is signal.positive_ratio is None):
