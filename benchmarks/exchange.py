@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from benchmarks.measure import ROOT
-from bot.exchange.demo import DemoExchange
+from bot.demo.exchange import DemoExchange
 from bot.synthetic import PRESETS, SyntheticMarket
 
 SYMBOL, INTERVAL = "BTCUSDT", "15"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.exchange.demo import DemoExchange
+from bot.demo.exchange import DemoExchange
 from bot.synthetic import PRESETS, SyntheticMarket
 from tests.books import audit, rows
 from tests.bot_process import QUICK, ROOT, Ended, environment, on_terminal, run, start, wait_for

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from bot.cli import main
-from bot.exchange.demo import DemoExchange
+from bot.demo.exchange import DemoExchange
 from bot.store.recording import Recording
 from bot.synthetic import PRESETS, SyntheticMarket
 from strategies import STRATEGIES

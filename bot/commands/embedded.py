@@ -7,7 +7,7 @@ import structlog
 from bot.commands.data_files import DataFiles
 from bot.commands.watching import owned_symbols
 from bot.config import Config
-from bot.exchange.demo import DemoExchange
+from bot.demo.exchange import DemoExchange
 from bot.market import INTERVAL_MS, Bar
 from bot.sources.instruments import Given, Settled, settle_all
 from bot.store import bars as bar_store

@@ -1,1 +1,1 @@
-"""The network: Bybit's public data over websocket and REST, and a pretend Bybit on loopback."""
+"""The network: Bybit's public data over websocket and REST."""

@@ -17,7 +17,7 @@ from aiohttp import web
 from bot.commands import checks
 from bot.commands.checks import Check, connections
 from bot.config import Config, load
-from bot.exchange.demo import DemoExchange
+from bot.demo.exchange import DemoExchange
 from bot.market import INTERVAL_MS, grid_start_ms
 from tests.bot_process import ROOT, environment, run
 from tests.factories import a_bar

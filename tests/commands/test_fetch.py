@@ -13,9 +13,9 @@ import pytest
 
 from bot.commands import fetch
 from bot.config import Config, RunConfig
+from bot.demo.exchange import DemoExchange
 from bot.errors import ConfigError, FeedError, InputError
 from bot.exchange.config import ExchangeConfig
-from bot.exchange.demo import DemoExchange
 from bot.market import INTERVAL_MS, Bar
 from bot.store.database import Database, Identity
 from bot.store.history.market import Market, load_rules

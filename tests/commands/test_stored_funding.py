@@ -14,8 +14,9 @@ from bot.cli import main
 from bot.commands import fetch
 from bot.commands.known_funding import funding_note
 from bot.config import Config, RunConfig
+from bot.demo.exchange import DemoExchange
+from bot.demo.faults import Faults
 from bot.exchange.config import ExchangeConfig
-from bot.exchange.demo import DemoExchange, Faults
 from bot.market import FundingRate
 from strategies import STRATEGIES
 from tests.books import audit, rows

@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from bot.assembly import look_backs
+from bot.demo.exchange import DemoExchange
+from bot.demo.faults import Faults
 from bot.exchange.config import ExchangeConfig
-from bot.exchange.demo import DemoExchange, Faults
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import INTERVAL_MS, Bar, Funding, Notice

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from bot.config import load
+from bot.demo.exchange import DemoExchange
 from bot.errors import ConfigError, FeedError
-from bot.exchange.demo import DemoExchange
 from bot.exchange.proxy import chosen
 from bot.exchange.rest import BybitRest
 from bot.exchange.socket import Socket

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from bot.demo.exchange import DemoExchange
+from bot.demo.faults import Faults
 from bot.errors import ConfigError, FeedError
-from bot.exchange.demo import DemoExchange, Faults
 from bot.exchange.rest import Banned, BybitRest, NoSuchRoute, RequestRefused
 from bot.market import INTERVAL_MS
 from bot.synthetic import PRESETS, SyntheticMarket

@@ -4,8 +4,8 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
+from bot.demo.exchange import DemoExchange
 from bot.exchange.config import ExchangeConfig
-from bot.exchange.demo import DemoExchange
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import INTERVAL_MS, Notice, RuleChange

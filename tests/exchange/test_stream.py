@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from bot.demo.exchange import DemoExchange
+from bot.demo.faults import Faults
 from bot.exchange.config import ExchangeConfig
-from bot.exchange.demo import DemoExchange, Faults
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import INTERVAL_MS, Bar, Book, Category, Funding, Notice, Quote

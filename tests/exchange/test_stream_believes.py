@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from bot.exchange.demo import DemoExchange
+from bot.demo.exchange import DemoExchange
 from tests.exchange.test_stream import BTC, STEP, TWO, Heard, listen
 
 TICKERS, DEPTH, KLINE = "tickers.BTCUSDT", "orderbook.50.BTCUSDT", "kline.1.BTCUSDT"

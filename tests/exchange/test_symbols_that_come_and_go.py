@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import pytest
 
+from bot.demo.exchange import DemoExchange
 from bot.exchange.config import ExchangeConfig
-from bot.exchange.demo import DemoExchange
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import CLOSED, GONE, INTERVAL_MS, Bar, Listing

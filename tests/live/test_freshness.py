@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.exchange.demo import DemoExchange
+from bot.demo.exchange import DemoExchange
 from bot.market import Bar
 from bot.synthetic import PRESETS, SyntheticMarket
 from tests.books import audit, rows

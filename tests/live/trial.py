@@ -19,8 +19,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from bot.exchange.demo import DemoExchange
-from bot.exchange.demo_faults import Faults
+from bot.demo.exchange import DemoExchange
+from bot.demo.faults import Faults
 from bot.synthetic import PRESETS, SyntheticMarket
 from tests.books import audit, rows
 from tests.bot_process import ROOT, environment

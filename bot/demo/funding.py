@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Literal
 
-from bot.exchange.demo_faults import NO_FAULTS, Faults
+from bot.demo.faults import NO_FAULTS, Faults
 
 _HOUR_MS = 3_600_000
 _MINUTE_MS = 60_000

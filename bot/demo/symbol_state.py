@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from bot.exchange.demo_funding import FundingBook
+from bot.demo.funding import FundingBook
 from bot.market import INTERVAL_MS, TRADING, Bar, Category, Instrument, plain
 from bot.market.symbols import is_dated, quote_coin_of
 from bot.synthetic import SyntheticMarket

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from bot.exchange.demo_market import Board
+from bot.demo.symbol_state import Board
 from bot.market import plain
 
 

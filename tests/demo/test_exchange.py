@@ -13,8 +13,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from bot.exchange.demo import DemoExchange
-from bot.exchange.demo_faults import BROKEN, ConfirmFault, Faults, GarbageFrame
+from bot.demo.exchange import DemoExchange
+from bot.demo.faults import BROKEN, ConfirmFault, Faults, GarbageFrame
 from bot.market import Bar
 from bot.synthetic import PRESETS, SyntheticMarket
 from tests.factories import a_bar

@@ -20,9 +20,9 @@ from typing import Any, get_args
 import msgspec
 from aiohttp import WSMsgType, web
 
-from bot.exchange.demo_books import book_message, depth_message
-from bot.exchange.demo_connection import Connection, control_answer
-from bot.exchange.demo_faults import (
+from bot.demo.books import book_message, depth_message
+from bot.demo.connection import Connection, control_answer
+from bot.demo.faults import (
     BROKEN,
     ERROR_TEXTS,
     NO_FAULTS,
@@ -34,13 +34,11 @@ from bot.exchange.demo_faults import (
     garbage_frame,
     spoil_rows,
 )
-from bot.exchange.demo_funding import FundingBook
-from bot.exchange.demo_market import Board, GeneratedSource, ListedSource, RunningBar, Source
-from bot.exchange.demo_rest import Desk, Refused
+from bot.demo.funding import FundingBook
+from bot.demo.rest_api import Desk, Refused
+from bot.demo.symbol_state import Board, GeneratedSource, ListedSource, RunningBar, Source
 from bot.market import CLOSED, INTERVAL_MS, Bar, Category, Instrument, grid_start_ms, plain
 from bot.synthetic import SyntheticMarket
-
-__all__ = ["DemoExchange", "Faults"]
 
 _CONFIRM_AFTER_MS = 12
 """A confirmation is made so long after the bar's end."""

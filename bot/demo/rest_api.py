@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Literal
 
-from bot.exchange.demo_market import Board, Source, instrument_fields, risk_tiers
+from bot.demo.symbol_state import Board, Source, instrument_fields, risk_tiers
 from bot.market import INTERVAL_MS, TRADING, Category, grid_start_ms, plain
 
 Endpoint = Callable[[Mapping[str, str]], dict[str, Any]]
