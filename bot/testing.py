@@ -6,11 +6,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from bot import app
-from bot.assembly import build_trader, load_strategy, recorded_strategy
 from bot.config import from_json
 from bot.errors import ConfigError
 from bot.market import Bar, Notice
+from bot.sessions import loop
+from bot.sessions.assembly import build_trader, load_strategy, recorded_strategy
 from bot.shipped import shipped_strategies
 from bot.store.header import Header
 from bot.store.recording import Recording
@@ -75,7 +75,7 @@ def replay(
         notices=[],
     )
     for entry in recorded.lived(trader.observe_all):
-        step = app.advance(trader, entry)
+        step = loop.advance(trader, entry)
         if step.bar is not None and step.signal is not None:
             session.bars.append(step.bar)
             session.signals.append(step.signal)

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from bot.assembly import build_trader
 from bot.config import Config
 from bot.market import ALWAYS_OPEN, Bar, Calendar
+from bot.sessions.assembly import build_trader
 from bot.strategy import Strategy
 from bot.trader import Trader
 from bot.trading.events import Step

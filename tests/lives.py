@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from bot import app, history
-from bot.assembly import load_strategy, opening_of
 from bot.config import Config
 from bot.market import INTERVAL_MS, Bar, Funding, Quote
+from bot.sessions import loop, warm_up
+from bot.sessions.assembly import load_strategy, opening_of
 from bot.store.database import Database, Identity
 from bot.store.entries import Observed
 from bot.store.header import Header
@@ -98,7 +98,7 @@ async def session(
 
 async def _lived(database, id, config, trader, account, events, recorder: Recorder | None) -> None:
     steps = StepWriter(database, id, before_commit=None if recorder is None else recorder.commit)
-    wanted = history.Wanted(
+    wanted = warm_up.Wanted(
         symbols=config.run.symbols,
         interval="15",
         bars=config.memory.warmup_bars,
@@ -118,14 +118,14 @@ async def _lived(database, id, config, trader, account, events, recorder: Record
             recorder.note(Observed(bar))
         trader.observe_all(bars, asked_from_ms)
 
-    await history.observe(observe, database, wanted, lambda *_: None)
+    await warm_up.observe(observe, database, wanted, lambda *_: None)
 
     async def source():
         for event in events:
             yield event
 
     told = source() if recorder is None else recorder.tap(source())
-    await app.run(told, trader, steps, lambda _: None)
+    await loop.run(told, trader, steps, lambda _: None)
 
 
 def after_a_bar(events: Sequence[Input], bars: int) -> int:

@@ -26,8 +26,7 @@ WAITERS = (
     "bot/demo/",
     "bot/exchange/",
     "bot/store/",
-    "bot/app.py",
-    "bot/history.py",
+    "bot/sessions/",
     "bot/evaluation/",
 )
 

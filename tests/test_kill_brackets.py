@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from bot import app, history
-from bot.assembly import opening_of
 from bot.market import INTERVAL_MS, Bar
+from bot.sessions import loop, warm_up
+from bot.sessions.assembly import opening_of
 from bot.store.database import Database, Identity
 from bot.store.queries import load_account
 from bot.store.steps import StepWriter, begin_session
@@ -80,8 +80,8 @@ async def session(path: Path, bars: Sequence[Bar], live: Connection | None = Non
             for symbol in SYMBOLS:
                 warmup = MARKET.bars(symbol, FIRST - WARMUP, WARMUP)
                 await steps.insert_history([replace(bar, source="history") for bar in warmup])
-        wanted = history.Wanted(symbols=SYMBOLS, interval="15", bars=WARMUP, memory_size=100, horizon_bars=4)
-        await history.observe(trader.observe_all, database, wanted, lambda *_: None)
+        wanted = warm_up.Wanted(symbols=SYMBOLS, interval="15", bars=WARMUP, memory_size=100, horizon_bars=4)
+        await warm_up.observe(trader.observe_all, database, wanted, lambda *_: None)
 
         def tell(step: Step) -> None:
             if live is not None and step.bar is not None:
@@ -91,7 +91,7 @@ async def session(path: Path, bars: Sequence[Bar], live: Connection | None = Non
             for bar in bars:
                 yield bar
 
-        await app.run(source(), trader, steps, tell)
+        await loop.run(source(), trader, steps, tell)
 
 
 def run_in_child(path: Path, bars: Sequence[Bar], live: Connection) -> None:

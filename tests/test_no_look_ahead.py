@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from bot.assembly import load_strategy
 from bot.cli import main
 from bot.market import Bar
+from bot.sessions.assembly import load_strategy
 from bot.sources.bar_rows import HEADER
 from bot.sources.csv_bars import read_bars
 from bot.synthetic import PRESETS, SyntheticMarket

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from bot import history
 from bot.market import Bar
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
+from bot.sessions import warm_up
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter
 from tests.books import audit, rows
@@ -129,7 +129,7 @@ def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_
             steps = StepWriter(database, 1)
             await steps.insert_history(MARKET.bars("BTCUSDT", 0, 6_000))
             await steps.insert_history(MARKET.bars("ETHUSDT", 5_500, 500))
-            wanted = history.Wanted(
+            wanted = warm_up.Wanted(
                 symbols=SYMBOLS,
                 interval="15",
                 bars=100,
@@ -138,7 +138,7 @@ def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_
                 calibration_bars=calibration_bars,
             )
             blocks: list[tuple[list[Bar], int]] = []
-            await history.observe(
+            await warm_up.observe(
                 lambda bars, asked_from_ms: blocks.append((list(bars), asked_from_ms)),
                 database,
                 wanted,
@@ -174,7 +174,7 @@ def test_after_an_outage_of_one_symbol_a_restart_recalls_and_believes_the_same_b
         identity, model = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000)), a_model()
         async with Database.open(tmp_path / "demo.db", identity) as database:
             await StepWriter(database, 1).insert_history(bars[:cut])
-            wanted = history.Wanted(
+            wanted = warm_up.Wanted(
                 symbols=SYMBOLS,
                 interval="15",
                 bars=100,
@@ -182,7 +182,7 @@ def test_after_an_outage_of_one_symbol_a_restart_recalls_and_believes_the_same_b
                 horizon_bars=7,
                 calibration_bars=memory.calibration_bars,
             )
-            observed = await history.observe(model.observe_all, database, wanted, lambda *_: None)
+            observed = await warm_up.observe(model.observe_all, database, wanted, lambda *_: None)
             assert observed < cut
         return model
 

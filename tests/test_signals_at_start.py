@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bot import cli, history
+from bot import cli
 from bot.commands import live
+from bot.sessions import warm_up
 from tests.books import rows
 from tests.bot_process import QUICK
 from tests.eager import ALLOWED
@@ -97,7 +98,7 @@ def test_a_session_ends_even_where_something_on_its_way_up_swallows_the_cancella
     number, tmp_path, monkeypatch, capsys
 ):
     """As a library does that waits for what it has cancelled itself just then."""
-    observe = history.observe
+    observe = warm_up.observe
 
     async def swallows(*arguments):
         observed = await observe(*arguments)
@@ -108,7 +109,7 @@ def test_a_session_ends_even_where_something_on_its_way_up_swallows_the_cancella
             return observed
         raise AssertionError("nothing was cancelled")
 
-    monkeypatch.setattr(live.history, "observe", swallows)
+    monkeypatch.setattr(live.warm_up, "observe", swallows)
     assert session(tmp_path / "demo", monkeypatch, Turns()) == 0
     (ended,) = rows(tmp_path / "demo" / "demo.db", "SELECT exit_reason FROM sessions")
     assert ended["exit_reason"] == number.name

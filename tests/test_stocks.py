@@ -7,10 +7,10 @@ from itertools import groupby
 import pytest
 from msgspec.structs import replace
 
-from bot.assembly import load_strategy
 from bot.market import INTERVAL_MS, Funding
 from bot.market.borrow import Borrow, among_with
 from bot.market.calendars import observed
+from bot.sessions.assembly import load_strategy
 from bot.trading.events import Signal
 from strategies import STRATEGIES
 from tests.core import a_config, a_trader, merged, run

@@ -13,21 +13,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot import app, logs
-from bot.assembly import (
-    build_trader,
-    changed_settings,
-    checkpoint_sha256,
-    configuration_name,
-    learned_until_ms,
-    load_strategy,
-    opening_of,
-)
+from bot import logs
 from bot.commands.band import PRESETS, as_json, print_band, scored
-from bot.commands.bar_source import BarSource, Span, decided_closes, of_files, of_history, of_run, spans_of
-from bot.commands.data_files import check_data, funding_of
 from bot.commands.history_store import opened
-from bot.commands.known_funding import chosen_rates, funding_note
 from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, hindsight, print_summary, with_decisions
 from bot.config import Config, from_json
@@ -36,6 +24,19 @@ from bot.market import ALWAYS_OPEN, Bar, Calendar, Funding, FundingRate, Instrum
 from bot.market.borrow import Borrow
 from bot.market.calendars import NEVER_CLOSES
 from bot.market.funding import Settlements
+from bot.sessions import loop
+from bot.sessions.assembly import (
+    build_trader,
+    changed_settings,
+    checkpoint_sha256,
+    configuration_name,
+    learned_until_ms,
+    load_strategy,
+    opening_of,
+)
+from bot.sessions.bar_source import BarSource, Span, decided_closes, of_files, of_history, of_run, spans_of
+from bot.sessions.data_files import check_data, funding_of
+from bot.sessions.known_funding import chosen_rates, funding_note
 from bot.sources.instruments import read_given, settle_all
 from bot.sources.sessions import calendar_for
 from bot.store.bars import BarsDigest
@@ -251,7 +252,7 @@ class _Backtest:
             try:
                 with Progress() as progress:
                     events = self._events(trader, progress, "backtest", steps)
-                    await app.run(events, trader, steps, tally.count)
+                    await loop.run(events, trader, steps, tally.count)
                 reason = "end of data"
             except asyncio.CancelledError:
                 reason = "interrupted"

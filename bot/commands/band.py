@@ -7,12 +7,12 @@ from typing import get_args
 import msgspec
 from msgspec import Struct
 
-from bot import app
-from bot.assembly import build_trader, recorded_strategy
 from bot.commands.summary import Summary, Tally
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import from_json
 from bot.market import Bar
+from bot.sessions import loop
+from bot.sessions.assembly import build_trader, recorded_strategy
 from bot.store.believed import believed
 from bot.store.recording import Recording
 from bot.trader import Trader
@@ -37,7 +37,7 @@ async def scored(
     """What a run comes to that is written nowhere; it began with ``equity`` and the positions ``held``."""
     tally = Tally(held, float(equity), start_value)
     async for event in events:
-        tally.count(app.advance(trader, event))
+        tally.count(loop.advance(trader, event))
     return tally.summary(mode, "", 0, preset, 0.0)
 
 

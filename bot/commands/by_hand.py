@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from bot.commands.chosen_database import chosen_database
-from bot.commands.watching import owned_symbols
 from bot.config import Config
 from bot.errors import InputError
 from bot.exact import EXACT, ZERO, floor_to
 from bot.market import plain, utc_text
 from bot.market.symbols import symbol_problem
+from bot.sessions.watching import owned_symbols
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.lock import Holder, holder

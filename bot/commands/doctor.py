@@ -7,7 +7,6 @@ from typing import get_args
 
 import msgspec
 
-from bot.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
 from bot.commands.checks import Check, checked, connections, disk
 from bot.commands.chosen_database import chosen_database
 from bot.commands.stored_calendar import stored_calendar
@@ -17,6 +16,7 @@ from bot.errors import BrokenInvariant
 from bot.exchange.config import HOSTS
 from bot.market import INTERVAL_MS, utc_text
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
+from bot.sessions.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
 from bot.store.audit import audit
 from bot.store.believed import readable
 from bot.store.database import Database

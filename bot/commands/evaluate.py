@@ -12,10 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot import logs
-from bot.assembly import build_trader, configuration_name, find_checkpoint, load_strategy
-from bot.commands.data_files import check_data, funding_of
 from bot.commands.history_store import history_path, opened
-from bot.commands.known_funding import chosen_rates, funding_note
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
@@ -28,6 +25,9 @@ from bot.market import ALWAYS_OPEN, Bar, Calendar, FundingRate, Instrument, pric
 from bot.market.borrow import Borrow
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
+from bot.sessions.assembly import build_trader, configuration_name, find_checkpoint, load_strategy
+from bot.sessions.data_files import check_data, funding_of
+from bot.sessions.known_funding import chosen_rates, funding_note
 from bot.sources.instruments import read_given, settle_all
 from bot.sources.sessions import calendar_for
 from bot.store.database import Database

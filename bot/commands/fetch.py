@@ -13,7 +13,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot import history, logs
+from bot import logs
 from bot.commands.fetch_funding import FetchedFunding, complete_funding
 from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
@@ -23,6 +23,7 @@ from bot.exchange.config import HOSTS
 from bot.exchange.proxy import chosen
 from bot.exchange.rest import BybitRest
 from bot.market import INTERVAL_MS, grid_start_ms, minute_text
+from bot.sessions import warm_up
 from bot.store import bars as bar_store
 from bot.store.database import Database
 from bot.store.history.market import BYBIT, BYBIT_TESTNET, Market, insert_bars, save_rules
@@ -94,7 +95,7 @@ async def run(args: argparse.Namespace, config: Config) -> int:
                 proxy=proxy,
             ) as rest:
                 # The exchange is asked first, so that a typing error leaves no database behind.
-                rules = await history.persist(lambda: rest.instruments(run.symbols), "instruments")
+                rules = await warm_up.persist(lambda: rest.instruments(run.symbols), "instruments")
                 spans = {
                     symbol: await _span(rest, symbol, run.interval, args.since, args.until)
                     for symbol in run.symbols
@@ -154,7 +155,7 @@ async def _span(
     """First and last start of the closed bars that are asked for."""
     step = INTERVAL_MS[interval]
     first = grid_start_ms(since_ms + step - 1, interval)
-    last = await history.newest_start(rest, symbol, interval)
+    last = await warm_up.newest_start(rest, symbol, interval)
     if until_ms is not None:
         last = min(last, grid_start_ms(until_ms - 1, interval))
     if first > last:
@@ -180,7 +181,7 @@ async def _complete(
     total = sum((last - first) // step + 1 for first, last in holes)
     covered = added = 0
     for first, last in holes:
-        async for page in history.pages(rest, symbol, interval, first, last):
+        async for page in warm_up.pages(rest, symbol, interval, first, last):
             async with database.transaction():
                 added += (await insert_bars(database, market, page.bars)).added
             covered += page.covered

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from bot import history
 from bot.commands.progress import Progress
 from bot.exchange.rest import BybitRest
 from bot.market import FundingRate, minute_text
 from bot.market.funding import UnknownFunding, unknown_funding
+from bot.sessions import warm_up
 from bot.store.database import Database
 from bot.store.history.market import Market, insert_rates, load_rates
 
@@ -69,7 +69,7 @@ async def complete_funding(
                 found = await rest.funding(symbol, page_ms - 1, page_end_ms)
                 return [FundingRate(symbol=symbol, time_ms=at, rate=rate) for at, rate in found]
 
-            rates = await history.persist(ask, f"funding of {symbol}")
+            rates = await warm_up.persist(ask, f"funding of {symbol}")
             async with database.transaction():
                 await insert_rates(database, market, rates)
             covered += page_end_ms - page_ms + 1

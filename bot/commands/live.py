@@ -13,24 +13,11 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from bot import app, history, logs, standard_streams
-from bot.assembly import (
-    build_trader,
-    find_checkpoint,
-    learned_until_ms,
-    load_strategy,
-    look_backs,
-    search_engine,
-)
-from bot.commands.data_files import check_data
-from bot.commands.embedded import embedded_exchange
-from bot.commands.joining import Joining
+from bot import logs, standard_streams
 from bot.commands.progress import Progress
 from bot.commands.step_lines import StepLines
 from bot.commands.stopping import Stop, UnawaitedThreads
 from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
-from bot.commands.taken_up import take_up
-from bot.commands.watching import WatchList, watch_list
 from bot.config import Config, Mode
 from bot.errors import ConfigError, DatabaseLocked
 from bot.exchange.config import HOSTS
@@ -38,6 +25,20 @@ from bot.exchange.proxy import chosen
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import Bar, plain, utc_text
+from bot.sessions import loop, warm_up
+from bot.sessions.assembly import (
+    build_trader,
+    find_checkpoint,
+    learned_until_ms,
+    load_strategy,
+    look_backs,
+    search_engine,
+)
+from bot.sessions.data_files import check_data
+from bot.sessions.embedded import embedded_exchange
+from bot.sessions.joining import Joining
+from bot.sessions.taken_up import take_up
+from bot.sessions.watching import WatchList, watch_list
 from bot.sources.instruments import read_given
 from bot.store.database import Database, Identity
 from bot.store.entries import Observed
@@ -284,7 +285,7 @@ class _Session:
                 stream.hand_in(told)
             asking = asyncio.create_task(self._hand_in(stream, joining))
             try:
-                await app.run(stream if recorder is None else recorder.tap(stream), trader, steps, report)
+                await loop.run(stream if recorder is None else recorder.tap(stream), trader, steps, report)
             finally:
                 asking.cancel()
                 joining.cancel()
@@ -303,10 +304,10 @@ class _Session:
                             stream.hand_in(asked)
             await asyncio.sleep(_LOOK_SECONDS if stream.live else _COMING_UP_SECONDS)
 
-    def _wanted(self) -> history.Wanted:
+    def _wanted(self) -> warm_up.Wanted:
         """The history that the model wants."""
         run, memory = self._config.run, self._config.memory
-        return history.Wanted(
+        return warm_up.Wanted(
             symbols=self._watch.streamed,
             interval=run.interval,
             bars=memory.warmup_bars,
@@ -322,8 +323,8 @@ class _Session:
     ) -> dict[str, int | None]:
         wanted = self._wanted()
         with Progress() as progress:
-            last_starts = await history.download(self._rest, self._database, steps, wanted, progress)
-            observed = await history.observe(observe, self._database, wanted, progress)
+            last_starts = await warm_up.download(self._rest, self._database, steps, wanted, progress)
+            observed = await warm_up.observe(observe, self._database, wanted, progress)
         _log.info("warmed_up", bars=observed, seconds=round(time.monotonic() - self.began, 1))
         return last_starts
 

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bot import app
-from bot.assembly import build_trader, read_recording, recorded_strategy
 from bot.commands.inspect import found_recording
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, Book, Notice, Quote, plain, utc_text
+from bot.sessions import loop
+from bot.sessions.assembly import build_trader, read_recording, recorded_strategy
 from bot.store.believed import believed, readable
 from bot.store.database import Database
 from bot.store.recording import Recording, is_recording
@@ -106,10 +106,10 @@ def compare(recording: Recording) -> Parity:
             continue
         # What was priced by quotes before leads to other fills by a bar that came late.
         apart = isinstance(entry, Bar) and entry.late and session.standing() != backtest.standing()
-        step = session.take(app.advance(session.trader, entry), apart=apart)
+        step = session.take(loop.advance(session.trader, entry), apart=apart)
         if isinstance(entry, Quote | Book):
             continue
-        other = backtest.take(app.advance(backtest.trader, entry), apart=apart)
+        other = backtest.take(loop.advance(backtest.trader, entry), apart=apart)
         if step.bar is not None:
             decisions += 1
             findings += _decided(step, other, _situation_differs(session, backtest, step, other))

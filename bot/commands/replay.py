@@ -11,13 +11,14 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot import app, logs
-from bot.assembly import build_trader, checkpoint_sha256, read_recording, recorded_strategy
+from bot import logs
 from bot.commands.progress import Progress
 from bot.commands.summary import Summary, Tally, print_summary, with_decisions
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, utc_text
+from bot.sessions import loop
+from bot.sessions.assembly import build_trader, checkpoint_sha256, read_recording, recorded_strategy
 from bot.store.believed import believed, readable
 from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
@@ -180,7 +181,7 @@ async def _steps(
             await steps.insert_history(observed)
             observed.clear()
         if not isinstance(entry, Observed):
-            yield app.advance(trader, entry)
+            yield loop.advance(trader, entry)
         if batch_ends:
             progress("replay", number, recording.entries)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bot.assembly import read_recording
 from bot.commands import band as band_of_fills
 from bot.commands.chosen_database import chosen_database
 from bot.commands.funnel_text import print_funnel, print_headlines
@@ -19,6 +18,7 @@ from bot.errors import InputError
 from bot.market import INTERVAL_MS, Category, minute_text
 from bot.performance.benchmark import BuyAndHold, Risk, held_at, risk_of
 from bot.performance.funnel import DecisionReport
+from bot.sessions.assembly import read_recording
 from bot.store import queries
 from bot.store.believed import readable
 from bot.store.database import Database, Mode

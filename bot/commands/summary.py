@@ -11,10 +11,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.commands.funnel_text import print_funnel, print_headlines
-from bot.commands.known_funding import FundingNote
 from bot.commands.tables import print_text
 from bot.market import utc_text
 from bot.performance.funnel import DecisionReport
+from bot.sessions.known_funding import FundingNote
 from bot.store.database import Database
 from bot.store.funnel import load_decision_report
 from bot.trading.events import Position, Step
@@ -155,7 +155,7 @@ async def with_decisions(summary: Summary) -> Summary:
 def hindsight(learned_ms: int | None, first_start_ms: int | None) -> str | None:
     """What to know before decisions from ``first_start_ms`` on are taken for a test; None where there is nothing.
 
-    ``learned_ms`` is as :func:`bot.assembly.learned_until_ms` has it; either is None where there is no such bar.
+    ``learned_ms`` is as :func:`bot.sessions.assembly.learned_until_ms` has it; either is None without such a bar.
     """
     if learned_ms is None or first_start_ms is None or first_start_ms > learned_ms:
         return None

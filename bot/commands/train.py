@@ -18,7 +18,6 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from bot import __version__, logs
-from bot.commands.data_files import check_data
 from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
@@ -29,6 +28,7 @@ from bot.model.encoder import Network, StreamingTransformer, WindowNetwork
 from bot.model.features import RECEPTIVE_BARS, STATE_FEATURES
 from bot.model.odds import OddsNetwork
 from bot.model.views import Look, Run, ShapeConfig, scaled_runs
+from bot.sessions.data_files import check_data
 from bot.sources.sessions import calendar_for
 from bot.store.bars import load_starts
 from bot.store.checkpoints import (

@@ -12,12 +12,12 @@ import pytest
 
 from bot.cli import main
 from bot.commands import fetch
-from bot.commands.known_funding import funding_note
 from bot.config import Config, RunConfig
 from bot.demo.exchange import DemoExchange
 from bot.demo.faults import Faults
 from bot.exchange.config import ExchangeConfig
 from bot.market import FundingRate
+from bot.sessions.known_funding import funding_note
 from strategies import STRATEGIES
 from tests.books import audit, rows
 from tests.factories import START_MS, a_bar

@@ -3,13 +3,13 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from bot.assembly import build_trader, load_strategy
 from bot.config import Config, RunConfig
 from bot.evaluation.panel import panel_of
 from bot.evaluation.protocol import Answers, KeptKeys, library_of, recalled, shuffles, walk
 from bot.model.features import FeatureWindow, PlainEncoder, key_of
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig, SimilarityModel
+from bot.sessions.assembly import build_trader, load_strategy
 from bot.trading.ledger import Ledger
 from bot.trading.opening import Opening
 from strategies import STRATEGIES

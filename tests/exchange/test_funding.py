@@ -6,13 +6,13 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
-from bot.assembly import look_backs
 from bot.demo.exchange import DemoExchange
 from bot.demo.faults import Faults
 from bot.exchange.config import ExchangeConfig
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import INTERVAL_MS, Bar, Funding, Notice
+from bot.sessions.assembly import look_backs
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.events import FundingPayment
 from bot.trading.ledger import Ledger

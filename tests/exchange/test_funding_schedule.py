@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.assembly import look_backs
 from bot.exchange.funding_schedule import FundingSchedule
 from bot.exchange.symbol_funding import PriceWanted, RatesWanted
 from bot.market import Funding, Notice, settlement_ms
+from bot.sessions.assembly import look_backs
 from bot.trading.events import Fill, FundingPayment
 from bot.trading.held import LookBack
 from bot.trading.ledger import Ledger

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bot import app
 from bot.errors import DatabaseLocked
+from bot.sessions import loop
 from bot.store.database import Database, Identity
 from bot.store.patience import BUSY_SECONDS, Patience
 from bot.store.steps import StepWriter, begin_session, end_session
@@ -64,7 +64,7 @@ def test_steps_are_taken_while_it_is_locked_and_reported_once_they_are_written(t
             session = await begin_session(database, "demo", "{}", START_MS)
             steps = StepWriter(database, session)
             with locked(path):
-                running = asyncio.create_task(app.run(bars(unlock), a_trader(), steps, reported.append))
+                running = asyncio.create_task(loop.run(bars(unlock), a_trader(), steps, reported.append))
                 await asyncio.wait(
                     {running, asyncio.create_task(unlock.wait())}, return_when="FIRST_COMPLETED"
                 )
@@ -96,7 +96,7 @@ def test_a_lock_that_is_kept_for_longer_ends_it_with_nothing_half_written(tmp_pa
             steps = StepWriter(database, session)
             began = time.monotonic()
             with locked(path), pytest.raises(DatabaseLocked, match="locked by another program"):
-                await app.run(bars(), a_trader(), steps, reported.append)
+                await loop.run(bars(), a_trader(), steps, reported.append)
             took = time.monotonic() - began
             # Whoever writes down the end does not wait for all that time again.
             with locked(path), pytest.raises(DatabaseLocked):
@@ -121,7 +121,7 @@ def test_whoever_stops_meanwhile_does_not_wait_for_the_lock(tmp_path):
             session = await begin_session(database, "demo", "{}", START_MS)
             steps = StepWriter(database, session)
             with locked(path):
-                running = asyncio.create_task(app.run(bars(), a_trader(), steps, lambda step: None))
+                running = asyncio.create_task(loop.run(bars(), a_trader(), steps, lambda step: None))
                 await asyncio.sleep(BUSY_SECONDS + 0.5)
                 began = time.monotonic()
                 running.cancel()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.assembly import opening_of
+from bot.sessions.assembly import opening_of
 from bot.store.database import Database, Identity
 from bot.store.funnel import load_decision_report
 from bot.store.queries import load_account, load_instruments, load_status, load_trades

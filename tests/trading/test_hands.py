@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bot.assembly import build_trader
 from bot.market import CLOSED, GONE, Listing
+from bot.sessions.assembly import build_trader
 from bot.trading.events import RESTING, Close, Pause, Resume, Transfer, Watch
 from bot.trading.ledger import Ledger
 from bot.trading.opening import Opening

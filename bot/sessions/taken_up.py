@@ -1,9 +1,9 @@
 """What a live session goes on from: the account of its database, examined before anything is done with it."""
 
-from bot.assembly import opening_of
 from bot.config import Config
 from bot.errors import ConfigError
 from bot.market import plain
+from bot.sessions.assembly import opening_of
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.queries import AccountState, load_account

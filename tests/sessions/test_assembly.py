@@ -4,7 +4,10 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
-from bot.assembly import (
+from bot.config import Config, RunConfig
+from bot.errors import BrokenInvariant, ConfigError
+from bot.model.similarity import ModelConfig
+from bot.sessions.assembly import (
     build_trader,
     checkpoint_sha256,
     configuration_name,
@@ -13,9 +16,6 @@ from bot.assembly import (
     opening_of,
     restore_ledger,
 )
-from bot.config import Config, RunConfig
-from bot.errors import BrokenInvariant, ConfigError
-from bot.model.similarity import ModelConfig
 from bot.store.queries import AccountState
 from bot.strategy import StrategyConfig
 from bot.synthetic import PRESETS, SyntheticMarket

@@ -5,10 +5,10 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot import history
 from bot.errors import BrokenInvariant, ConfigError
 from bot.exchange.rest import BybitRest
 from bot.market import TRADING, Instrument, Listing
+from bot.sessions import warm_up
 from bot.store.database import Database
 from bot.store.queries import AccountState, load_instruments
 from bot.store.watching import read_watched, traded_by_hand
@@ -67,7 +67,7 @@ async def watch_list(
     rules: dict[str, Instrument] = {}
     listings: list[Listing] = []
     for symbol in (*traded, *held):
-        found = await history.persist(partial(rest.instrument, symbol), "instruments")
+        found = await warm_up.persist(partial(rest.instrument, symbol), "instruments")
         if found is not None and found.status == TRADING:
             rules[symbol] = found
             continue
@@ -82,7 +82,7 @@ async def watch_list(
         if last_known is None:
             raise BrokenInvariant(f"{symbol} is held, but its rules are known to nobody")
         rules[symbol] = last_known
-        listings.append(await history.persist(partial(rest.listing, symbol, found), "instruments"))
+        listings.append(await warm_up.persist(partial(rest.listing, symbol, found), "instruments"))
     if all(symbol in {listing.symbol for listing in listings} for symbol in traded):
         raise ConfigError(f"run.symbols: Bybit trades none of {', '.join(traded)} any more; name others")
     return WatchList(

@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from bot.commands.data_files import DataFiles
-from bot.commands.watching import owned_symbols
 from bot.config import Config
 from bot.demo.exchange import DemoExchange
 from bot.market import INTERVAL_MS, Bar
+from bot.sessions.data_files import DataFiles
+from bot.sessions.watching import owned_symbols
 from bot.sources.instruments import Given, Settled, settle_all
 from bot.store import bars as bar_store
 from bot.store.database import Database

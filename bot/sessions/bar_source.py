@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from msgspec import Struct
 
-from bot.commands.data_files import DataFiles
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, FundingRate, Instrument, PriceGrid, minute_text
+from bot.sessions.data_files import DataFiles
 from bot.store import bars as bar_table
 from bot.store.database import Database
 from bot.store.funding_rates import load_funding_rates

@@ -5,11 +5,11 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from bot import history
 from bot.errors import FeedError
 from bot.exchange.rest import BybitRest
 from bot.exchange.stream import MarketStream
 from bot.market import INTERVAL_MS, TRADING, Bar
+from bot.sessions import warm_up
 from bot.store import bars as bar_store
 from bot.store.database import Database
 from bot.store.requests import ChangeSymbols
@@ -31,7 +31,7 @@ class Joining:
         rest: BybitRest,
         database: Database,
         steps: StepWriter,
-        wanted: history.Wanted,
+        wanted: warm_up.Wanted,
     ) -> None:
         self._stream = stream
         self._rest = rest
@@ -65,7 +65,7 @@ class Joining:
     async def _add(self, asked: ChangeSymbols) -> None:
         symbol, stream = asked.symbol, self._stream
         try:
-            rules = await history.persist(partial(self._rest.instrument, symbol), "instruments")
+            rules = await warm_up.persist(partial(self._rest.instrument, symbol), "instruments")
             if rules is None or rules.status != TRADING:
                 status = "" if rules is None else f", its status is {rules.status}"
                 self._refuse(
@@ -77,7 +77,7 @@ class Joining:
                 stream.hand_in(welcome)
                 return
             wanted = replace(self._wanted, symbols=(symbol,), joining=frozenset({symbol}), held=frozenset())
-            starts = await history.download(self._rest, self._database, self._steps, wanted, _unseen)
+            starts = await warm_up.download(self._rest, self._database, self._steps, wanted, _unseen)
             last = starts[symbol]
             stream.hand_in(replace(welcome, time_ms=stream.clock_ms))
             await self._observe(symbol, last)
