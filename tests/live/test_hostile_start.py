@@ -37,12 +37,9 @@ TIERS = {name: ANY[name] for name in COMMON} | {
     "a deduction of 1e400": field("mmDeduction", "1e400"),
     "a limit that is a list": field("riskLimitValue", []),
 }
-# Two that change which bar counts as the newest at the start are struck while a session runs alone.
-HISTORY = {name: ANY[name] for name in COMMON} | {
-    name: alter
-    for name, alter in BARS.items()
-    if name not in ("rows of the future before", "the newest closed row missing")
-}
+HISTORY = {name: ANY[name] for name in COMMON} | BARS
+# These answers hide where the history ends, or where it begins: it then begins a bar later.
+A_BAR_SHORTER = ("rows of the future before", "the newest closed row missing")
 ENDPOINTS = {"risk-limit": TIERS, "kline": HISTORY}
 TIMES = 2
 
@@ -96,8 +93,12 @@ def test_whatever_rest_answers_at_first_every_symbol_comes_up_with_its_history_a
         {(bar["symbol"], bar["start_ms"]): bar for bar in rows(tmp_path / run / "testnet.db", query)}
         for run in ("clean", "struck")
     )
+    oldest = min(at for _, at in known)
     wrong = {
-        kinds.get(symbol, symbol) for symbol, at in known if known[symbol, at] != found.get((symbol, at))
+        kinds.get(symbol, symbol)
+        for symbol, at in known
+        if known[symbol, at] != found.get((symbol, at))
+        and not (at == oldest and kinds.get(symbol) in A_BAR_SHORTER)
     }
     assert not wrong
     decided = [{row for row in run.ledger[0] if row[0] == "decision"} for run in (clean, struck)]
