@@ -40,7 +40,20 @@ TIERS = {name: ANY[name] for name in COMMON} | {
 HISTORY = {name: ANY[name] for name in COMMON} | BARS
 # These answers hide where the history ends, or where it begins: it then begins a bar later.
 A_BAR_SHORTER = ("rows of the future before", "the newest closed row missing")
-ENDPOINTS = {"risk-limit": TIERS, "kline": HISTORY}
+RULES = {name: ANY[name] for name in COMMON} | {
+    "a tick of zero": field("priceFilter.tickSize", "0"),
+    "a tick of NaN": field("priceFilter.tickSize", "NaN"),
+    "a tick of 1e400": field("priceFilter.tickSize", "1e400"),
+    "a lot that is a list": field("lotSizeFilter.qtyStep", []),
+    "a negative lot": field("lotSizeFilter.qtyStep", "-1"),
+    "a least order of Infinity": field("lotSizeFilter.minOrderQty", "Infinity"),
+    "a funding interval of zero": field("fundingInterval", 0),
+    "a delivery in words": field("deliveryTime", "soon"),
+    "a status of null": field("status", None),
+    "no filters": answer_rows(lambda found: [{"symbol": one["symbol"]} for one in found]),
+    "another symbol's rules": field("symbol", "SOLUSDT"),
+}
+ENDPOINTS = {"risk-limit": TIERS, "kline": HISTORY, "instruments-info": RULES}
 TIMES = 2
 
 
