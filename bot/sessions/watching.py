@@ -1,5 +1,6 @@
 """Which symbols a session watches: those to trade, and those that the account still holds."""
 
+import asyncio
 from functools import partial
 
 from msgspec import Struct
@@ -13,6 +14,10 @@ from bot.store.database import Database
 from bot.store.queries import AccountState, load_instruments
 from bot.store.watching import read_watched, traded_by_hand
 from bot.trading.events import Input, Watch
+
+
+_AT_ONCE = 8
+"""Symbols that are asked for at a time: one that the exchange answers badly holds up no other."""
 
 
 class WatchList(Struct, frozen=True, kw_only=True):
@@ -66,8 +71,14 @@ async def watch_list(
     held = tuple(sorted(owned - set(traded)))
     rules: dict[str, Instrument] = {}
     listings: list[Listing] = []
-    for symbol in (*traded, *held):
-        found = await warm_up.persist(partial(rest.instrument, symbol), "instruments")
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def instrument(symbol: str) -> Instrument | None:
+        async with turns:
+            return await warm_up.persist(partial(rest.instrument, symbol), "instruments")
+
+    symbols = (*traded, *held)
+    for symbol, found in zip(symbols, await asyncio.gather(*map(instrument, symbols)), strict=True):
         if found is not None and found.status == TRADING:
             rules[symbol] = found
             continue
