@@ -16,14 +16,18 @@ class FundingSchedule:
     mark price; where that is not shown after some looks, the index price; else the close of the bar that
     ends then, or of the last before it. Settlements of a symbol keep their order. A rate that is not
     published holds back later ones for an hour at most, is told once when it is late and once when it is
-    given up, and is charged whenever it becomes known after that.
+    given up, and is charged whenever it becomes known after that. A price further than ``max_jump`` times from the
+    last close before it counts as not shown until another answer agrees.
 
     ``now`` is local and in seconds, ``clock_ms`` the exchange's newest time.
     """
 
-    def __init__(self, every_ms: Mapping[str, int], look_backs: Mapping[str, LookBack]) -> None:
+    def __init__(
+        self, every_ms: Mapping[str, int], look_backs: Mapping[str, LookBack], max_jump: float
+    ) -> None:
+        self._max_jump = Decimal(str(max_jump))
         self._symbols = {
-            symbol: SymbolFunding(symbol, Pace(every), look_backs.get(symbol, LookBack()))
+            symbol: SymbolFunding(symbol, Pace(every), look_backs.get(symbol, LookBack()), self._max_jump)
             for symbol, every in every_ms.items()
             if every
         }
@@ -31,7 +35,7 @@ class FundingSchedule:
     def add(self, symbol: str, every_ms: int, look_back: LookBack) -> None:
         """Follow this symbol's settlements too."""
         if every_ms and symbol not in self._symbols:
-            self._symbols[symbol] = SymbolFunding(symbol, Pace(every_ms), look_back)
+            self._symbols[symbol] = SymbolFunding(symbol, Pace(every_ms), look_back, self._max_jump)
 
     def bar(self, bar: Bar) -> None:
         """A bar was handed on."""

@@ -100,7 +100,7 @@ class MarketStream:
         self._funding = FundingWatch(
             rest,
             interval,
-            FundingSchedule(every, look_backs),
+            FundingSchedule(every, look_backs, config.max_jump),
             emit=self._notices.emit,
             spawn=self._spawn,
             clock_ms=lambda: self.clock_ms,

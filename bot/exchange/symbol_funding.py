@@ -59,6 +59,8 @@ class _Settlement:
     rate: Decimal
     source: MarkSource = "mark"
     price: Decimal | None = None
+    doubted: Decimal | None = None
+    """The last answer where that was too far from the market to be believed by itself."""
     looks: int = 0
     failures: int = 0
     ask_at: float = 0.0
@@ -80,6 +82,8 @@ class SymbolFunding:
     symbol: str
     pace: Pace
     look_back: LookBack
+    max_jump: Decimal
+    """A price further than so many times from the last close before it is believed once another answer agrees."""
     closed_ms: int = 0
     """Close of the newest bar that was handed on: nothing later is settled."""
     first_closed_ms: int | None = None
@@ -254,13 +258,35 @@ class SymbolFunding:
     def take_price(self, at: int, price: Decimal | None, now: float, clock_ms: int) -> list[News]:
         """A price as asked for, None where the answer did not show it."""
         one = self.waiting[at]
-        one.price = price
+        news: list[News] = []
         if price is not None:
-            return self.ready()
+            if self._is_believed(at, price, one.doubted):
+                one.price = price
+                return self.ready()
+            one.doubted = price
+            detail = (
+                f"the {one.source} price {price:f} of the settlement at {minute_text(at)} is more than "
+                f"{self.max_jump:f} times the last close, or less than its {self.max_jump:f}th"
+            )
+            news.append(Notice(kind="doubted", time_ms=clock_ms, symbol=self.symbol, detail=detail))
         one.looks += 1
         one.ask_at = now + growing(one.looks)
-        fresh = one.source == "mark" and clock_ms - at < _FRESH_MS
-        return [] if one.looks < _PRICE_LOOKS[one.source] or fresh else self._other_price(at, now, clock_ms)
+        fresh = one.source == "mark" and clock_ms - at < _FRESH_MS and one.doubted is None
+        if one.looks < _PRICE_LOOKS[one.source] or fresh:
+            return news
+        return news + self._other_price(at, now, clock_ms)
+
+    def _is_believed(self, at: int, price: Decimal, doubted: Decimal | None) -> bool:
+        """Whether a price is near the last close before it, if any is known, or near the answer before."""
+        close = self._close_before(at)
+        return any(
+            other is not None and price <= other * self.max_jump and other <= price * self.max_jump
+            for other in (close or price, doubted)
+        )
+
+    def _close_before(self, at: int) -> Decimal | None:
+        place = bisect_right(self.closes, at, key=lambda close: close[0])
+        return self.closes[place - 1][1] if place else None
 
     def price_failed(self, at: int, now: float, clock_ms: int) -> list[News]:
         """The request for a price failed."""
@@ -275,9 +301,9 @@ class SymbolFunding:
             del self.waiting[at]
             return [self._missing(at, clock_ms, "has no price"), *self.ready()]
         one.source, one.looks, one.failures, one.ask_at = _NEXT_SOURCE[one.source], 0, 0, now
+        one.doubted = None
         if one.source == "close":
-            place = bisect_right(self.closes, at, key=lambda close: close[0])
-            one.price = self.closes[place - 1][1] if place else None
+            one.price = self._close_before(at)
         return self.ready()
 
     def ready(self) -> list[News]:

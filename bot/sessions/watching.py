@@ -15,7 +15,6 @@ from bot.store.queries import AccountState, load_instruments
 from bot.store.watching import read_watched, traded_by_hand
 from bot.trading.events import Input, Watch
 
-
 _AT_ONCE = 8
 """Symbols that are asked for at a time: one that the exchange answers badly holds up no other."""
 

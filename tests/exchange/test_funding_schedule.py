@@ -36,6 +36,8 @@ class World:
     lacks: set[tuple[str, str, int]] = field(default_factory=set)
     down: list[tuple[int, int]] = field(default_factory=list)
     announces: bool = True
+    says: dict[tuple[str, str, int], list[str]] = field(default_factory=dict)
+    """Prices that are answered first, whatever is right."""
 
     def rates(self, ask: RatesWanted, clock_ms: int) -> list[tuple[int, Decimal]]:
         shown = [
@@ -50,6 +52,8 @@ class World:
     def price(self, ask: PriceWanted) -> Decimal | None:
         if (ask.symbol, ask.source, ask.time_ms) in self.lacks:
             return None
+        if wrong := self.says.get((ask.symbol, ask.source, ask.time_ms)):
+            return Decimal(wrong.pop(0))
         return price_of(ask.source, ask.time_ms)
 
 
@@ -93,7 +97,7 @@ class Life:
         opening = replace(NOTHING_YET, ledger=self.ledger.snapshot())
         instruments = {symbol: an_instrument(symbol) for symbol in SYMBOLS}
         backs = look_backs(opening, instruments, self.last, "15")
-        self.schedule = FundingSchedule(dict.fromkeys(SYMBOLS, 8 * HOUR), backs)
+        self.schedule = FundingSchedule(dict.fromkeys(SYMBOLS, 8 * HOUR), backs, max_jump=5.0)
         self.handed.clear()
         self.asked_at.clear()
 
@@ -239,6 +243,35 @@ def test_a_missing_mark_minute_at_the_head_blocks_neither_later_payments_nor_ano
     assert (told.symbol, told.time_ms) == ("BTCUSDT", at(16))
     assert sum(life.asks.values()) < 50
     life.check_bounded()
+
+
+def life_over_a_settlement(**says: list[str]) -> Life:
+    """A position held over the settlement of hour 16, whose prices are first answered so, by source."""
+    world = world_of(*range(8, 40, 8))
+    world.says = {("BTCUSDT", source, at(16)): prices for source, prices in says.items()}
+    life = Life(world)
+    life.start()
+    life.trade("BTCUSDT", 2, at(9))
+    life.pass_time(at(30))
+    return life
+
+
+@pytest.mark.parametrize("price", ["1e23", "700", "19", "1e-12"])
+def test_a_settlements_price_far_from_the_market_charges_nothing_by_itself(price):
+    life = life_over_a_settlement(mark=[price])
+    life.check_charged(("BTCUSDT",))
+    assert len(life.told("doubted")) == 1
+    life = life_over_a_settlement(mark=["1e23", "1e-9", "7e5", "1e8"])
+    (paid,) = (payment for payment in life.payments if payment.time_ms == at(16))
+    assert (paid.mark_source, paid.mark_price) == ("index", price_of("index", at(16)))
+    assert len(life.told("doubted")) == 4
+
+
+def test_a_settlements_price_far_from_the_market_is_believed_once_another_answer_agrees():
+    life = life_over_a_settlement(mark=["1000", "1001"])
+    (paid,) = (payment for payment in life.payments if payment.time_ms == at(16))
+    assert (paid.mark_source, paid.mark_price) == ("mark", Decimal(1001))
+    assert len(life.told("doubted")) == 1
 
 
 def test_a_restart_long_after_charges_all_since_the_last_payment_also_of_what_was_closed_since():

@@ -250,10 +250,27 @@ _FEW = (
     "no answer",
     "cut in the middle",
 )
-FUNDING = [
-    Kind(name=f"a settled rate, {name}", answers=on("funding/history", alter, 2), withheld=False)
-    for name, alter in {**{name: ANY[name] for name in _FEW}, **RATES}.items()
-] + [
-    Kind(name=f"the mark of a settlement, {name}", answers=on("mark-price-kline", alter, 2), withheld=False)
-    for name, alter in {**{name: ANY[name] for name in _FEW}, **MARKS}.items()
-]
+FUNDING = (
+    [
+        Kind(name=f"a settled rate, {name}", answers=on("funding/history", alter, 2), withheld=False)
+        for name, alter in {**{name: ANY[name] for name in _FEW}, **RATES}.items()
+    ]
+    + [
+        Kind(
+            name=f"the mark of a settlement, {name}", answers=on("mark-price-kline", alter, 2), withheld=False
+        )
+        for name, alter in {**{name: ANY[name] for name in _FEW}, **MARKS}.items()
+    ]
+    + [
+        Kind(
+            name=f"the mark of a settlement, {by} times what it is",
+            answers=on(
+                "mark-price-kline",
+                rows(lambda found, by=by: [[one[0], scaled(one[1], by), *one[2:]] for one in found]),
+                1,
+            ),
+            withheld=False,
+        )
+        for by in ("700", "0.001")
+    ]
+)
