@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 
-import msgspec
 from aiohttp import web
 
 _QUEUE_FRAMES = 20_000
@@ -46,13 +45,3 @@ class Connection:
                 else:
                     await self._socket.send_str(frame)
             await self._socket.close(code=1001)
-
-
-def control_answer(
-    connection: Connection, op: str, request_id: str, message: str, *, success: bool = True
-) -> str:
-    """A control frame's answer."""
-    answer = {
-        "success": success, "ret_msg": message, "conn_id": connection.id, "req_id": request_id, "op": op,
-    }  # fmt: skip
-    return msgspec.json.encode(answer).decode()

@@ -141,7 +141,7 @@ def garbage_frame(kind: GarbageFrame, topics: set[str]) -> str | bytes:
             return msgspec.json.encode({"topic": topic, "ts": "soon", "data": {"confirm": "yes"}}).decode()
 
 
-def spoil_rows(rows: list[list[str]], fault: RestFault, closed_until_ms: int) -> None:
+def corrupt_rows(rows: list[list[str]], fault: RestFault, closed_until_ms: int) -> None:
     """Leave out the newest closed bar of the rows, or put its high below its low."""
     place = next((i for i, row in enumerate(rows) if int(row[0]) < closed_until_ms), None)
     if place is None:

@@ -17,18 +17,18 @@ class FundingBook:
 
     def __init__(self, faults: Faults = NO_FAULTS) -> None:
         self._faults = faults
-        # Since when which interval holds; each begins where the one before it settles.
         self._lost: set[tuple[str, str, int]] = set()
+        # Since when which interval holds; each begins where the one before it settles.
         self._courses = ((0, 8 * _HOUR_MS), *((at, hours * _HOUR_MS) for at, hours in faults.funding_hours))
 
     def interval_ms(self, time_ms: int) -> int:
         """The interval that holds after this time."""
-        return next(every for since, every in reversed(self._courses) if since <= time_ms)
+        return next(interval_ms for since, interval_ms in reversed(self._courses) if since <= time_ms)
 
     def next_ms(self, time_ms: int) -> int:
         """The first settlement after this time."""
-        every = self.interval_ms(time_ms)
-        due = time_ms - time_ms % every + every
+        interval_ms = self.interval_ms(time_ms)
+        due = time_ms - time_ms % interval_ms + interval_ms
         later = next((since for since, _ in self._courses if since > time_ms), None)
         return due if later is None else min(due, later)
 
@@ -62,8 +62,8 @@ class FundingBook:
 
     def _last_before(self, time_ms: int) -> int:
         """The last settlement before this time, 0 where there was none."""
-        since, every = next(course for course in reversed(self._courses) if course[0] < time_ms)
-        return max((time_ms - 1) - (time_ms - 1) % every, since)
+        since, interval_ms = next(course for course in reversed(self._courses) if course[0] < time_ms)
+        return max((time_ms - 1) - (time_ms - 1) % interval_ms, since)
 
     def _noise_ms(self, symbol: str, time_ms: int) -> int:
         aside = self._faults.funding_noise_ms

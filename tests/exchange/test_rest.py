@@ -151,7 +151,7 @@ def test_a_linear_instrument_comes_with_its_risk_tiers():
 def test_a_server_without_risk_tiers_or_mark_prices_still_serves():
     async def question(rest: BybitRest, exchange: DemoExchange) -> tuple[Any, Any]:
         for endpoint in ("risk-limit", "mark-price-kline"):
-            del exchange._endpoints[endpoint]
+            del exchange.endpoints[endpoint]
         return await rest.instruments(("BTCUSDT",)), await rest.minute_price("BTCUSDT", "mark", LIVE_FROM)
 
     instruments, mark = ask(question)
@@ -162,7 +162,7 @@ def test_a_server_without_risk_tiers_or_mark_prices_still_serves():
 
 def test_a_server_without_instruments_is_not_taken_for_an_unknown_symbol():
     async def question(rest: BybitRest, exchange: DemoExchange) -> None:
-        del exchange._endpoints["instruments-info"]
+        del exchange.endpoints["instruments-info"]
         with pytest.raises(NoSuchRoute, match="no such endpoint"):
             await rest.instruments(("BTCUSDT",))
 

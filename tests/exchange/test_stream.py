@@ -153,7 +153,7 @@ def test_more_is_missed_than_one_page_holds_and_only_the_newest_is_not_late():
 def test_a_skipped_confirmation_is_fetched_while_its_bar_is_still_the_newest():
     async def skip_some(exchange: DemoExchange, heard: Heard) -> None:
         await heard.reach("BTCUSDT", 10)
-        exchange.misconfirm("BTCUSDT", "skip")
+        exchange.fault_confirmation("BTCUSDT", "skip")
 
     heard = stream_bars(bar_seconds=0.3, bars=16, meanwhile=skip_some)
     assert [bar.source for bar in heard.bars["BTCUSDT"]].count("backfill") == 1
@@ -163,7 +163,7 @@ def test_a_skipped_confirmation_is_fetched_while_its_bar_is_still_the_newest():
 def test_the_last_confirmation_may_be_missing_though_nothing_follows_it():
     async def skip_the_last(exchange: DemoExchange, heard: Heard) -> None:
         await heard.reach("BTCUSDT", 19)
-        exchange.misconfirm("BTCUSDT", "skip")
+        exchange.fault_confirmation("BTCUSDT", "skip")
 
     stream_bars(bars=20, bar_seconds=0.1, meanwhile=skip_the_last)
 
@@ -174,12 +174,12 @@ def test_the_last_confirmation_may_be_missing_though_nothing_follows_it():
      "off_grid", "future", "unknown_symbol", "missing_field", "wrong_type"],
 )  # fmt: skip
 def test_a_confirmation_may_go_wrong_in_any_way(kind: Any):
-    async def misconfirm(exchange: DemoExchange, heard: Heard) -> None:
+    async def fault_confirmations(exchange: DemoExchange, heard: Heard) -> None:
         for after in (5, 12, 13):
             await heard.reach("ETHUSDT", after)
-            exchange.misconfirm("ETHUSDT", kind)
+            exchange.fault_confirmation("ETHUSDT", kind)
 
-    heard = stream_bars(symbols=TWO, bars=24, meanwhile=misconfirm)
+    heard = stream_bars(symbols=TWO, bars=24, meanwhile=fault_confirmations)
     broken = kind not in ("skip", "repeat", "revise", "late", "reorder", "delay")
     assert (heard.notices["refused"] > 0) == broken
 
@@ -214,12 +214,12 @@ def test_one_silent_topic_among_others_still_gives_its_bars():
 
 @pytest.mark.parametrize("kind", ["no_json", "binary", "huge", "other_shape", "odd_data"])
 def test_garbage_frames_do_no_harm(kind: Any):
-    async def garble(exchange: DemoExchange, heard: Heard) -> None:
+    async def send_garbage(exchange: DemoExchange, heard: Heard) -> None:
         for after in (5, 10, 15):
             await heard.reach("BTCUSDT", after)
-            exchange.garble(kind)
+            exchange.send_garbage(kind)
 
-    heard = stream_bars(bars=25, bar_seconds=0.15, meanwhile=garble)
+    heard = stream_bars(bars=25, bar_seconds=0.15, meanwhile=send_garbage)
     assert heard.late <= 3
 
 
@@ -251,7 +251,7 @@ def test_a_rest_answer_may_fail_in_any_way_while_it_is_needed(kind: Any):
     async def fail(exchange: DemoExchange, heard: Heard) -> None:
         await heard.reach("BTCUSDT", 5)
         exchange.fail_rest(kind, 2, "kline")
-        exchange.misconfirm("BTCUSDT", "skip")
+        exchange.fault_confirmation("BTCUSDT", "skip")
 
     stream_bars(bars=30, meanwhile=fail)
 

@@ -18,7 +18,7 @@ ALL = ("bid1Price", "ask1Price", "markPrice")
 
 def say(exchange: DemoExchange, topic: str, message: dict[str, Any]) -> None:
     """Send a message of any content to whoever listens to a topic."""
-    exchange._publish(topic, msgspec.json.encode(message))
+    exchange.publish(topic, msgspec.json.encode(message))
 
 
 def ticker(exchange: DemoExchange, ahead_ms: int = 0, **fields: Any) -> dict[str, Any]:
@@ -101,14 +101,13 @@ def test_a_flood_of_broken_messages_is_one_event():
 def test_a_symbol_whose_messages_are_all_refused_says_so_and_is_subscribed_anew():
     async def poison(exchange: DemoExchange, heard: Heard) -> None:
         await heard.reach("BTCUSDT", 6)
-        publish = exchange._publish
 
-        def poisoned(topic: str, message: bytes) -> None:
-            publish(topic, message.replace(b'"ts":', b'"ts":9') if topic == TICKERS else message)
+        def poisoned(topic: str, message: bytes) -> bytes:
+            return message.replace(b'"ts":', b'"ts":9') if topic == TICKERS else message
 
-        exchange._publish = poisoned  # type: ignore[method-assign]
+        exchange.alter(poisoned)
         await heard.reach("BTCUSDT", 30)
-        exchange._publish = publish  # type: ignore[method-assign]
+        exchange.alter(None)
 
     heard = asyncio.run(listen(symbols=TWO, bars=70, meanwhile=poison, silence_seconds=1.0))
     assert heard.notices["silent"] >= 1
