@@ -8,10 +8,11 @@ import pytest
 from aiohttp import web
 
 from bot.errors import FeedError
+from bot.exchange.config import ExchangeConfig
 from bot.exchange.socket import Socket
 
 
-async def served(handler: Any, use: Any) -> Any:
+async def served(handler: Any, use: Any, **options: Any) -> Any:
     """Use a Socket on a websocket server of the test's own; ``handler`` gets the server's side."""
 
     async def endpoint(request: web.Request) -> web.WebSocketResponse:
@@ -28,7 +29,7 @@ async def served(handler: Any, use: Any) -> Any:
     await site.start()
     host, port = runner.addresses[0][:2]
     try:
-        async with Socket(f"ws://{host}:{port}/v5/public/linear", "linear") as opened:
+        async with Socket(f"ws://{host}:{port}/v5/public/linear", "linear", **options) as opened:
             return await use(opened)
     finally:
         await runner.cleanup()
@@ -86,6 +87,24 @@ def test_the_end_of_a_connection_is_told_after_its_last_frame(clean: bool):
             await receive(opened, 1)
 
     asyncio.run(served(leave, use))
+
+
+def test_a_frame_ends_the_connection_from_one_byte_above_the_bound_on():
+    largest = 4 * 16_000
+
+    async def send(response: web.WebSocketResponse) -> None:
+        await response.receive()
+        await response.send_bytes(b"x" * largest)
+        await response.send_bytes(b"x" * (largest + 1))
+        await asyncio.sleep(1)
+
+    async def use(opened: Socket) -> None:
+        opened.send("begin")
+        assert list(map(len, await receive(opened, 1))) == [largest]
+        with pytest.raises(FeedError, match="64001 bytes"):
+            await receive(opened, 1)
+
+    asyncio.run(served(send, use, config=ExchangeConfig(max_frame_kb=16)))
 
 
 def test_nobody_listening_is_weather_and_told_soon():
