@@ -45,11 +45,11 @@ def field_problem(name: str, value: Any) -> str | None:
         if len(value) > _LONGEST_TEXT:
             return f"{name} is longer than any text"
     elif isinstance(value, Struct):
-        if isinstance(value, Instrument) and (problem := _rules_problem(value)) is not None:
-            return problem
         for inner in value.__struct_fields__:
             if (problem := field_problem(inner, getattr(value, inner))) is not None:
                 return problem
+        # What is compared is known to be a figure by now: a signalling NaN raises.
+        return _rules_problem(value) if isinstance(value, Instrument) else None
     elif kind is tuple or kind is list:
         for each in value:
             if (problem := field_problem(name, each)) is not None:

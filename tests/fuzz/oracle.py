@@ -96,7 +96,7 @@ def judge(
         findings.codes[code] += 1
         return code
     except (Exception, TooLong) as error:
-        findings.add(_place(error), f"{example}\n    {type(error).__name__}: {str(error)[:300]}")
+        findings.add(place_of(error), f"{example}\n    {type(error).__name__}: {str(error)[:300]}")
         return None
     finally:
         structlog.reset_defaults()
@@ -119,7 +119,7 @@ def judge(
     return None
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/bot/" in frame.filename]
     if not frames:
         return f"{type(error).__name__} outside the bot"
