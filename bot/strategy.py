@@ -10,10 +10,21 @@ from bot.errors import ConfigError
 from bot.market import Bar
 from bot.model.recent import RecentBars
 from bot.model.similarity import Recollection
+from bot.run_view import OtherSymbol, RunView
 from bot.trading.checks import Check
 from bot.trading.events import Equity, Position, Signal
 
-__all__ = ["Check", "Costs", "Signal", "Situation", "Strategy", "StrategyConfig", "declared_checks"]
+__all__ = [
+    "Check",
+    "Costs",
+    "OtherSymbol",
+    "RecentBars",
+    "Signal",
+    "Situation",
+    "Strategy",
+    "StrategyConfig",
+    "declared_checks",
+]
 
 OnError = Literal["hold", "stop"]
 
@@ -47,6 +58,21 @@ class Situation(Struct, frozen=True, kw_only=True, eq=False):
     bars_held: int
     account: Equity
     costs: Costs
+    run: RunView | None = None
+
+    def other(self, symbol: str) -> OtherSymbol:
+        """Another symbol of the run: its bars that had closed by now, its position and costs.
+
+        Bars enter the core one by one: by their close, those of one close in the order of their symbols' names.
+        So at one close a symbol whose name comes later still shows its previous bar, and ``recent.close_ms`` lies
+        before ``bar.close_ms``; so does a symbol whose bar is missing. Where a bar entered out of order, live, its
+        recording keeps that order, and a replay answers the same. A bar that closes after ``bar`` is never shown.
+
+        Raises LookupError for a symbol that the run does not have.
+        """
+        if self.run is None:
+            raise LookupError(f"{symbol} is not known: this Situation was made of one symbol alone")
+        return self.run.other(symbol, self.bar.close_ms)
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from bot.market import INTERVAL_MS, Bar, Book, Funding, Instrument, Notice, Quot
 from bot.market.calendars import ALWAYS_OPEN, Calendar
 from bot.market.funding import KnownFunding
 from bot.model.similarity import SimilarityModel
+from bot.run_view import RunView
 from bot.strategy import Costs, OnError, Situation, Strategy
 from bot.strategy_guard import StrategyGuard, hold
 from bot.trading.account import AccountTrack
@@ -80,6 +81,7 @@ class Trader:
         self._step_ms = INTERVAL_MS[interval]
         costs = {rules.symbol: costs_of(rules) for rules in instruments.values()}
         self._costs = CostBook(costs, self._step_ms, funding)
+        self._run_view = RunView(model, ledger, track, self._costs, instruments)
         self._quotes = quotes
         self._no_order = NoOrder()
         self._marked: set[str] = set()
@@ -154,6 +156,7 @@ class Trader:
                     bars_held=self._track.bars_held(position, now_ms),
                     account=account,
                     costs=self._costs.of(symbol),
+                    run=self._run_view,
                 )
             )
         signal_id = self._next_signal_id

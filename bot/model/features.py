@@ -207,6 +207,10 @@ class FeatureWindow:
     def volumes(self, n: int) -> Floats:
         return self._of_bars(self._volume, n)
 
+    def close_times(self, n: int) -> Floats:
+        """When the bars closed, in UTC milliseconds."""
+        return self._closed.view[self._end - min(n, self._end, self.capacity) : self._end]
+
     def returns(self, n: int) -> Floats:
         """Log returns of the closes."""
         self._derive()
