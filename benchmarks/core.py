@@ -16,12 +16,12 @@ from msgspec.structs import replace
 
 from benchmarks.measure import ROOT, Result, cost, in_turns, percentile, rate, seconds, shares_by_room
 from benchmarks.yardsticks import bare_loop
-from bot.commands.summary import Tally
 from bot.config import Config
 from bot.market import Bar, Instrument
 from bot.model.similarity import ModelConfig
 from bot.sessions import loop
 from bot.sessions.assembly import build_trader, load_strategy
+from bot.sessions.session import SessionCounter
 from bot.sources.csv_bars import check_bars
 from bot.store.checkpoints import DEFAULT, load_checkpoint, save_checkpoint
 from bot.store.database import Database, Identity
@@ -171,7 +171,7 @@ async def _kept(bars: Sequence[Bar], name: str, rules: Instrument, path: Path) -
         trader = _trader(name, rules)
         session_id = await begin_session(database, "backtest", "{}", 0)
         steps = StepWriter(database, session_id, batch_bars=_BATCH_BARS)
-        await loop.run(_events(bars), trader, steps, Tally((), float(_CASH)).count)
+        await loop.run(_events(bars), trader, steps, SessionCounter((), float(_CASH)).count)
         await steps.flush()
 
 

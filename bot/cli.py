@@ -221,8 +221,8 @@ def _parser() -> argparse.ArgumentParser:
     add_history(backtest)
     backtest.add_argument(
         "--fills",
-        choices=("optimistic", "realistic", "brutal", "band"),
-        help="how kindly orders fill; band: all three side by side",
+        choices=("optimistic", "realistic", "brutal", "all", "band"),
+        help="how kindly orders fill; all: every preset side by side",
     )
     replay = command(
         "replay",

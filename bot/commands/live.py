@@ -17,7 +17,7 @@ from bot import logs, standard_streams
 from bot.commands.progress import Progress
 from bot.commands.step_lines import StepLines
 from bot.commands.stopping import Stop, UnawaitedThreads
-from bot.commands.summary import Tally, hindsight, print_summary, with_decisions
+from bot.commands.summary import print_summary
 from bot.config import Config, Mode
 from bot.errors import ConfigError, DatabaseLocked
 from bot.exchange.config import HOSTS
@@ -37,6 +37,7 @@ from bot.sessions.assembly import (
 from bot.sessions.data_files import check_data
 from bot.sessions.embedded import embedded_exchange
 from bot.sessions.joining import Joining
+from bot.sessions.session import SessionCounter, hindsight, with_decisions
 from bot.sessions.taken_up import take_up
 from bot.sessions.watching import WatchList, watch_list
 from bot.sources.instruments import read_given
@@ -166,7 +167,7 @@ class _Session:
         self._watch: WatchList
         self.began = time.monotonic()
         self.id = 0
-        self.tally: Tally | None = None
+        self.tally: SessionCounter | None = None
 
     async def run(
         self, strategy: Strategy, account: AccountState, opening: Opening, *, max_bars: int | None
@@ -208,7 +209,9 @@ class _Session:
             opening=opening,
             equity=account.worth,
         )
-        tally = self.tally = Tally(account.positions, float(account.worth), float(account.track.value))
+        tally = self.tally = SessionCounter(
+            account.positions, float(account.worth), float(account.track.value)
+        )
         reason = "failed"
         try:
             async with self._recorded(header) as recorder:
@@ -237,7 +240,7 @@ class _Session:
         recorder: Recorder | None,
         account: AccountState,
         opening: Opening,
-        tally: Tally,
+        tally: SessionCounter,
         *,
         max_bars: int | None,
     ) -> None:

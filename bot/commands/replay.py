@@ -13,12 +13,13 @@ from msgspec.structs import replace
 
 from bot import logs
 from bot.commands.progress import Progress
-from bot.commands.summary import Summary, Tally, print_summary, with_decisions
+from bot.commands.summary import print_summary
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, utc_text
 from bot.sessions import loop
 from bot.sessions.assembly import build_trader, checkpoint_sha256, read_recording, recorded_strategy
+from bot.sessions.session import SessionCounter, Summary, with_decisions
 from bot.store.believed import believed, readable
 from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
@@ -128,7 +129,7 @@ async def _replay_into(
     # What the account did before this session is not told here, so its books open with what it left.
     identity = Identity(mode="replay", category=header.category, starting_cash=header.opening.ledger.cash)
     ledger, track = header.opening.ledger, header.opening.track
-    tally = Tally(ledger.positions, float(header.equity), float(track.value))
+    tally = SessionCounter(ledger.positions, float(header.equity), float(track.value))
     reason = "end of recording"
     if recording.cut_bytes:
         reason += ", which was cut off"

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from bot.commands import band as band_of_fills
+from bot.commands.band import as_json, print_scenarios
 from bot.commands.chosen_database import chosen_database
 from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.inspect import found_recording
@@ -19,6 +19,7 @@ from bot.market import INTERVAL_MS, Category, minute_text
 from bot.performance.benchmark import BuyAndHold, Risk, held_at, risk_of
 from bot.performance.funnel import DecisionReport
 from bot.sessions.assembly import read_recording
+from bot.sessions.fill_scenarios import Scenarios, of_recording
 from bot.store import queries
 from bot.store.believed import readable
 from bot.store.database import Database, Mode
@@ -112,22 +113,22 @@ async def report(
     async with Database.open(db_path, readonly=True) as database, database.transaction():
         found = await _load(database, session_id, whole=whole, index=index)
         sessions = (await queries.load_stretch(database, session_id, whole=whole)).sessions
-    band: band_of_fills.Band = {}
+    band: Scenarios = {}
     if read_for_band is not None:
         if whole or sessions[-1].recording is None:
             raise InputError(
                 "--fills band scores one session from its recording; name a recorded one with --session"
             )
         with Progress() as progress:
-            band = await band_of_fills.of_recording(
+            band = await of_recording(
                 read_for_band(found_recording(sessions[-1].recording, Path(db_path))), progress
             )
     if json:
-        print(band_of_fills.as_json(found, band) if band else msgspec.json.encode(found).decode())
+        print(as_json(found, band) if band else msgspec.json.encode(found).decode())
     else:
         _print_report(found)
         if band:
-            band_of_fills.print_band(band)
+            print_scenarios(band)
     return OK
 
 

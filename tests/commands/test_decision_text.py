@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from bot.commands import inspect, report
-from bot.commands.summary import Tally, print_summary, with_decisions
+from bot.commands.summary import print_summary
+from bot.sessions.session import SessionCounter, with_decisions
 from bot.store.database import Database
 from bot.store.steps import StepWriter, begin_session
 from bot.trading.checks import Check
@@ -24,7 +25,7 @@ AGAINST = [a_signal("hold", reason="trend: down", checks=a_check_list(0))] * 5
 def shown(what: str, path, capsys) -> list[str]:
     capsys.readouterr()
     if what == "summary":
-        summary = Tally((), 10_000.0).summary("demo", str(path), 1, "end of data", 0.0)
+        summary = SessionCounter((), 10_000.0).summary("demo", str(path), 1, "end of data", 0.0)
         print_summary(asyncio.run(with_decisions(summary)), as_json=False)
     elif what == "report":
         asyncio.run(report.report(path))
