@@ -16,11 +16,11 @@ from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
+from bot.evaluation.bot_run import KeptKeys, ModelMaker, Protocol, TraderMaker
+from bot.evaluation.examine import Costs, examine
 from bot.evaluation.findings import BarsReport
 from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketStudy, study_markets
-from bot.evaluation.protocol import KeptKeys, ModelMaker, Protocol, TraderMaker
 from bot.evaluation.report import bars_page, estimate_text, market_page
-from bot.evaluation.walk_forward import Costs, examine
 from bot.market import ALWAYS_OPEN, Bar, Calendar, FundingRate, Instrument, price_grid, utc_text
 from bot.market.borrow import Borrow
 from bot.model.memory import MemoryConfig

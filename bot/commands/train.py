@@ -22,9 +22,9 @@ from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
-from bot.evaluation.panel import panel_of
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar
 from bot.model.encoder import Network, StreamingTransformer, WindowNetwork
+from bot.model.feature_table import panel_of
 from bot.model.features import RECEPTIVE_BARS, STATE_FEATURES
 from bot.model.odds import OddsNetwork
 from bot.model.views import Look, Run, ShapeConfig, scaled_runs

@@ -2,9 +2,9 @@
 
 from msgspec import Struct
 
-from bot.evaluation.earnings import Earnings
+from bot.evaluation.bot_run import Protocol
 from bot.evaluation.metrics import Interval
-from bot.evaluation.protocol import Protocol
+from bot.evaluation.trading_result import Earnings
 from bot.trading.reliability import Reliability
 
 

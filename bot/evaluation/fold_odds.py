@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.evaluation.panel import Panel
-from bot.evaluation.rivals import Fold
+from bot.evaluation.baselines import Fold
 from bot.market import INTERVAL_MS
+from bot.model.feature_table import Panel
 from bot.model.odds import Odds, OddsNetwork
 from bot.model.odds_training import OddsRows, OddsTrainingConfig, train_odds
 

@@ -9,11 +9,11 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from bot.evaluation.earnings import Earnings, earned_by_bot
+from bot.evaluation.bot_run import Answers, ModelMaker, TraderMaker, library_of, recalled, shuffles, walk
 from bot.evaluation.metrics import calibrated_error_limit, calibration_error, correlation
 from bot.evaluation.oracles import Triggers, precision, retrieval_ceiling, triggers_of
-from bot.evaluation.panel import panel_of
-from bot.evaluation.protocol import Answers, ModelMaker, TraderMaker, library_of, recalled, shuffles, walk
+from bot.evaluation.trading_result import Earnings, earned_by_bot
+from bot.model.feature_table import panel_of
 from bot.model.memory import MemoryConfig
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.performance import Estimate

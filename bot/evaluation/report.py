@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from math import isfinite
 
-from bot.evaluation.earnings import Earnings
 from bot.evaluation.findings import BarsReport, Calibrated
 from bot.evaluation.ground_truth import MEMORY as MARKET_MEMORY
 from bot.evaluation.ground_truth import PLAIN, MarketReport
 from bot.evaluation.metrics import Interval
 from bot.evaluation.plots import Line, Mark, interval_chart, line_chart
+from bot.evaluation.trading_result import Earnings
 from bot.market.times import date_text
 from bot.trading.performance import Estimate
 from bot.trading.reliability import Reliability

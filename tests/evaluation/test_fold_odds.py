@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bot.evaluation.baselines import folds_of
 from bot.evaluation.fold_odds import FoldOdds, fit_odds, material_before, tell_odds
-from bot.evaluation.panel import Panel
-from bot.evaluation.rivals import folds_of
+from bot.model.feature_table import Panel
 from bot.model.odds import Odds, OddsNetwork
 from bot.model.odds_training import OddsTrainingConfig
 from tests.model.test_odds import some_weights

@@ -12,8 +12,20 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from bot.errors import InputError
-from bot.evaluation import rivals
-from bot.evaluation.earnings import earned_by_bot, earned_by_rule, luck_of, rates_within, sides_of
+from bot.evaluation import baselines as rivals
+from bot.evaluation.baselines import Fold
+from bot.evaluation.bot_run import (
+    Answers,
+    ModelMaker,
+    Protocol,
+    TraderMaker,
+    Walk,
+    in_order,
+    library_of,
+    recalled,
+    shuffles,
+    walk,
+)
 from bot.evaluation.findings import (
     BarsReport,
     Calibrated,
@@ -41,22 +53,10 @@ from bot.evaluation.metrics import (
     ranks,
     weighted_quantiles,
 )
-from bot.evaluation.panel import Panel, panel_of
-from bot.evaluation.protocol import (
-    Answers,
-    ModelMaker,
-    Protocol,
-    TraderMaker,
-    Walk,
-    in_order,
-    library_of,
-    recalled,
-    shuffles,
-    walk,
-)
-from bot.evaluation.rivals import Fold
+from bot.evaluation.trading_result import earned_by_bot, earned_by_rule, luck_of, rates_within, sides_of
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, FundingRate
 from bot.market.borrow import Borrow, among_with
+from bot.model.feature_table import Panel, panel_of
 from bot.model.memory import MemoryConfig
 from bot.model.odds import LEVELS
 from bot.trading.reliability import Claim, ReliabilityCount

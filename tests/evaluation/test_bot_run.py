@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bot.config import Config, RunConfig
-from bot.evaluation.panel import panel_of
-from bot.evaluation.protocol import Answers, KeptKeys, library_of, recalled, shuffles, walk
+from bot.evaluation.bot_run import Answers, KeptKeys, library_of, recalled, shuffles, walk
+from bot.model.feature_table import panel_of
 from bot.model.features import FeatureWindow, PlainEncoder, key_of
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig, SimilarityModel

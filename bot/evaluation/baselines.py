@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.evaluation.panel import Panel
+from bot.model.feature_table import Panel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

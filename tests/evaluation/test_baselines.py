@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from bot.evaluation.panel import panel_of
-from bot.evaluation.rivals import (
+from bot.evaluation.baselines import (
     fitted,
     folds_of,
     lightgbm,
@@ -14,6 +13,7 @@ from bot.evaluation.rivals import (
     ridge,
     window_keys,
 )
+from bot.model.feature_table import panel_of
 from tests.model.walks import walk
 
 PANEL = panel_of(walk(1_500))

@@ -8,8 +8,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from bot.evaluation.metrics import deflated_sharpe, probabilistic_sharpe
-from bot.evaluation.panel import Panel
 from bot.market import FundingRate
+from bot.model.feature_table import Panel
 from bot.trading.events import Equity, Fill, FundingPayment, RoundTrip
 from bot.trading.performance import DAY_MS, EquityCurve, Estimate, performance_of, sharpe
 

@@ -4,9 +4,9 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from bot.evaluation.earnings import earned_by_rule, luck_of, rates_within, sides_of
-from bot.evaluation.panel import panel_of
+from bot.evaluation.trading_result import earned_by_rule, luck_of, rates_within, sides_of
 from bot.market import FundingRate
+from bot.model.feature_table import panel_of
 from tests.model.walks import START_MS, STEP_MS, from_closes, walk
 
 ROWS = np.arange(400, 700)

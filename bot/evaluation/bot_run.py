@@ -14,8 +14,8 @@ import numpy as np
 from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
-from bot.evaluation.panel import Panel
 from bot.market import Bar, Funding
+from bot.model.feature_table import Panel
 from bot.model.features import Encoder, FeatureWindow, Key, Keys
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import Recollection, SimilarityModel

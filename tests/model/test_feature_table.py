@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bot.evaluation.panel import panel_of
+from bot.model.feature_table import panel_of
 from bot.model.features import RECEPTIVE_BARS, FeatureWindow
 from tests.model.walks import from_closes, walk
 
