@@ -10,7 +10,6 @@ SOURCES = sorted((ROOT / "bot").rglob("*.py"))
 LONG_FILES = {
     "bot/evaluation/examine.py": 640,
     "bot/model/encoder.py": 406,
-    "bot/model/kernels.py": 523,
     "bot/model/memory.py": 418,
     "bot/store/queries.py": 546,
     "bot/trading/risk.py": 560,

@@ -90,7 +90,7 @@ def nearest_mean(
     ``matured_bars`` later. 0 where nothing may be recalled. What cheats also sees the query's own
     surroundings, all but the query itself.
     """
-    from bot.model.kernels import first_apart
+    from bot.model.kernels.search import suppress_overlaps
 
     usable = np.isfinite(keys).all(axis=1) & np.isfinite(outcome)
     stored = np.flatnonzero(usable)
@@ -119,7 +119,7 @@ def nearest_mean(
             few = min(fetch, end)
             top = np.argpartition(row, end - few)[end - few :]
             top = top[np.argsort(-row[top], kind="stable")]
-            chosen = first_apart(stored[top], zone_bars, neighbors)
+            chosen = suppress_overlaps(stored[top], zone_bars, neighbors)
             similarity = row[top][chosen]
             weight = np.exp((similarity - similarity[0]) / temperature)
             result[begin + i] = weight @ outcome[stored[top[chosen]]] / weight.sum()

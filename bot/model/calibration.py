@@ -162,12 +162,12 @@ def _most_likely(columns: Floats, base_odds: Floats, rose: Floats, precision: Fl
 
     ``columns`` is (coefficients, votes). The likelihood is concave and the prior keeps it from being flat.
     """
-    from bot.model import kernels
+    from bot.model.kernels import series
 
     found = np.zeros(len(columns))
     for _ in range(_STEPS):
-        pull, information = kernels.logistic_pull(columns, base_odds, rose, found)
-        step = np.linalg.solve(information + np.diag(precision), pull - precision * found)
+        gradient, information = series.logistic_gradient(columns, base_odds, rose, found)
+        step = np.linalg.solve(information + np.diag(precision), gradient - precision * found)
         size = float(np.abs(step).max())
         found = found + step * min(1.0, _LONGEST_STEP / max(size, _LONGEST_STEP))
         if size < 1e-9:

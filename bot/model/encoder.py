@@ -147,9 +147,9 @@ class WindowEncoder:
     """:class:`WindowNetwork` with its weights."""
 
     def __init__(self, network: WindowNetwork, weights: Weights) -> None:
-        from bot.model import kernels
+        from bot.model.kernels import layers
 
-        self._kernels = kernels
+        self._kernels = layers
         self.network = network
         self.dimension = network.dimension
         self.window_bars = network.bars
@@ -186,9 +186,9 @@ class TransformerEncoder:
     """
 
     def __init__(self, network: StreamingTransformer, weights: Weights) -> None:
-        from bot.model import kernels
+        from bot.model.kernels import layers
 
-        self._kernels = kernels
+        self._kernels = layers
         self.network = network
         self.dimension = network.dimension
         self.window_bars = network.bars

@@ -264,7 +264,7 @@ class FeatureWindow:
             self._returns = self._scaled_returns = self._volatilities = 0
             first = min(1, end)
         if first < end:
-            from bot.model import kernels
+            from bot.model.kernels import series
 
             returns, squares, volatility = self._return.room, self._square.room, self._volatility.room
             returns[first:end] = list(starmap(log_return, pairwise(self._close.values[first - 1 : end])))
@@ -276,7 +276,7 @@ class FeatureWindow:
             )
             if known < end:
                 behind, found = squares[known + 1 - VOLATILITY_BARS : end], volatility[known:end]
-                kernels.fading_sizes(behind, _WEIGHTS, _LEAST_VOLATILITY, found)
+                series.ewma_volatility(behind, _WEIGHTS, _LEAST_VOLATILITY, found)
             ratios = returns[scaled:end] / volatility[scaled - 1 : end - 1]
             self._scaled.room[scaled:end] = np.minimum(np.maximum(ratios, -_CLIP), _CLIP)
             self._volatilities = end - known + (self._volatilities if known == first else 0)
@@ -338,11 +338,11 @@ def feature_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | N
 
 def _feature_row(window: FeatureWindow, back: int) -> list[float]:
     """The figures of :func:`feature_row` where enough bars are known."""
-    from bot.model import kernels
+    from bot.model.kernels import series
 
     newest = float(window.scaled_returns(1 + back)[0])
     known_before = float(window.volatilities(2 + back)[0])
-    short, fast, slow, volume = kernels.recent_sums(
+    short, fast, slow, volume = series.recent_sums(
         _before(window.squared_returns(VOLATILITY_BARS + 1 + back), back + 1),
         _before(window.returns(VOLATILITY_BARS + back), back),
         _before(window.volumes(VOLATILITY_BARS + back), back),

@@ -105,9 +105,9 @@ class MemoryBank:
         key_share: float = 1.0,
         state_dimension: int = 0,
     ) -> None:
-        from bot.model import kernels
+        from bot.model.kernels import search
 
-        self._kernels = kernels
+        self._kernels = search
         self._config = config
         self._key_share = key_share
         self._dimension = dimension
@@ -321,7 +321,7 @@ class MemoryBank:
     def _by_shape(self, similarities: Similarities, slots: Slots, views: Views) -> tuple[Similarities, Slots]:
         """The same moments by similarity of key and shape together."""
         # Gathered first: so all of them are on their way from memory at once.
-        alike = self._kernels.best_likeness(self._shapes[slots], views)
+        alike = self._kernels.max_cosine(self._shapes[slots], views)
         share = np.float32(self._key_share)
         together = share * similarities + (np.float32(1.0) - share) * alike
         order = np.argsort(-together, kind="stable")
@@ -329,7 +329,7 @@ class MemoryBank:
 
     def _distinct(self, similarities: Similarities, slots: Slots, wanted: int) -> tuple[Similarities, Slots]:
         """The first ``wanted`` that lie apart in time."""
-        chosen = self._kernels.first_apart(self._start_ms[slots], self._exclusion_ms, wanted)
+        chosen = self._kernels.suppress_overlaps(self._start_ms[slots], self._exclusion_ms, wanted)
         return similarities[chosen], slots[chosen]
 
     def _neighbors(

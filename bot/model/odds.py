@@ -119,9 +119,9 @@ class Odds:
                 )
             if not np.isfinite(weights[name]).all():
                 raise ValueError(f"{name} is not finite")
-        from bot.model import kernels
+        from bot.model.kernels import layers
 
-        self._kernels = kernels
+        self._kernels = layers
         self.network = network
         self.dimension = network.dimension
         self.weights = weights

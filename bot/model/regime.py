@@ -24,13 +24,13 @@ def last_regimes(window: FeatureWindow, n: int) -> list[str]:
     from zero; of a random walk's bars two thirds are sideways. A market is turbulent where the mean
     absolute return of the last 24 bars is above the median of all such means in the last 256.
     """
-    from bot.model import kernels
+    from bot.model.kernels import series
 
     n = min(n, len(window) - RECEPTIVE_BARS + 1)
     if n <= 0:
         return []
     means, errors, calmer = np.empty(n), np.empty(n), np.empty(n)
-    kernels.trends_and_moods(
+    series.trend_and_volatility(
         window.returns(n + _MOVES - 1), _MOVES, TREND_BARS, MOOD_BARS, means, errors, calmer
     )
     found = []

@@ -86,17 +86,17 @@ class CertifiedRows:
     """
 
     def __init__(self, dimension: int, size: int, certified_from: int = CERTIFIED_FROM) -> None:
-        from bot.model import kernels
+        from bot.model.kernels import search
 
-        self._kernels = kernels
+        self._kernels = search
         self._rows = FaissRows(dimension, size)
         self._from = certified_from
         self._count = 0
-        lines = -(-dimension // kernels.LINE)
-        self._codes = np.zeros((size, lines, kernels.LINE), dtype=np.int8)
+        lines = -(-dimension // search.LINE)
+        self._codes = np.zeros((size, lines, search.LINE), dtype=np.int8)
         self._scales = np.zeros(size, dtype=np.float32)
         # Room for what a search looks at again: where that is more than an eighth, it is no help.
-        self._places = np.zeros(size // 8 + 2 * kernels.STRETCH, dtype=np.int64)
+        self._places = np.zeros(size // 8 + 2 * search.BATCH, dtype=np.int64)
         self._scores = np.zeros(len(self._places), dtype=np.float32)
         # Of all keys that were ever written: the longest one, and the most that rounding took from one.
         self._length = 0.0
@@ -122,7 +122,7 @@ class CertifiedRows:
         """All slots that may be among the ``count`` most similar, and few others; None where they are many."""
         wide = query.astype(np.float64)
         # As fine as the sum of the products has room for.
-        room = (2**31 - 1) // (self._kernels.LARGEST_CODE * self._codes[0].size)
+        room = (2**31 - 1) // (self._kernels.MAX_CODE * self._codes[0].size)
         step = float(np.abs(wide).max()) / min(room, 2**15 - 1)
         whole = np.zeros(self._codes[0].shape, dtype=np.int16)
         whole.reshape(-1)[: len(wide)] = np.rint(wide / step)
@@ -130,7 +130,7 @@ class CertifiedRows:
         length, left_out = math.sqrt(wide @ wide), math.sqrt(rest @ rest)
         rounded = self._length + self._error
         off = length * self._error + left_out * rounded + _EPSILON * length * self._length
-        found = self._kernels.near_best(
+        found = self._kernels.top_candidates(
             self._codes[: self._count],
             self._scales[: self._count],
             whole,
