@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.cli import _parser
+from bot.cli import parser_of_all
 from tests.bot_process import QUICK, run
 from tests.sinks import SINKS, Case, run_all
 
@@ -57,7 +57,7 @@ def commands_of(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def test_every_command_is_tried():
-    assert set(COMMANDS) == commands_of(_parser())
+    assert set(COMMANDS) == commands_of(parser_of_all())
 
 
 def test_no_command_hangs_or_dies_of_where_its_streams_lead(folder):

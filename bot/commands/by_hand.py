@@ -1,6 +1,5 @@
 """``resume``, ``transfer``, ``close``, ``pause``, ``symbols``: a person's hand, whether the bot runs or not."""
 
-import argparse
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.commands.chosen_database import chosen_database
+from bot.commands.options import CommonOptions
 from bot.config import Config
 from bot.errors import InputError
 from bot.exact import EXACT, ZERO, floor_to
@@ -51,27 +51,16 @@ class Asked(Struct, frozen=True, kw_only=True):
     resumed: bool = False
 
 
-async def run(args: argparse.Namespace, config: Config) -> int:
-    """Ask the bot of the database that the arguments mean."""
-    path = await chosen_database(args, config)
+async def answered(
+    options: CommonOptions, config: Config, ask: Callable[[Path], Awaitable[Asked | list[Asked]]]
+) -> int:
+    """Ask the bot of the database that the options mean, and print what became of it."""
+    path = await chosen_database(options, config)
     with readable(path):
-        match args.command:
-            case "resume":
-                asked = [await resume(path, args.symbol, args.note)]
-            case "transfer":
-                asked = [await transfer(path, args.amount, args.note)]
-            case "close":
-                asked = [await close(path, None if args.all else args.symbol, args.note)]
-            case "pause":
-                asked = [await pause(path, args.symbol, args.note)]
-            case _:
-                asked = await symbols(path, args.add, args.drop, args.note)
-    if args.json:
-        told = asked if args.command == "symbols" else asked[0]
-        print(msgspec.json.encode(told).decode())
-    else:
-        print("\n".join(_text(each) for each in asked))
-    return REFUSED if any(each.error for each in asked) else OK
+        asked = await ask(path)
+    each = asked if isinstance(asked, list) else [asked]
+    print(msgspec.json.encode(asked).decode() if options.json else "\n".join(map(_text, each)))
+    return REFUSED if any(one.error for one in each) else OK
 
 
 async def resume(db_path: Path | str, symbol: str | None = None, note: str = "") -> Asked:

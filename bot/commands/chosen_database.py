@@ -1,9 +1,9 @@
 """Which database a reading command means, said on its first line."""
 
-import argparse
 from pathlib import Path
 
-from bot.commands.runs import known_runs
+from bot.commands.catalogue import known_runs
+from bot.commands.options import CommonOptions, DatabaseOptions
 from bot.config import Config, Mode
 from bot.errors import InputError
 from bot.market import minute_text
@@ -13,25 +13,25 @@ from bot.store.runs.catalogue import check_name, run_path
 LIVE_MODES: tuple[Mode, ...] = ("mainnet", "testnet", "demo")
 
 
-async def chosen_database(args: argparse.Namespace, config: Config) -> Path:
+async def chosen_database(options: CommonOptions, config: Config) -> Path:
     """The database that ``--run``, ``--db`` or a mode names; without any, the only live one that is there.
 
     Raises InputError, with what there is, where that is none or several.
     """
-    if getattr(args, "symbols", None):
+    if options.symbols:
         raise InputError(
-            f"--symbols says what a session trades; {args.command} speaks of all symbols of its database"
+            f"--symbols says what a session trades; {options.command} speaks of all symbols of its database"
         )
-    name = getattr(args, "run", None)
+    name = options.run if isinstance(options, DatabaseOptions) else None
     if name is not None:
-        if args.db is not None or args.mode is not None:
+        if options.db is not None or options.mode is not None:
             raise InputError("--run names a database by itself; leave out --db and the mode")
         path = run_path(config.runs_path, check_name(name))
         if not path.exists():
             raise InputError(f"there is no run {name} in {config.runs_path}; {await _there_is(config)}")
         return path
-    if args.mode is not None or "{mode}" not in config.run.database:
-        path = config.database_path(args.mode or "demo")
+    if options.mode is not None or "{mode}" not in config.run.database:
+        path = config.database_path(options.mode or "demo")
         if not path.exists():
             raise InputError(f"no database at {path}; {await _there_is(config)}")
         return path

@@ -1,103 +1,29 @@
-"""``show-config`` and ``doctor``: the configuration in force, and whether everything it names works."""
+"""``doctor``: whether everything that the configuration names works."""
 
 import argparse
+import asyncio
 from collections.abc import Mapping
-from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
-import msgspec
+from bot.commands.options import DatabaseOptions, add_run
 
-from bot.commands.checks import Check, checked, connections, disk
-from bot.commands.chosen_database import chosen_database
-from bot.commands.stored_calendar import stored_calendar
-from bot.commands.tables import print_text
-from bot.config import Config, Mode
-from bot.errors import BrokenInvariant
-from bot.exchange.config import HOSTS
-from bot.market import INTERVAL_MS, utc_text
-from bot.model.features import KEY_BARS, RECEPTIVE_BARS
-from bot.sessions.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
-from bot.store.audit import audit
-from bot.store.believed import readable
-from bot.store.database import Database
-from bot.store.lock import holder
-from bot.store.queries import read_account
-from bot.strategy import Strategy
+if TYPE_CHECKING:
+    from bot.config import Config
+
+EXAMPLES = ("doctor --mainnet",)
 
 
-async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
-    """Print the configuration, or the checks; a check that fails makes the exit code 1."""
-    if args.command == "show-config":
-        _show(config, as_json=args.json)
-        return 0
-    named = getattr(args, "run", None) is not None or "{mode}" not in config.run.database
-    mode: Mode | None = None if getattr(args, "run", None) is not None else args.mode or "mainnet"
-    checks = [Check("configuration", True, "read and within bounds")]
-    checks += [
-        await checked("strategy", lambda: _strategy(config, strategies)),
-        await checked("model", lambda: _model(config)),
-    ]
-    if named:
-        paths = [await chosen_database(args, config)]
-    else:
-        modes: tuple[Mode, ...] = (args.mode,) if args.mode else get_args(Mode)
-        paths = [path for each in modes if (path := config.database_path(each)).exists()]
-    for path in paths:
-        checks.append(await checked(f"database {path}", lambda path=path: _database(path)))  # type: ignore[misc]
-    checks.append(await checked("disk", lambda: disk(config, mode or "backtest")))
-    if mode in HOSTS:
-        checks += await connections(config, mode)
-    if args.json:
-        print(msgspec.json.encode(checks).decode())
-    else:
-        for check in checks:
-            print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", indent=6)
-    return 0 if all(check.ok for check in checks) else 1
+class Options(DatabaseOptions, frozen=True, kw_only=True):
+    """Which database; without any, all that are there."""
 
 
-async def _strategy(config: Config, strategies: Mapping[str, str]) -> str:
-    strategy: Strategy = load_strategy(config, strategies)
-    memory = "asks the memory" if strategy.needs_memory else "without memory"
-    return f"{config.strategy.name} ({type(strategy).__name__}), {memory}"
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A backtest's name."""
+    add_run(parser)
 
 
-async def _model(config: Config) -> str:
-    checkpoint = find_checkpoint(config)
-    key = (
-        f"plain windows of {KEY_BARS} returns, no trained weights"
-        if checkpoint is None
-        else checkpoint.card.summary()
-    )
-    odds = "" if checkpoint is None or checkpoint.odds is not None else "; no odds: train again to have them"
-    receptive = RECEPTIVE_BARS if checkpoint is None else checkpoint.encoder.receptive_bars
-    memory = f"memory of {config.memory.size} moments, searched by {search_engine(config)}"
-    return f"{key}{odds}; first key after {receptive} bars, {memory}"
+def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
+    """Print the checks; 1 where one fails."""
+    from bot.commands import examination
 
-
-async def _database(path: Path) -> str:
-    running = holder(path)
-    with readable(path):
-        async with Database.open(path, readonly=True) as database, database.transaction(reads=True):
-            account = await read_account(database)
-            ledger = restore_ledger(account)
-            if differences := await audit(database, await stored_calendar(database)):
-                raise BrokenInvariant("; ".join(("its books are not whole", *differences)))
-        who = f"in use by {running}" if running is not None else "not in use"
-        newest = max(
-            (one.last_start_ms + INTERVAL_MS[one.interval] for one in account.progress), default=None
-        )
-        bars = f", last close {utc_text(newest)} UTC" if newest is not None else ", no bars"
-        return f"{database.identity}, {who}, books balance at cash {ledger.cash}{bars}"
-
-
-def _show(config: Config, *, as_json: bool) -> None:
-    tree = msgspec.to_builtins(config)
-    if as_json:
-        print(msgspec.json.encode(tree).decode())
-        return
-    for section, keys in tree.items():
-        print(f"[{section}]")
-        for key, value in keys.items():
-            if value is not None:
-                print(f"{key} = {msgspec.json.encode(value).decode()}")
-        print()
+    return asyncio.run(examination.run(options, config, strategies))

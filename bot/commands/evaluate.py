@@ -1,359 +1,72 @@
 """``evaluate``: what the model and the bot are worth, on bars beside baselines or on generated markets."""
 
 import argparse
-import json
-import re
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
-import msgspec
-from msgspec import Struct
-from msgspec.structs import replace
+from bot.commands.arguments import at_least, count, count_or_zero, path
+from bot.commands.options import TradedBarOptions, add_files, add_history
 
-from bot import logs
-from bot.commands.history_store import history_path, opened
-from bot.commands.progress import Progress
-from bot.config import Config
-from bot.errors import ConfigError, InputError
-from bot.evaluation.bot_run import KeptKeys, ModelMaker, Protocol, TraderMaker
-from bot.evaluation.examine import Costs, examine
-from bot.evaluation.findings import BarsReport
-from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketStudy, study_markets
-from bot.evaluation.report import bars_page, estimate_text, market_page
-from bot.market import ALWAYS_OPEN, Bar, Calendar, FundingRate, Instrument, price_grid, utc_text
-from bot.market.borrow import Borrow
-from bot.model.memory import MemoryConfig
-from bot.model.similarity import SimilarityModel
-from bot.sessions.assembly import build_trader, configuration_name, find_checkpoint, load_strategy
-from bot.sessions.data_files import check_data, funding_of
-from bot.sessions.known_funding import chosen_rates, funding_note
-from bot.sources.instruments import read_given, settle_all
-from bot.sources.sessions import calendar_for
-from bot.store.database import Database
-from bot.store.history.market import load_bars, load_rates, load_rules, market_of
-from bot.store.runs.catalogue import INDEX_NAME
-from bot.store.runs.schema import INDEX
-from bot.store.runs.trials import EvaluatedBars, note_trial, tried
-from bot.synthetic import PRESETS, SyntheticMarket
-from bot.trading.ledger import Ledger
-from bot.trading.opening import Opening
+if TYPE_CHECKING:
+    from bot.config import Config
 
-REPORT, FIGURES = "report.md", "report.json"
-
-_BASIS_POINT = 1e-4
-_QUICK_SCORED = 1_500
+EXAMPLES = ("evaluate --data BTCUSDT_binance-spot_1h.csv.gz", "evaluate --market hard --seeds 11-18")
+ABOUT = (
+    "Without --data and --market, on stored history. Writes a Markdown report with charts, and its figures as JSON. "
+    "The last 60 % of the bars are forecast, with a memory that goes on learning."
+)
 
 
-class Evaluated(Struct, frozen=True, kw_only=True):
-    """``report.json``: the configuration in force, and what was found on bars or on generated markets.
+class Options(TradedBarOptions, frozen=True, kw_only=True):
+    """What is judged: bars, or the generated markets ``market`` of ``seeds`` and ``market_bars``; and how closely.
 
-    ``rules`` tells of the trading rules of each symbol and where they are from, where they were not generated.
+    Each ``every``-th bar is scored. ``trials`` were made elsewhere on these bars. ``out`` is the folder to write.
     """
 
-    config: dict[str, object]
-    seconds: float
-    report: BarsReport | MarketReport
-    rules: tuple[str, ...] = ()
+    market: Literal["few", "hard", "none", "base"] | None = None
+    seeds: str | None = None
+    market_bars: int | None = None
+    every: int | None = None
+    quantile_trees: bool = False
+    odds: bool = False
+    trials: int = 0
+    quick: bool = False
+    out: str = "build/evaluation"
 
 
-async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Bars or markets to judge by, what to compare with, and where the report goes."""
+    add_files(parser)
+    parser.add_argument(
+        "--market", choices=("few", "hard", "none", "base"), help="generated markets, whose truth is known"
+    )
+    add_history(parser)
+    parser.add_argument("--seeds", metavar="A-B", help="with --market: which ones (default: 11-18)")
+    parser.add_argument(
+        "--market-bars", type=at_least(2_000), metavar="N", help="with --market: how long (default: 90000)"
+    )
+    parser.add_argument(
+        "--every", type=count, metavar="N", help="score each N-th bar (default: some 12,000 in all)"
+    )
+    parser.add_argument(
+        "--quantile-trees", action="store_true", help="also LightGBM's quantiles: several minutes more"
+    )
+    parser.add_argument(
+        "--odds", action="store_true", help="also head and memory of the odds: about a minute more a fold"
+    )
+    parser.add_argument(
+        "--trials",
+        type=count_or_zero,
+        metavar="N",
+        help="configurations tried on these bars elsewhere, on top of those counted in the database",
+    )
+    parser.add_argument("--quick", action="store_true", help="a rough look in a fraction of the time")
+    parser.add_argument("--out", type=path, metavar="DIR", help="folder to write (default: build/evaluation)")
+
+
+def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
     """Evaluate, write the report's files, and say where they are."""
-    logs.configure(config.log)
-    began = time.monotonic()
-    out = Path(args.out)
-    note: Callable[[], Awaitable[None]] | None = None
-    rules: tuple[str, ...] = ()
-    if args.market is None:
-        for option in ("seeds", "market_bars"):
-            if getattr(args, option) is not None:
-                raise ConfigError(f"--{option.replace('_', '-')} belongs to --market few, hard, none or base")
-        name = ""
-        on_bars, rules, note = await _on_bars(args, config, strategies)
-        report: BarsReport | MarketReport = on_bars
-        page = bars_page(on_bars)
-    else:
-        if args.data or args.funding or args.instrument:
-            raise ConfigError("--market generates its bars; leave out --data, --funding and --instrument")
-        name = f"market-{args.market}-"
-        on_markets = _on_markets(args, config, strategies)
-        report, page = on_markets, market_page(on_markets)
-    seconds = round(time.monotonic() - began, 1)
-    evaluated = Evaluated(
-        config=json.loads(msgspec.json.encode(config)), seconds=seconds, report=report, rules=rules
-    )
-    encoded = msgspec.json.encode(evaluated)
-    markdown, charts = page
-    _write(out, {f"{name}{REPORT}": markdown, f"{name}{FIGURES}": encoded.decode(), **charts})
-    if note is not None:
-        # Last, so that a database that cannot be written does not take the report with it.
-        await note()
-    if args.json:
-        print(encoded.decode())
-    else:
-        print(_told(report))
-        for number, text in enumerate(rules):
-            print(f"{'rules:' if not number else '':<7}{text}")
-        print(f"report: {out / (name + REPORT)}, figures: {out / (name + FIGURES)} ({seconds:,.0f} s)")
-    return 0
+    from bot.commands import evaluation
 
-
-async def _on_bars(
-    args: argparse.Namespace, config: Config, strategies: Mapping[str, str]
-) -> tuple[BarsReport, tuple[str, ...], Callable[[], Awaitable[None]]]:
-    """The report, by which rules the symbols were traded, and what writes down that this configuration was tried."""
-    bars, stored, stored_rates, config = await _bars(args, config)
-    given = funding_of(args.funding, config)
-    rates = () if args.no_funding else chosen_rates(given, stored_rates, tuple(bars))
-    risk, broker = config.risk, config.broker
-    protocol = Protocol(quantile_trees=args.quantile_trees, odds=args.odds)
-    judged = EvaluatedBars(
-        symbols=tuple(bars),
-        interval=config.run.interval,
-        first_ms=min(_first_judged_ms(each, protocol) for each in bars.values()),
-        last_ms=max(each[-1].start_ms for each in bars.values()),
-    )
-    index_path = config.runs_path / INDEX_NAME
-    configuration = configuration_name(config, load_strategy(config, strategies))
-    # To begin to write tells at once, and not at the end of the work, where that is not allowed.
-    async with Database.open(index_path, kind=INDEX) as index, index.transaction():
-        trials = len(await tried(index, judged) | {configuration})
-    protocol = replace(protocol, trials=trials + args.trials)
-    if args.quick:
-        longest = max(map(len, bars.values()))
-        protocol = replace(
-            protocol,
-            folds=2,
-            sizes=protocol.sizes[:1],
-            every=max(1, int(protocol.test_share * longest) // _QUICK_SCORED),
-        )
-    if args.every is not None:
-        protocol = replace(protocol, every=args.every)
-    funded = {rate.symbol for rate in rates}
-    settled = settle_all(
-        tuple(bars),
-        config.run.category,
-        given=read_given(args.instrument),
-        stored=stored,
-        grids={symbol: grid for symbol, each in bars.items() if (grid := price_grid(each)) is not None},
-        fractional_shares=broker.fractional_shares,
-    )
-    calendar = calendar_for(
-        config.run.calendar_name,
-        config.run.interval,
-        config.run.timezone,
-        (bar.start_ms for each in bars.values() for bar in each),
-    )
-    # Without its rates, nothing is said of what is never charged.
-    instruments = {
-        symbol: one.rules if symbol in funded else replace(one.rules, funding_interval_minutes=0)
-        for symbol, one in settled.items()
-    }
-    with Progress() as progress:
-        report = examine(
-            bars,
-            protocol,
-            make_model=_model_maker(config, calendar),
-            make_trader=_trader_maker(config, strategies, instruments, calendar),
-            memory=config.memory,
-            horizon_bars=config.strategy.horizon_bars,
-            costs=Costs(
-                turn=float(broker.taker_fee)
-                + float(broker.half_spread_bps + broker.slippage_bps) * _BASIS_POINT,
-                fraction=float(risk.position_fraction),
-            ),
-            progress=progress,
-            rates=rates,
-            calendar=calendar,
-            borrow=Borrow(broker.borrow_rate) if config.run.category == "equity" else None,
-        )
-    bot = report.earnings[0]
-
-    async def note() -> None:
-        async with Database.open(index_path, kind=INDEX) as index:
-            await note_trial(
-                index,
-                judged,
-                created_ms=time.time_ns() // 1_000_000,
-                command="evaluate",
-                configuration=configuration,
-                sharpe=None if bot.sharpe is None else bot.sharpe.value,
-            )
-
-    rules = tuple(one.text for one in settled.values())
-    warnings = [*_seen(config, bars, protocol), *_uncharged(args, config, bars, protocol, rates)]
-    return replace(report, warnings=warnings), rules, note
-
-
-def _uncharged(
-    args: argparse.Namespace,
-    config: Config,
-    bars: Mapping[str, Sequence[Bar]],
-    protocol: Protocol,
-    rates: Sequence[FundingRate],
-) -> list[str]:
-    """Sentences on the funding that what is earned leaves out."""
-    spans = {symbol: (_first_judged_ms(each, protocol), each[-1].close_ms) for symbol, each in bars.items()}
-    note = funding_note(config.run.category, rates, spans, left_out=args.no_funding)
-    return [] if note is None else [text for _, text in note.lines()]
-
-
-async def _bars(
-    args: argparse.Namespace, config: Config
-) -> tuple[dict[str, list[Bar]], dict[str, Instrument], Sequence[FundingRate], Config]:
-    """The bars to judge, the rules and rates stored beside them, and the configuration that goes with them."""
-    if args.data:
-        files = check_data(args.data, args.symbol, args.interval, config)
-        return files.bars(), {}, (), files.applied_to(config)
-    run = config.run
-    async with opened(history_path(args, config), config) as history:
-        market = await market_of(history, run.category, run.symbols, run.interval, args.venue)
-        bars = {
-            symbol: [bar async for bar in load_bars(history, market, (symbol,), run.interval)]
-            for symbol in sorted(run.symbols)
-        }
-        stored = await load_rules(history, market, run.symbols)
-        rates = await load_rates(history, market, run.symbols)
-    return bars, stored, rates, config
-
-
-def _on_markets(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> MarketReport:
-    horizon_bars = PRESETS[args.market].drift_bars
-    config = replace(
-        config,
-        run=replace(config.run, symbols=(SYMBOL,), interval=INTERVAL),
-        strategy=replace(config.strategy, horizon_bars=horizon_bars),
-    )
-    study = MarketStudy(
-        market=args.market,
-        seeds=_seeds(args.seeds or "11-18"),
-        bars=args.market_bars or (20_000 if args.quick else 90_000),
-        sizes=(2_000,) if args.quick else (2_000, 8_000, 32_000),
-        trades=not args.quick,
-    )
-
-    def trader_of(market: SyntheticMarket) -> TraderMaker:
-        return _trader_maker(config, strategies, {SYMBOL: market.instrument(SYMBOL)})
-
-    def plain(memory: MemoryConfig) -> SimilarityModel:
-        return SimilarityModel(
-            replace(memory, key_share=1.0, calibration_bars=0), interval=INTERVAL, horizon_bars=horizon_bars
-        )
-
-    with Progress() as progress:
-        return study_markets(
-            study, (_model_maker(config), plain, trader_of), config.memory, horizon_bars, progress
-        )
-
-
-def _model_maker(config: Config, calendar: Calendar = ALWAYS_OPEN) -> ModelMaker:
-    """Models of the configured encoder, which all share the keys that it has worked out."""
-    checkpoint = find_checkpoint(config)
-    encoder = None if checkpoint is None else KeptKeys(checkpoint.encoder)
-    return lambda memory: SimilarityModel(
-        memory,
-        interval=config.run.interval,
-        horizon_bars=config.strategy.horizon_bars,
-        encoder=encoder,
-        odds=None if checkpoint is None else checkpoint.odds,
-        calendar=calendar,
-    )
-
-
-def _trader_maker(
-    config: Config,
-    strategies: Mapping[str, str],
-    instruments: Mapping[str, Instrument],
-    calendar: Calendar = ALWAYS_OPEN,
-) -> TraderMaker:
-    if not load_strategy(config, strategies).needs_memory:
-        raise ConfigError(
-            f"strategy.name: evaluate judges what a memory recalls, and {config.strategy.name} asks for none; "
-            "backtest shows what it earns"
-        )
-    opening = Opening(
-        ledger=Ledger(config.broker.starting_cash).snapshot(),
-        open_orders=(),
-        next_signal_id=1,
-        next_order_id=1,
-        next_fill_id=1,
-    )
-    return lambda: build_trader(
-        config, load_strategy(config, strategies), instruments, opening, quotes=False, calendar=calendar
-    )
-
-
-def _first_judged_ms(bars: Sequence[Bar], protocol: Protocol) -> int:
-    """Start of the first of a symbol's bars that is forecast."""
-    return bars[-max(1, int(protocol.test_share * len(bars)))].start_ms
-
-
-def _seen(config: Config, bars: Mapping[str, list[Bar]], protocol: Protocol) -> list[str]:
-    """Sentences on bars to be forecast that the checkpoint was trained or validated on."""
-    checkpoint = find_checkpoint(config)
-    sentences = []
-    known = () if checkpoint is None else (*checkpoint.card.trained_on, *checkpoint.card.validated_on)
-    for symbol, each in bars.items():
-        test_ms = _first_judged_ms(each, protocol)
-        seen_ms = [
-            part.last_start_ms
-            for part in known
-            if (part.symbol, part.interval) == (symbol, each[0].interval)
-            and part.last_start_ms >= test_ms
-            and part.first_start_ms <= each[-1].start_ms
-        ]
-        if seen_ms:
-            sentences.append(
-                f"the encoder has seen the shapes of {symbol} bars until {utc_text(max(seen_ms))}, though no "
-                "outcome; train one on earlier bars (train --to) to be sure"
-            )
-    if checkpoint is not None and checkpoint.card.odds is not None:
-        last_ms = checkpoint.card.odds.learned_until_ms
-        first_ms = min(_first_judged_ms(each, protocol) for each in bars.values())
-        if last_ms >= first_ms:
-            sentences.append(
-                f"the bot's own odds have learned from outcomes until {utc_text(last_ms)}: until then its "
-                "forecasts and trades know of what came; train odds on earlier bars (train --odds-only, --to) "
-                "to be sure. The rows of --odds are fitted anew each fold and know nothing of it"
-            )
-    return sentences
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    """``11-18`` or ``11,13`` as numbers."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
-        if found is None or (found[2] and int(found[2]) < int(found[1])):
-            raise ConfigError(f"--seeds {text}: seeds are written 11-18 or 11,12,15")
-        seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
-    return tuple(dict.fromkeys(seeds))
-
-
-def _write(folder: Path, files: Mapping[str, str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"--out {folder}: {error.strerror}") from error
-
-
-def _told(report: BarsReport | MarketReport) -> str:
-    """The outcome in a few lines."""
-    if isinstance(report, MarketReport):
-        lines = [
-            f"{each.method:<34}{estimate_text(each.all):<17}novel {each.novel.value:+.3f}   "
-            f"{report.share_of_ceiling[each.method]:.2f} of the ceiling"
-            for each in report.across
-        ]
-        return "\n".join(lines)
-    lines = [
-        f"{each.symbol} {each.method:<34}{each.ic.value:+.3f} [{each.ic.low:+.3f}, {each.ic.high:+.3f}]"
-        for each in report.skill
-        if each.horizon_bars == report.horizon_bars
-    ]
-    bot = report.earnings[0]
-    lines += [f"note: {warning}" for warning in report.warnings]
-    lines.append(f"IC {report.horizon_bars} bars ahead; the bot's net return {bot.net_return:+.2%}")
-    return "\n".join(lines)
+    return asyncio.run(evaluation.run(options, config, strategies))

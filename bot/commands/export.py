@@ -1,86 +1,37 @@
 """``export``: any table as CSV, or as JSON lines, row by row."""
 
 import argparse
-import csv
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TextIO
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from bot.commands.chosen_database import chosen_database
-from bot.config import Config
-from bot.errors import InputError, StoreError
-from bot.store.believed import readable
-from bot.store.database import Database
+from bot.commands.arguments import path
+from bot.commands.options import DatabaseOptions, add_run
 from bot.store.tables import TABLES
 
-OK = 0
+if TYPE_CHECKING:
+    from bot.config import Config
+
+EXAMPLES = ("export trade_log --out trades.csv",)
+ABOUT = f"Tables: {', '.join(TABLES)}."
 
 
-async def run(args: argparse.Namespace, config: Config) -> int:
-    """``export TABLE``, to standard output or to ``--out``."""
-    path = await chosen_database(args, config)
-    with readable(path):
-        return await export(path, args.table, args.out, json=args.json)
+class Options(DatabaseOptions, frozen=True, kw_only=True):
+    """The table, and the file to write; None: standard output."""
+
+    table: str
+    out: str | None = None
 
 
-async def export(db_path: Path | str, table: str, out: str | None = None, *, json: bool = False) -> int:
-    """Write a whole table as of one moment: exact text of decimals, an empty cell (JSON: null) for NULL."""
-    if table not in TABLES:
-        raise InputError(f"export: there is no table {table!r}; there are {', '.join(TABLES)}")
-    async with Database.open(db_path, readonly=True) as database:
-        columns = await database.columns(table)
-        rows = database.stream(f"SELECT * FROM {table}")
-        with _output(out, database.path) as file:
-            write = _writer(file, columns, json=json)
-            count = 0
-            async for row in rows:
-                write(row)
-                count += 1
-    if out is not None:
-        print(f"{count} rows of {table} written to {out}", file=sys.stderr)
-    return OK
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The table, and where it goes."""
+    parser.add_argument("table", metavar="TABLE", help="one of those above")
+    add_run(parser)
+    parser.add_argument("--out", type=path, metavar="FILE", help="write here (default: standard output)")
 
 
-def _writer(file: TextIO, columns: Sequence[str], *, json: bool) -> Callable[[Sequence[Any]], object]:
-    """What writes one row; for CSV the header is written at once."""
-    if json:
-        encode = msgspec.json.Encoder().encode
-        return lambda row: file.write(encode(dict(zip(columns, row, strict=True))).decode() + "\n")
-    write = csv.writer(file, lineterminator="\n").writerow
-    write(columns)
-    return write
+def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
+    """Write the whole table."""
+    from bot.commands import export_table
 
-
-@contextmanager
-def _output(out: str | None, database: Path) -> Iterator[TextIO]:
-    if out is None:
-        with _write_failures("standard output"):
-            yield sys.stdout
-            sys.stdout.flush()
-        return
-    # A slip of the hand must not write over the account.
-    beside = (database, *(Path(f"{database}{end}") for end in ("-wal", "-shm", ".lock")))
-    if any(os.path.exists(out) and file.exists() and os.path.samefile(file, out) for file in beside):
-        raise InputError(f"--out {out}: that is the database itself; name another file")
-    try:
-        file = open(out, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed below, told apart from this
-    except OSError as error:
-        raise InputError(f"--out {out}: {error.strerror}; name a file that can be written") from error
-    with _write_failures(out), file:
-        yield file
-
-
-@contextmanager
-def _write_failures(name: str) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        # Whoever reads has seen enough.
-        raise
-    except OSError as error:
-        raise StoreError(f"cannot write to {name}: {error.strerror}") from error
+    return asyncio.run(export_table.run(options, config))

@@ -1,6 +1,5 @@
 """``fetch --source yahoo``: bars of shares into the history store."""
 
-import argparse
 import sys
 import time
 
@@ -8,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from bot import logs
+from bot.commands.fetch import Options
 from bot.commands.history_store import history_path, opened
 from bot.commands.progress import Progress
 from bot.config import Config
@@ -37,7 +37,7 @@ class Stored(Struct, frozen=True, kw_only=True):
     refused: tuple[str, ...] = ()
 
 
-async def run(args: argparse.Namespace, config: Config) -> int:
+async def run(options: Options, config: Config) -> int:
     """Ask Yahoo for all symbols' bars, then store all of them or none.
 
     Raises InputError where what is stored differs: Yahoo has adjusted its history to another split since.
@@ -46,20 +46,21 @@ async def run(args: argparse.Namespace, config: Config) -> int:
     if config.run.category != "equity":
         raise ConfigError("fetch --source yahoo brings shares; name the category: --category equity")
     now_ms = time.time_ns() // 1_000_000
-    until_ms = now_ms if args.until is None else args.until
+    until_ms = now_ms if options.until is None else options.until
     symbols, interval = config.run.symbols, config.run.interval
     fetched: dict[str, yahoo.Fetched] = {}
     with Progress() as progress:
         for done, symbol in enumerate(symbols):
             progress(f"{symbol} {interval}", done, len(symbols))
-            fetched[symbol] = yahoo.fetch_bars(symbol, interval, args.since, until_ms, now_ms)
+            fetched[symbol] = yahoo.fetch_bars(symbol, interval, options.since, until_ms, now_ms)
             if not fetched[symbol].bars:
                 raise InputError(
-                    f"--since {minute_text(args.since)}: Yahoo has no closed bar of {symbol} {interval} from there on"
+                    f"--since {minute_text(options.since)}: Yahoo has no closed bar of {symbol} {interval} from "
+                    "there on"
                 )
-    async with opened(history_path(args, config), config, create=True) as database, database.transaction():
+    async with opened(history_path(options, config), config, create=True) as database, database.transaction():
         stored = [await _store(database, symbol, interval, found) for symbol, found in fetched.items()]
-    if args.json:
+    if options.json:
         print(msgspec.json.encode(stored).decode())
         return OK
     for each in stored:

@@ -1,19 +1,19 @@
 """Which history store a command means, opened for it."""
 
-import argparse
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bot.commands.options import CommonOptions
 from bot.config import Config
 from bot.store.database import Database
 from bot.store.history.store import open_history
 
 
-def history_path(args: argparse.Namespace, config: Config) -> Path:
+def history_path(options: CommonOptions, config: Config) -> Path:
     """``--db`` of a command that works on the history store alone, else ``run.history``."""
-    return Path(args.db) if args.db else config.history_path
+    return Path(options.db) if options.db else config.history_path
 
 
 @asynccontextmanager

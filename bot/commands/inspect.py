@@ -1,9 +1,8 @@
 """What a person asks of a database: the trade log, the status, and why a decision was made."""
 
-import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from bot.commands.explanation import halt_text, pause_text, percent, print_expla
 from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.hand_text import mark_cells, print_requests, print_watched
 from bot.commands.money import money_text, price_text
+from bot.commands.options import DatabaseOptions
 from bot.commands.stored_calendar import stored_calendar
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
@@ -38,15 +38,13 @@ _TRADE_COLUMNS = (
 _TRADE_COLUMNS_ON_SCREEN = ("fill", "time UTC", "symbol", "side", "quantity", "price", "pnl")
 
 
-async def run(args: argparse.Namespace, config: Config) -> int:
-    """``trades``, ``status`` or ``explain`` of the database that the arguments mean."""
-    path = await chosen_database(args, config)
+async def run(
+    options: DatabaseOptions, config: Config, show: Callable[[Path], Coroutine[Any, Any, int]]
+) -> int:
+    """What ``show`` shows of the database that the options mean."""
+    path = await chosen_database(options, config)
     with readable(path):
-        if args.command == "trades":
-            return await trades(path, json=args.json)
-        if args.command == "status":
-            return await status(path, json=args.json)
-        return await explain(path, args.id, json=args.json)
+        return await show(path)
 
 
 async def trades(db_path: Path | str, *, limit: int | None = None, json: bool = False) -> int:

@@ -1,239 +1,42 @@
 """``replay``: a recorded session once more, with no network; and whether a database tells the same."""
 
 import argparse
-import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import msgspec
-import structlog
-from msgspec import Struct
-from msgspec.structs import replace
+from bot.commands.arguments import path
+from bot.commands.options import CommonOptions
 
-from bot import logs
-from bot.commands.progress import Progress
-from bot.commands.summary import print_summary
-from bot.config import Config, from_json
-from bot.errors import InputError
-from bot.market import Bar, utc_text
-from bot.sessions import loop
-from bot.sessions.assembly import build_trader, checkpoint_sha256, read_recording, recorded_strategy
-from bot.sessions.session import SessionCounter, Summary, with_decisions
-from bot.store.believed import believed, readable
-from bot.store.comparison import Difference, StoredSession
-from bot.store.database import Database, Identity, discard
-from bot.store.entries import Observed
-from bot.store.opening import BooksAtStart, save_opening
-from bot.store.provenance import made_with
-from bot.store.recording import Recording
-from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
-from bot.strategy import Strategy, declared_checks
-from bot.trader import Trader
-from bot.trading.account import began_with
-from bot.trading.events import Step
-from bot.trading.risk import NOTHING_YET
+if TYPE_CHECKING:
+    from bot.config import Config
 
-EQUAL, DIFFERENT = 0, 1
-
-_BATCH_BARS = 500
-
-_log = structlog.get_logger()
+EXAMPLES = ("replay var/recordings/20240131T120000Z-1.rec.zst --verify var/demo.db",)
+ABOUT = "Writes a database of its own (default: var/replay.db), in place of the last replay's."
 
 
-class Verdict(Struct, frozen=True, kw_only=True):
-    """Whether a database's session equals its replay; ``rows`` counts the replayed ones, by table.
+class Options(CommonOptions, frozen=True, kw_only=True):
+    """The recording's file, and the database to compare its session with."""
 
-    ``cause`` says what the first difference likely comes from, in words.
-    """
-
-    database: str
-    equal: bool
-    rows: dict[str, int]
-    difference: Difference | None
-    cause: str | None
+    recording: str
+    verify: str | None = None
 
 
-async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
-    """Replay into a new database, say what it came to, and with ``--verify`` compare it with another."""
-    logs.configure(config.log)
-    path = config.database_path("replay")
-    if args.verify is None:
-        _tell(
-            await _replay(read_recording(args.recording, config, strategies), path, None),
-            None,
-            as_json=args.json,
-        )
-        return EQUAL
-    with readable(args.verify):
-        summary, verdict = await _verified(args, config, strategies, path)
-        _tell(summary, verdict, as_json=args.json)
-    return EQUAL if verdict.equal else DIFFERENT
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The recording, and what to compare it with."""
+    parser.add_argument(
+        "recording", type=path, metavar="RECORDING", help="a session's file of run.recordings"
+    )
+    parser.add_argument(
+        "--verify",
+        type=path,
+        metavar="DB",
+        help="compare with the recorded session in DB; exit code 1 if they differ",
+    )
 
 
-async def _verified(
-    args: argparse.Namespace, config: Config, strategies: Mapping[str, str], path: Path
-) -> tuple[Summary, Verdict]:
-    async with Database.open(args.verify, readonly=True) as database, _snapshot(database):
-        # A running session's recording is ahead of its database, so it is read after it.
-        recording = read_recording(args.recording, config, strategies)
-        original = await StoredSession.find(database, recording.header)
-        summary = await _replay(recording, path, original)
-        await database.attach(path, "replayed")
-        difference, rows = await original.compare()
-        verdict = Verdict(
-            database=args.verify,
-            equal=difference is None,
-            rows=rows,
-            difference=difference,
-            cause=None if difference is None else _cause(recording, original),
-        )
-    return summary, verdict
+def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
+    """Replay, print the summary; 1 where ``--verify`` finds a difference."""
+    from bot.commands import replay_session
 
-
-@asynccontextmanager
-async def _snapshot(database: Database) -> AsyncIterator[None]:
-    async with database.transaction():
-        await database.value("SELECT max(id) FROM sessions")
-        yield
-
-
-async def _replay(recording: Recording, path: Path, original: StoredSession | None) -> Summary:
-    """Run a recording into a new database at ``path``, no further than ``original`` has come."""
-    # Half a replay is none: what the file turns out not to hold leaves nothing behind.
-    partial = path.with_name(f"{path.name}.part")
-    for place in (path, partial):
-        await discard(place, "replay")
-    try:
-        with believed(recording.path):
-            summary = await _replay_into(partial, path, recording, original)
-    except BaseException:
-        await discard(partial, "replay")
-        raise
-    partial.replace(path)
-    return await with_decisions(summary)
-
-
-async def _replay_into(
-    partial: Path, path: Path, recording: Recording, original: StoredSession | None
-) -> Summary:
-    began = time.monotonic()
-    header = recording.header
-    config, strategy = _as_recorded(recording)
-    if checkpoint_sha256(config, strategy) != header.checkpoint_sha256:
-        raise InputError(
-            f"{recording.path}: model.checkpoint {config.model.checkpoint!r} does not hold the weights that it "
-            f"was recorded with (SHA-256 {header.checkpoint_sha256}); put those back"
-        )
-    trader = build_trader(config, strategy, recording.instruments, header.opening, quotes=True)
-    # What the account did before this session is not told here, so its books open with what it left.
-    identity = Identity(mode="replay", category=header.category, starting_cash=header.opening.ledger.cash)
-    ledger, track = header.opening.ledger, header.opening.track
-    tally = SessionCounter(ledger.positions, float(header.equity), float(track.value))
-    reason = "end of recording"
-    if recording.cut_bytes:
-        reason += ", which was cut off"
-    async with Database.open(partial, identity, durable=False) as database:
-        await save_instruments(database, header.instruments)
-        await save_opening(database, BooksAtStart(ledger=ledger, track=track))
-        await begin_session(
-            database,
-            "replay",
-            header.config_json,
-            time.time_ns() // 1_000_000,
-            checkpoint_sha256=header.checkpoint_sha256,
-            recording=str(recording.path),
-            session_id=header.session_id,
-            checks=declared_checks(strategy),
-            start=header.start,
-        )
-        steps = StepWriter(database, header.session_id, batch_bars=_BATCH_BARS)
-        opened = Step(
-            time_ms=header.started_ms,
-            orders=header.opening.open_orders,
-            positions=ledger.positions,
-            risk=None if header.opening.risk == NOTHING_YET else header.opening.risk,
-            round_trips=tuple(trip for trip in track.trips if trip.closed_ms is None),
-            account=None if track == began_with(ledger.cash) else replace(track, trips=()),
-        )
-        await steps.append(opened)
-        with Progress() as progress:
-            async for step in _steps(recording, trader, steps, progress):
-                if original is not None and not await original.reaches(step):
-                    break
-                await steps.append(step)
-                tally.count(step)
-        await steps.flush()
-        await end_session(database, header.session_id, time.time_ns() // 1_000_000, reason)
-    return tally.summary("replay", str(path), header.session_id, reason, time.monotonic() - began)
-
-
-async def _steps(
-    recording: Recording, trader: Trader, steps: StepWriter, progress: Progress
-) -> AsyncIterator[Step]:
-    """What the recording's entries cause; its warm-up is observed, and stored for who looks back at it."""
-    observed: list[Bar] = []
-    for number, entry in enumerate(recording, start=1):
-        batch_ends = number % _BATCH_BARS == 0 or number == recording.entries
-        if isinstance(entry, Observed):
-            observed.append(entry.bar)
-        if observed and (batch_ends or not isinstance(entry, Observed)):
-            trader.observe_all(observed)
-            await steps.insert_history(observed)
-            observed.clear()
-        if not isinstance(entry, Observed):
-            yield loop.advance(trader, entry)
-        if batch_ends:
-            progress("replay", number, recording.entries)
-
-
-def _as_recorded(recording: Recording) -> tuple[Config, Strategy]:
-    header = recording.header
-    config = from_json(header.config_json, {}, f"the configuration recorded in {recording.path}")
-    return config, recorded_strategy(recording, config)
-
-
-def _cause(recording: Recording, original: StoredSession) -> str:
-    header = recording.header
-    _, strategy = _as_recorded(recording)
-    now = made_with(strategy)
-    changed = [
-        f"{name} {was}, here {now.get(name)}"
-        for name, was in header.made_with.items()
-        if now.get(name) != was
-    ]
-    if changed:
-        return f"recorded with {'; '.join(changed)}"
-    if original.config_json != header.config_json:
-        return "the database's session ran under another configuration"
-    return "versions and configuration are the same, so the database's rows were probably changed afterwards"
-
-
-def _tell(summary: Summary, verdict: Verdict | None, *, as_json: bool) -> None:
-    if as_json:
-        told = msgspec.to_builtins(summary)
-        if verdict is not None:
-            told["verify"] = verdict
-        print(msgspec.json.encode(told).decode())
-        return
-    print_summary(summary, as_json=False)
-    if verdict is not None:
-        print(f"\n{_verdict_text(verdict)}")
-
-
-def _verdict_text(verdict: Verdict) -> str:
-    one = verdict.difference
-    if one is None:
-        counts = ", ".join(f"{count} {table}" for table, count in verdict.rows.items() if count)
-        return f"equal to {verdict.database} up to its last commit: {counts or 'nothing was written yet'}"
-    key = " ".join(f"{name} {value}" for name, value in one.key.items())
-    where = f"{utc_text(one.time_ms)} UTC"
-    if one.bar_start_ms is not None:
-        where += f", decided on the {one.symbol} bar of {utc_text(one.bar_start_ms)} UTC"
-    what = f"{one.table} {key}" + (f", {one.column}" if one.column else "")
-    values = f"{_shown(one.in_database)} in the database, {_shown(one.in_replay)} in the replay"
-    return f"different from {verdict.database}: {what}: {values} ({where}); likely cause: {verdict.cause}"
-
-
-def _shown(value: object) -> str:
-    return "nothing" if value is None else str(value)
+    return asyncio.run(replay_session.run(options, config, strategies))

@@ -1,363 +1,40 @@
 """``report``: what the trading came to, beside buy and hold, and how far its confidence can be believed."""
 
 import argparse
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
-import msgspec
-from msgspec import Struct
+from bot.commands.arguments import count
+from bot.commands.options import DatabaseOptions, add_run
 
-from bot.commands.band import as_json, print_scenarios
-from bot.commands.chosen_database import chosen_database
-from bot.commands.funnel_text import print_funnel, print_headlines
-from bot.commands.inspect import found_recording
-from bot.commands.progress import Progress
-from bot.commands.tables import print_table, print_text, print_title
-from bot.config import Config
-from bot.errors import InputError
-from bot.market import INTERVAL_MS, Category, minute_text
-from bot.performance.benchmark import BuyAndHold, Risk, held_at, risk_of
-from bot.performance.funnel import DecisionReport
-from bot.sessions.assembly import read_recording
-from bot.sessions.fill_scenarios import Scenarios, of_recording
-from bot.store import queries
-from bot.store.believed import readable
-from bot.store.database import Database, Mode
-from bot.store.exposure import average_exposure
-from bot.store.funnel import read_decision_report
-from bot.store.period import period_performance
-from bot.store.queries import Stretch
-from bot.store.recording import Recording
-from bot.store.runs.catalogue import INDEX_NAME
-from bot.store.runs.trials import EvaluatedBars, count_tried
-from bot.store.session_runs import SessionRun, read_session_runs
-from bot.trading.performance import (
-    DAY_MS,
-    EquityCurve,
-    Estimate,
-    HeldEqually,
-    Performance,
-    return_period_ms,
-)
-from bot.trading.reliability import Claim, Reliability, ReliabilityCount, wilson
+if TYPE_CHECKING:
+    from bot.config import Config
 
-OK = 0
-
-_FEW_DAYS = 30
+EXAMPLES = ("report --mainnet --all",)
 
 
-class Report(Struct, frozen=True, kw_only=True):
-    """A stretch of trading in figures: amounts in quote currency, shares and returns as fractions.
+class Options(DatabaseOptions, frozen=True, kw_only=True):
+    """The session's id (None: the last), or ``all`` of them; ``fills`` scores the recording under each preset."""
 
-    ``trials`` counts the configurations that ``backtest`` and ``evaluate``, on this database, have judged by
-    bars of these symbols and times. ``confidence`` judges every stated leaning, holds' too,
-    ``confidence_acted_on`` only longs and shorts. ``runs`` says what each session ran with; of several,
-    ``symbols`` and ``interval``, and with them bars, buy and hold and confidence, are the last one's.
-    ``buy_and_hold_scaled`` has the bot's average exposure; it is None where nothing tells that.
-    ``last_of`` counts the sessions where nobody chose one and the last was taken, else it is None.
-    """
-
-    database: str
-    mode: Mode
-    category: Category
-    sessions: tuple[int, ...]
-    symbols: tuple[str, ...]
-    interval: str
-    start_ms: int
-    end_ms: int
-    bars: int
-    trials: int
-    performance: Performance
-    risk: Risk
-    buy_and_hold: BuyAndHold
-    buy_and_hold_scaled: BuyAndHold | None
-    confidence: Reliability
-    confidence_acted_on: Reliability
-    decisions: DecisionReport
-    runs: tuple[SessionRun, ...]
-    last_of: int | None
+    session: int | None = None
+    all: bool = False
+    fills: Literal["band"] | None = None
 
 
-async def run(args: argparse.Namespace, config: Config, strategies: Mapping[str, str]) -> int:
-    """``report``, of the last session, one session or the whole account."""
-    path = await chosen_database(args, config)
-
-    def read(recording: Path) -> Recording:
-        return read_recording(recording, config, strategies)
-
-    with readable(path):
-        return await report(
-            path,
-            args.session,
-            whole=args.all,
-            json=args.json,
-            read_for_band=read if args.fills == "band" else None,
-            index=config.runs_path / INDEX_NAME,
-        )
-
-
-async def report(
-    db_path: Path | str,
-    session_id: int | None = None,
-    *,
-    whole: bool = False,
-    json: bool = False,
-    read_for_band: Callable[[Path], Recording] | None = None,
-    index: Path | None = None,
-) -> int:
-    """Print the report. Reads only, as of one commit, in memory that does not grow with the bars.
-
-    ``read_for_band`` reads the session's recording, which is then scored under each preset of fills besides.
-    ``index`` is that of the runs that counts what was tried on these bars; without it, none is counted.
-    """
-    async with Database.open(db_path, readonly=True) as database, database.transaction():
-        found = await _load(database, session_id, whole=whole, index=index)
-        sessions = (await queries.load_stretch(database, session_id, whole=whole)).sessions
-    band: Scenarios = {}
-    if read_for_band is not None:
-        if whole or sessions[-1].recording is None:
-            raise InputError(
-                "--fills band scores one session from its recording; name a recorded one with --session"
-            )
-        with Progress() as progress:
-            band = await of_recording(
-                read_for_band(found_recording(sessions[-1].recording, Path(db_path))), progress
-            )
-    if json:
-        print(as_json(found, band) if band else msgspec.json.encode(found).decode())
-    else:
-        _print_report(found)
-        if band:
-            print_scenarios(band)
-    return OK
-
-
-async def _load(database: Database, session_id: int | None, *, whole: bool, index: Path | None) -> Report:
-    stretch = await queries.load_stretch(database, session_id, whole=whole)
-    run, opening = stretch.settings.run, stretch.opening
-    period_ms = return_period_ms(stretch.last_ms - opening.time_ms, INTERVAL_MS[run.interval])
-
-    start = float(opening.equity)
-    curve = EquityCurve(opening.time_ms, start, float(opening.unit_value), period_ms=period_ms)
-    only = None if whole else stretch.sessions[0].id
-    runs, covered = await read_session_runs(database), {session.id for session in stretch.sessions}
-    async for time_ms, equity, value in queries.stream_equity(database, only):
-        curve.add(time_ms, equity, value)
-
-    held = HeldEqually(run.symbols, start, float(stretch.settings.broker.taker_fee))
-    exposure = await average_exposure(database, stretch, only)
-    holdings = {
-        share: EquityCurve(opening.time_ms, start, period_ms=period_ms)
-        for share in (1.0, *(() if exposure is None else (exposure,)))
-    }
-    bars = 0
-    async for time_ms, symbol, close in queries.stream_closes(
-        database, run, opening.time_ms, stretch.last_ms
-    ):
-        gained = held.value(symbol, close) - start
-        for share, holding in holdings.items():
-            worth = start + share * gained
-            holding.add(time_ms, worth, worth / start if start > 0 else 0.0)
-        bars += 1
-
-    def claims(*, acted_on: bool) -> AsyncIterator[Claim]:
-        return queries.stream_claims(database, run, opening.time_ms, stretch.last_ms, acted_on=acted_on)
-
-    return Report(
-        database=str(database.path),
-        mode=database.identity.mode,
-        category=database.identity.category,
-        sessions=tuple(session.id for session in stretch.sessions),
-        symbols=run.symbols,
-        interval=run.interval,
-        start_ms=opening.time_ms,
-        end_ms=stretch.last_ms,
-        bars=bars,
-        trials=0 if index is None else await count_tried(index, _judged(stretch)),
-        performance=await period_performance(database, curve, only),
-        risk=risk_of(curve, period_ms),
-        buy_and_hold=held_at(1.0, holdings[1.0], period_ms),
-        buy_and_hold_scaled=None if exposure is None else held_at(exposure, holdings[exposure], period_ms),
-        confidence=await _reliability(claims(acted_on=False)),
-        confidence_acted_on=await _reliability(claims(acted_on=True)),
-        decisions=await read_decision_report(database, only),
-        runs=tuple(run for run in runs if run.id in covered),
-        last_of=len(runs) if session_id is None and not whole else None,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is reported on."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--session", type=count, metavar="N", help="this session (default: the last)")
+    which.add_argument("--all", action="store_true", help="the whole account, over all its sessions")
+    parser.add_argument(
+        "--fills", choices=("band",), help="also score the session's recording under each preset of fills"
     )
+    add_run(parser)
 
 
-def _judged(stretch: Stretch) -> EvaluatedBars:
-    run, bar_ms = stretch.settings.run, INTERVAL_MS[stretch.settings.run.interval]
-    return EvaluatedBars(
-        symbols=run.symbols,
-        interval=run.interval,
-        first_ms=stretch.opening.time_ms,
-        last_ms=stretch.last_ms - bar_ms,
-    )
+def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
+    """Print the report."""
+    from bot.commands import account_report
 
-
-async def _reliability(claims: AsyncIterator[Claim]) -> Reliability:
-    count = ReliabilityCount()
-    async for claim in claims:
-        count.add(claim)
-    return count.result()
-
-
-def _print_report(found: Report) -> None:
-    sessions = ", ".join(map(str, found.sessions))
-    which = f"session {sessions}" if len(found.sessions) == 1 else f"sessions {sessions}"
-    if found.last_of is not None and found.last_of > 1:
-        which += f", the last of {found.last_of} (--all reports on all, --session N on one)"
-    print_text(f"{found.database}: {found.mode} {found.category}, {which}")
-    print_text(
-        f"{found.bars} closed bars of {', '.join(found.symbols)} {found.interval}, "
-        f"{minute_text(found.start_ms)} to {minute_text(found.end_ms)} UTC"
-    )
-    _print_runs(found)
-    print_headlines(found.decisions)
-    own = found.performance
-    others = [each for each in (found.buy_and_hold, found.buy_and_hold_scaled) if each is not None]
-    print_title("performance")
-    print_table(
-        ("", "bot", "buy and hold", *(f"at {each.exposure:.1%} exposure" for each in others[1:])),
-        [
-            ("start equity", *[f"{own.start_equity:,.2f}"] * (1 + len(others))),
-            ("end equity", f"{own.end_equity:,.2f}", *(f"{each.end_equity:,.2f}" for each in others)),
-            ("total return", _signed(own.total_return), *(_signed(each.total_return) for each in others)),
-            ("max drawdown", f"{own.max_drawdown:.2%}", *(f"{each.max_drawdown:.2%}" for each in others)),
-            (
-                "Sharpe, a year",
-                _estimate(found.risk.sharpe),
-                *(_estimate(each.risk.sharpe) for each in others),
-            ),
-            (
-                "Sortino, a year",
-                _estimate(found.risk.sortino),
-                *(_estimate(each.risk.sortino) for each in others),
-            ),
-        ],
-    )
-    if own.transferred:
-        print_text(f"deposits and withdrawals: {own.transferred:+,.2f}, counted in neither return nor fall")
-    print_text(f"ratios: {_risk_text(found)}")
-    if found.trials > 1:
-        print_text(
-            f"{found.trials} configurations were tried on these bars: the best of them looks better than it is"
-        )
-    print_text(
-        "buy and hold: all symbols equally at their first close, the same taker fee, no funding, not sold"
-        + (
-            f"; beside it with {others[1].exposure:.1%} of the start, as much as the bot held on average at closes, "
-            "long or short, and the rest in cash"
-            if others[1:]
-            else ""
-        )
-    )
-    _print_trades(own)
-    print_funnel(found.decisions)
-    _print_confidence("confidence of every leaning, holds too", found.confidence)
-    _print_confidence("confidence of longs and shorts", found.confidence_acted_on)
-
-
-def _print_runs(found: Report) -> None:
-    """What each session ran with, where they differ: their figures are not of one kind."""
-    ran = {(run.symbols, run.interval, run.strategy, run.checkpoint) for run in found.runs}
-    if len(ran) < 2:
-        return
-    print_title("sessions that ran with different settings")
-    print_table(
-        ("session", "symbols", "interval", "strategy", "checkpoint"),
-        [
-            (
-                str(run.id),
-                ", ".join(run.symbols) or "-",
-                run.interval or "-",
-                run.strategy or "-",
-                (run.checkpoint or "-")[:12],
-            )
-            for run in found.runs
-        ],
-    )
-    print_text(
-        f"performance and trades are of all of them; bars, buy and hold and confidence of {', '.join(found.symbols)} "
-        f"{found.interval} alone, what the last one ran with"
-    )
-
-
-def _risk_text(found: Report) -> str:
-    risk = found.risk
-    length = "UTC day" if risk.period_ms == DAY_MS else "bar"
-    text = (
-        f"{risk.periods} simple returns, one a {length}, no riskless rate, a year of 365.25 days; "
-        "± one standard error (delta method, returns taken as independent)"
-    )
-    days = (found.end_ms - found.start_ms) / DAY_MS
-    if days < _FEW_DAYS:
-        text += f"; {days:.1f} days scaled up to a year say little"
-    return text
-
-
-def _print_trades(own: Performance) -> None:
-    print_title("trades")
-    if own.hit_rate is None:
-        won = "none closed yet"
-    else:
-        low, high = wilson(round(own.hit_rate * own.round_trips), own.round_trips)
-        won = f"{own.hit_rate:.0%} won (95%: {low:.0%} to {high:.0%})"
-    if own.profit_factor is None:
-        factor = "- (nothing lost yet)" if own.round_trips else "-"
-    else:
-        factor = f"{own.profit_factor:.2f}"
-    turnover = "-" if own.turnover is None else f"{own.turnover:.1f} times the mean equity"
-    print_table(
-        ("", ""),
-        [
-            ("round trips", f"{own.round_trips}, {won}, of {own.fills} fills"),
-            *([("liquidations", f"{own.liquidations}")] if own.liquidations else []),
-            ("profit factor", factor),
-            ("time in market", f"{own.exposure:.0%}"),
-            ("turnover", turnover),
-            ("realized, gross", f"{own.realized_pnl:+,.2f}"),
-            ("fees", f"{-own.fees:+,.2f}"),
-            ("funding", f"{own.funding:+,.2f}"),
-        ],
-    )
-
-
-def _print_confidence(title: str, found: Reliability) -> None:
-    print_title(title)
-    if found.share_right is None or found.brier is None or found.brier_base is None:
-        print("nothing to judge yet: no such decision is over its horizon")
-        return
-    print_table(
-        ("stated", "decisions", "mean stated", "were right", "95% interval"),
-        [
-            (
-                f"{each.low:.0%} to {each.high:.0%}",
-                str(each.claims),
-                f"{each.mean_confidence:.0%}",
-                f"{each.share_right:.0%}",
-                f"{each.share_low:.0%} to {each.share_high:.0%}",
-            )
-            for each in found.bins
-        ],
-    )
-    print_text(
-        f"{found.claims} decisions that do not overlap, of {found.matured} over their horizon; "
-        f"stated {found.mean_confidence:.0%}, right {found.share_right:.0%}, ECE {found.ece:.1%}"
-    )
-    if found.bins[0].low < 0.5:
-        print_text("below 50%: the strategy went long or short where it held the other side for likelier")
-    verdict = "better" if found.brier < found.brier_base else "no better"
-    print_text(
-        f"Brier score {found.brier:.4f}, {verdict} than always stating the {found.share_right:.0%} "
-        f"that were right ({found.brier_base:.4f})"
-    )
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2%}"
-
-
-def _estimate(value: Estimate | None) -> str:
-    return "-" if value is None else f"{value.value:+.2f} ± {value.standard_error:.2f}"
+    return asyncio.run(account_report.run(options, config, strategies))

@@ -1,4 +1,3 @@
-import argparse
 import asyncio
 import gzip
 import json
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.commands import data
+from bot.commands import import_
 from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.store.database import Database, Identity
@@ -33,9 +32,8 @@ def stored(db: Path) -> list[tuple[object, ...]]:
 
 
 def imported(*paths: Path, db: Path, **options: Any) -> int:
-    given = {"mode": None, "symbol": None, "interval": None, "venue": None, "json": False, **options}
-    args = argparse.Namespace(files=[str(path) for path in paths], db=str(db), **given)
-    return asyncio.run(data.run(args, Config(run=RunConfig(database=str(db.parent / "{mode}.db")))))
+    given = import_.Options(files=tuple(map(str, paths)), db=str(db), **options)
+    return import_.run(given, Config(run=RunConfig(database=str(db.parent / "{mode}.db"))), {})
 
 
 def test_import_stores_each_bar_once_and_says_so(tmp_path: Path, capsys) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from bot.commands import inspect, report
+from bot.commands import account_report, inspect
 from bot.commands.summary import print_summary
 from bot.sessions.session import SessionCounter, with_decisions
 from bot.store.database import Database
@@ -28,7 +28,7 @@ def shown(what: str, path, capsys) -> list[str]:
         summary = SessionCounter((), 10_000.0).summary("demo", str(path), 1, "end of data", 0.0)
         print_summary(asyncio.run(with_decisions(summary)), as_json=False)
     elif what == "report":
-        asyncio.run(report.report(path))
+        asyncio.run(account_report.report(path))
     else:
         asyncio.run(inspect.status(path))
     return capsys.readouterr().out.strip().splitlines()
@@ -75,7 +75,7 @@ def test_every_reader_shows_the_same_funnel_in_text_and_in_json(tmp_path, capsys
         ["all", "BTCUSDT", "ETHUSDT"],
         ["decisions", "32", "31", "1"],
     ]
-    for show in (inspect.status, report.report):
+    for show in (inspect.status, account_report.report):
         asyncio.run(show(path, json=True))
         found = json.loads(capsys.readouterr().out)["decisions"]["funnels"]
         assert {step["name"]: step["count"] for step in found["total"]["steps"]} == {
@@ -153,7 +153,7 @@ def test_a_report_says_when_it_is_only_of_the_last_session(tmp_path, capsys):
         "session 3, the last of 3 (--all reports on all, --session N on one)"
         in shown("report", tmp_path / "a.db", capsys)[0]
     )
-    asyncio.run(report.report(tmp_path / "a.db", 2))
+    asyncio.run(account_report.report(tmp_path / "a.db", 2))
     assert capsys.readouterr().out.splitlines()[0].endswith("session 2")
 
 
@@ -169,7 +169,7 @@ def test_a_report_on_all_names_what_each_session_ran_with_where_they_differ(
     second, differs, tmp_path, capsys
 ):
     sessions(tmp_path / "a.db", ("BTCUSDT", "buy_and_hold"), second)
-    asyncio.run(report.report(tmp_path / "a.db", whole=True))
+    asyncio.run(account_report.report(tmp_path / "a.db", whole=True))
     told = capsys.readouterr().out
     assert ("sessions that ran with different settings" in told) == differs
     if differs:

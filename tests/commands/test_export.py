@@ -1,4 +1,3 @@
-import argparse
 import asyncio
 import csv
 import json
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.cli import main
-from bot.commands import export
+from bot.commands import export, export_table
 from bot.config import Config, RunConfig
 from bot.errors import InputError, StoreError
 from bot.store.database import Database, Identity
@@ -45,7 +44,7 @@ def a_database(folder: Path, *, bars: int = 2) -> Path:
 
 
 def exported(path: Path, table: str, out: Path | None = None, **options: bool) -> int:
-    return asyncio.run(export.export(path, table, None if out is None else str(out), **options))
+    return asyncio.run(export_table.export(path, table, None if out is None else str(out), **options))
 
 
 def test_a_table_goes_out_under_its_header_with_the_exact_text_of_every_figure(
@@ -165,7 +164,7 @@ def test_the_command_takes_its_mode_before_or_behind_it(tmp_path: Path, monkeypa
 
 def test_without_a_mode_the_only_live_database_is_meant(tmp_path: Path, capsys) -> None:
     a_database(tmp_path)
-    args = argparse.Namespace(table="positions", out=None, mode=None, db=None, run=None, json=False)
+    options = export.Options(table="positions")
     config = Config(run=RunConfig(database=str(tmp_path / "{mode}.db"), runs=str(tmp_path / "runs")))
-    assert asyncio.run(export.run(args, config)) == 0
+    assert export.run(options, config, {}) == 0
     assert capsys.readouterr().out.startswith("symbol,quantity,")

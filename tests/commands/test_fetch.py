@@ -1,4 +1,3 @@
-import argparse
 import asyncio
 import json
 import os
@@ -11,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bot.commands import fetch
+from bot.commands import fetch_bars
+from bot.commands.fetch import Options
 from bot.config import Config, RunConfig
 from bot.demo.exchange import DemoExchange
 from bot.errors import ConfigError, FeedError, InputError
@@ -44,7 +44,6 @@ class Asked:
         self.symbols = symbols
 
     async def __call__(self, *, since: int = START_MS, until: int | None = None, **options: Any) -> int:
-        args = {"mode": None, "db": None, "json": False, "since": since, "until": until}
         config = Config(
             run=RunConfig(
                 symbols=options.pop("symbols", self.symbols),
@@ -54,7 +53,7 @@ class Asked:
             ),
             exchange=ExchangeConfig(rest_url=self.exchange.rest_url),
         )
-        return await fetch.run(argparse.Namespace(**(args | options)), config)
+        return await fetch_bars.run(Options(since=since, until=until, **options), config)
 
 
 def against(folder: Path, bars: list[Bar], use: Callable[[Asked], Awaitable[None]]) -> None:

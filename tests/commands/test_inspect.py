@@ -1,4 +1,3 @@
-import argparse
 import asyncio
 import io
 import json
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bot.commands import explanation, inspect
+from bot.commands import explanation, inspect, status
 from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.market import INTERVAL_MS
@@ -316,11 +315,11 @@ def test_a_missing_database_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_without_a_mode_the_only_live_database_is_meant(tmp_path: Path, capsys) -> None:
     config = Config(run=RunConfig(database=str(tmp_path / "{mode}.db"), runs=str(tmp_path / "runs")))
-    args = argparse.Namespace(command="status", mode=None, db=None, json=True)
+    options = status.Options(json=True)
     with pytest.raises(InputError, match=r"--demo or run_bot\.py backtest makes one"):
-        asyncio.run(inspect.run(args, config))
+        status.run(options, config, {})
     a_database(tmp_path)
-    assert asyncio.run(inspect.run(args, config)) == 0
+    assert status.run(options, config, {}) == 0
     assert json.loads(capsys.readouterr().out)["mode"] == "demo"
 
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from bot.cli import main
-from bot.commands.parity import Parity, compare
+from bot.commands.parity_session import Parity, compare
 from bot.market import Bar, Book
 from bot.store.recording import Recording
 from bot.strategy import Situation, StrategyConfig

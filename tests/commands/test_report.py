@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bot.commands import report
+from bot.commands import account_report
 from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.store.database import Database, Identity
@@ -77,7 +77,7 @@ def a_database(folder: Path, *sessions: Sequence[Step], symbols: tuple[str, ...]
 
 
 def reported(path: Path, capsys: pytest.CaptureFixture[str], *args: Any, **options: Any) -> dict[str, Any]:
-    assert asyncio.run(report.report(path, *args, json=True, **options)) == 0
+    assert asyncio.run(account_report.report(path, *args, json=True, **options)) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -215,11 +215,11 @@ def test_a_session_that_closed_no_bar_is_passed_over(tmp_path: Path, capsys) -> 
 def test_what_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     path = a_database(tmp_path, [])
     with pytest.raises(InputError, match="no closed bar to report on yet"):
-        asyncio.run(report.report(path))
+        asyncio.run(account_report.report(path))
     with pytest.raises(InputError, match=r"session 1 of .* has no closed bar"):
-        asyncio.run(report.report(path, 1))
+        asyncio.run(account_report.report(path, 1))
     with pytest.raises(InputError, match=r"--session: .* holds no session 7; the last is 1"):
-        asyncio.run(report.report(path, 7))
+        asyncio.run(account_report.report(path, 7))
 
 
 def leaning(action: str, confidence: float, positive_ratio: float | None = None) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def test_a_close_that_did_not_move_makes_no_direction_right(tmp_path: Path, caps
 
 def test_people_get_tables_and_the_method_in_words(tmp_path: Path, capsys) -> None:
     path = two_sessions(tmp_path)
-    assert asyncio.run(report.report(path, whole=True)) == 0
+    assert asyncio.run(account_report.report(path, whole=True)) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
         f"{path}: demo linear, sessions 1, 2",
@@ -288,7 +288,7 @@ def test_a_report_can_be_had_while_the_bot_writes(tmp_path: Path, capsys) -> Non
     async def main() -> None:
         async with Database.open(path, DEMO) as database, database.transaction():
             await database.write("DELETE FROM equity", [()])
-            await report.report(path, json=True)
+            await account_report.report(path, json=True)
 
     asyncio.run(main())
     assert json.loads(capsys.readouterr().out)["performance"]["end_equity"] == 981

@@ -1,6 +1,5 @@
 """``fetch`` brings funding rates beside bars, ``backtest`` charges them, and what is not known is told."""
 
-import argparse
 import asyncio
 import gzip
 import json
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bot.cli import main
-from bot.commands import fetch
+from bot.commands import fetch_bars
+from bot.commands.fetch import Options
 from bot.config import Config, RunConfig
 from bot.demo.exchange import DemoExchange
 from bot.demo.faults import Faults
@@ -52,8 +52,8 @@ def fetched(
                 run=RunConfig(symbols=("BTCUSDT",), interval="60", category=category),
                 exchange=ExchangeConfig(rest_url=exchange.rest_url),
             )
-            args = argparse.Namespace(mode=None, db=None, json=True, since=since, until=until)
-            assert await fetch.run(args, config) == 0
+            options = Options(json=True, since=since, until=until)
+            assert await fetch_bars.run(options, config) == 0
             return dict(exchange.requests)
 
     return asyncio.run(run())

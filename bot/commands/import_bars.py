@@ -1,12 +1,12 @@
 """``import``: bars from CSV files into the history store."""
 
-import argparse
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from bot.commands.history_store import history_path, opened
+from bot.commands.import_ import Options
 from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import InputError
@@ -38,34 +38,34 @@ class Imported(Struct, frozen=True, kw_only=True):
     differing: int
 
 
-async def run(args: argparse.Namespace, config: Config) -> int:
+async def run(options: Options, config: Config) -> int:
     """Store the bars of all files or, where any row of any file is wrong, of none."""
-    if args.mode is not None:
+    if options.mode is not None:
         raise InputError(
-            f"import --{args.mode}: bars go to the history store, which belongs to no account; leave the mode out"
+            f"import --{options.mode}: bars go to the history store, which belongs to no account; leave the mode out"
         )
-    if args.symbol is not None and len(args.files) > 1:
+    if options.symbol is not None and len(options.files) > 1:
         raise InputError(
             "--symbol names a single file's bars; let the names of several tell, or import them singly"
         )
     # All files are read before anything is written, so that a typing error leaves nothing behind.
     with Progress() as progress:
         files = []
-        for done, path in enumerate(args.files, start=1):
-            files.append(check_bars(path, args.symbol, args.interval, config.max_data_bytes))
-            progress("check files", done, len(args.files))
-    markets = [Market(args.venue or venue_of(file.path), config.run.category) for file in files]
+        for done, path in enumerate(options.files, start=1):
+            files.append(check_bars(path, options.symbol, options.interval, config.max_data_bytes))
+            progress("check files", done, len(options.files))
+    markets = [Market(options.venue or venue_of(file.path), config.run.category) for file in files]
     for venue in {market.venue for market in markets}:
         require_agreement(
             [file for file, market in zip(files, markets, strict=True) if market.venue == venue]
         )
-    async with opened(history_path(args, config), config, create=True) as history, history.transaction():
+    async with opened(history_path(options, config), config, create=True) as history, history.transaction():
         with Progress() as progress:
             imported = [
                 await _store(history, market, file, progress)
                 for market, file in zip(markets, files, strict=True)
             ]
-    if args.json:
+    if options.json:
         print(msgspec.json.encode(imported).decode())
     else:
         for each in imported:
