@@ -9,7 +9,8 @@ from bot.market import Instrument
 from bot.model.recent import RecentBars
 from bot.model.similarity import SimilarityModel
 from bot.trading.account import AccountTrack
-from bot.trading.events import Position
+from bot.trading.broker import PaperBroker
+from bot.trading.events import Order, Position, RoundTrip
 from bot.trading.ledger import Ledger
 
 
@@ -17,13 +18,16 @@ class OtherSymbol(Struct, frozen=True, kw_only=True, eq=False):
     """Another symbol of the run, as known at the close that is decided on; nothing of it can be written to.
 
     ``recent`` holds its bars that had closed by then and had entered the core; ``recent.close_ms`` says when
-    the newest of them closed. ``position`` and ``bars_held`` are what the account holds of it.
+    the newest of them closed. All else is what the account holds and has ordered of it, as in a
+    :class:`~bot.strategy.Situation`.
     """
 
     symbol: str
     recent: RecentBars
     position: Position
     bars_held: int
+    round_trip: RoundTrip | None
+    open_orders: tuple[Order, ...]
     costs: Costs
 
 
@@ -35,12 +39,14 @@ class RunView:
         model: SimilarityModel,
         ledger: Ledger,
         track: AccountTrack,
+        broker: PaperBroker,
         costs: CostBook,
         instruments: Mapping[str, Instrument],
     ) -> None:
         self._model = model
         self._ledger = ledger
         self._track = track
+        self._broker = broker
         self._costs = costs
         self._instruments = instruments
 
@@ -55,5 +61,15 @@ class RunView:
             recent=self._model.recent(symbol).as_of(now_ms),
             position=position,
             bars_held=self._track.bars_held(position, now_ms),
+            round_trip=self.round_trip(symbol),
+            open_orders=self.open_orders(symbol),
             costs=self._costs.of(symbol),
         )
+
+    def open_orders(self, symbol: str) -> tuple[Order, ...]:
+        """A symbol's orders that may still fill, by number."""
+        return self._broker.open_orders_of(symbol)
+
+    def round_trip(self, symbol: str) -> RoundTrip | None:
+        """A symbol's round trip so far; None where it is flat."""
+        return self._track.current_trip(symbol)

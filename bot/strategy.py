@@ -10,9 +10,10 @@ from bot.errors import ConfigError
 from bot.market import Bar
 from bot.model.recent import RecentBars
 from bot.model.similarity import Recollection
+from bot.model.timeframes import TimeframeBars
 from bot.run_view import OtherSymbol, RunView
 from bot.trading.checks import Check
-from bot.trading.events import Equity, Position, Signal
+from bot.trading.events import Equity, Order, Position, RoundTrip, Signal
 
 __all__ = [
     "Check",
@@ -23,6 +24,7 @@ __all__ = [
     "Situation",
     "Strategy",
     "StrategyConfig",
+    "TimeframeBars",
     "declared_checks",
 ]
 
@@ -48,7 +50,8 @@ class Situation(Struct, frozen=True, kw_only=True, eq=False):
     ``recent`` holds the closed bars up to and including this one as float64 arrays.
     ``recollection`` is None for a strategy that does not ask for memory. ``position`` is this
     symbol's, ``bars_held`` how long it has been on its side (0 when flat), ``account`` the whole
-    account, valued at the last prices.
+    account, valued at the last prices. ``costs`` are those of trading this symbol. ``run`` answers what is
+    asked below: nothing of it is made before it is asked for, and it holds until the next bar.
     """
 
     bar: Bar
@@ -59,6 +62,25 @@ class Situation(Struct, frozen=True, kw_only=True, eq=False):
     account: Equity
     costs: Costs
     run: RunView | None = None
+
+    @property
+    def open_orders(self) -> tuple[Order, ...]:
+        """This symbol's orders that may still fill, by number: entries, and exits of a bracket (``pending`` ones
+        wait for their entry)."""
+        return () if self.run is None else self.run.open_orders(self.bar.symbol)
+
+    @property
+    def round_trip(self) -> RoundTrip | None:
+        """The trip that the position is of, as it stands at this close; None when flat."""
+        return None if self.run is None else self.run.round_trip(self.bar.symbol)
+
+    def timeframe(self, interval: str) -> TimeframeBars:
+        """The completed bars of a higher interval (``"240"``, ``"D"``), made of ``recent``; never an open one.
+
+        Aligned to UTC as Bybit aligns them. A gap, or too few bars at hand, leaves a bar out. Raises ValueError
+        for an interval that is none, or no multiple of the run's.
+        """
+        return self.recent.timeframe(interval)
 
     def other(self, symbol: str) -> OtherSymbol:
         """Another symbol of the run: its bars that had closed by now, its position and costs.

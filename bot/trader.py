@@ -81,7 +81,7 @@ class Trader:
         self._step_ms = INTERVAL_MS[interval]
         costs = {rules.symbol: costs_of(rules) for rules in instruments.values()}
         self._costs = CostBook(costs, self._step_ms, funding)
-        self._run_view = RunView(model, ledger, track, self._costs, instruments)
+        self._run_view = RunView(model, ledger, track, broker, self._costs, instruments)
         self._quotes = quotes
         self._no_order = NoOrder()
         self._marked: set[str] = set()

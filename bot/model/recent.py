@@ -1,11 +1,17 @@
 """RecentBars: the last bars of a symbol as a strategy may see them, with nothing to change them by."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bot.model.bar_frame import bar_frame
 from bot.model.features import FeatureWindow, Floats, T
+from bot.model.timeframes import TimeframeBars, aggregated, whole_bars
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class RecentBars:
@@ -15,10 +21,12 @@ class RecentBars:
     fewer than ``n`` values where fewer are known.
     """
 
-    __slots__ = ("_window",)
+    __slots__ = ("_timeframes", "_window")
 
     def __init__(self, window: FeatureWindow) -> None:
         self._window = window
+        # Made anew once another bar of them is whole, or the oldest no longer at hand.
+        self._timeframes: dict[str, TimeframeBars] = {}
 
     def __len__(self) -> int:
         return len(self._window)
@@ -51,6 +59,24 @@ class RecentBars:
     def close_times(self, n: int) -> NDArray[np.int64]:
         """When the bars closed, in UTC milliseconds; a copy."""
         return self._window.close_times(n).astype(np.int64)
+
+    def frame(self, n: int | None = None) -> "pandas.DataFrame":
+        """The last ``n`` bars (None: all) as a DataFrame; see :func:`~bot.model.bar_frame.bar_frame`."""
+        return bar_frame(self, n)
+
+    def timeframe(self, interval: str) -> TimeframeBars:
+        """The completed bars of a higher interval (``"240"``, ``"D"``) that these bars make up.
+
+        Raises ValueError for an interval that is none, or no multiple of these bars'.
+        """
+        n = len(self)
+        start_ms = self._window.close_ms(len(self._window) - 1) - self.interval_ms if n else 0
+        whole = whole_bars(interval, self.interval_ms, start_ms, max(self.close_ms, start_ms))
+        known = self._timeframes.get(interval)
+        if known is None or known.whole != whole:
+            columns = self.opens(n), self.highs(n), self.lows(n), self.closes(n), self.volumes(n)
+            known = self._timeframes[interval] = aggregated(whole, self.close_times(n), columns)
+        return known
 
     def opens(self, n: int) -> Floats:
         return self._window.opens(n)

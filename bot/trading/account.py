@@ -97,6 +97,7 @@ class AccountTrack:
         self._trips = RoundTrips(state.trips, state.losing, state.next_trip_id, interval_ms, calendar)
         self.bars_held = self._trips.bars_held
         self.losing_run = self._trips.losing_run
+        self.current_trip = self._trips.current
         self._changed = False
 
     def snapshot(self) -> TrackState:

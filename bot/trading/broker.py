@@ -79,6 +79,10 @@ class PaperBroker:
         orders = (order for resting in self._resting.values() for order in resting.values())
         return tuple(sorted(orders, key=lambda order: order.id))
 
+    def open_orders_of(self, symbol: str) -> tuple[Order, ...]:
+        """A symbol's resting orders, by number."""
+        return tuple(self._resting.get(symbol, {}).values())
+
     def place(self, orders: Iterable[Order]) -> tuple[Order, ...]:
         """Number drafts, add the latency to when they are due, and let them rest.
 

@@ -97,6 +97,11 @@ class RoundTrips:
         trips += [going.trip for going in self._open.values()]
         return tuple(sorted(trips, key=lambda trip: trip.id))
 
+    def current(self, symbol: str) -> RoundTrip | None:
+        """The symbol's trip that goes on, as it stands now; None where it is flat."""
+        found = self._open.get(symbol)
+        return None if found is None else found.trip
+
     def losing_run(self, symbol: str) -> int:
         """How many of the symbol's last trips lost, in a row up to the last that ended."""
         run = 0
