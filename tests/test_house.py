@@ -24,6 +24,7 @@ WAITERS = (
     "bot/demo/",
     "bot/exchange/",
     "bot/store/",
+    "bot/reports/",
     "bot/sessions/",
     "bot/evaluation/",
 )

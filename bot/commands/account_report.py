@@ -1,10 +1,9 @@
 """``report``: what the trading came to, beside buy and hold, and how far its confidence can be believed."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from bot.commands.band import as_json, print_scenarios
 from bot.commands.chosen_database import chosen_database
@@ -15,67 +14,25 @@ from bot.commands.report import Options
 from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
-from bot.market import INTERVAL_MS, Category, minute_text
-from bot.performance.benchmark import BuyAndHold, Risk, held_at, risk_of
-from bot.performance.funnel import DecisionReport
+from bot.market import minute_text
+from bot.reports.account import Report, load_report
 from bot.sessions.assembly import read_recording
 from bot.sessions.fill_scenarios import Scenarios, of_recording
 from bot.store import queries
 from bot.store.believed import readable
-from bot.store.database import Database, Mode
-from bot.store.exposure import average_exposure
-from bot.store.funnel import read_decision_report
-from bot.store.period import period_performance
-from bot.store.queries import Stretch
+from bot.store.database import Database
 from bot.store.recording import Recording
 from bot.store.runs.catalogue import INDEX_NAME
-from bot.store.runs.trials import EvaluatedBars, count_tried
-from bot.store.session_runs import SessionRun, read_session_runs
 from bot.trading.performance import (
     DAY_MS,
-    EquityCurve,
     Estimate,
-    HeldEqually,
     Performance,
-    return_period_ms,
 )
-from bot.trading.reliability import Claim, Reliability, ReliabilityCount, wilson
+from bot.trading.reliability import Reliability, wilson
 
 OK = 0
 
 _FEW_DAYS = 30
-
-
-class Report(Struct, frozen=True, kw_only=True):
-    """A stretch of trading in figures: amounts in quote currency, shares and returns as fractions.
-
-    ``trials`` counts the configurations that ``backtest`` and ``evaluate``, on this database, have judged by
-    bars of these symbols and times. ``confidence`` judges every stated leaning, holds' too,
-    ``confidence_acted_on`` only longs and shorts. ``runs`` says what each session ran with; of several,
-    ``symbols`` and ``interval``, and with them bars, buy and hold and confidence, are the last one's.
-    ``buy_and_hold_scaled`` has the bot's average exposure; it is None where nothing tells that.
-    ``last_of`` counts the sessions where nobody chose one and the last was taken, else it is None.
-    """
-
-    database: str
-    mode: Mode
-    category: Category
-    sessions: tuple[int, ...]
-    symbols: tuple[str, ...]
-    interval: str
-    start_ms: int
-    end_ms: int
-    bars: int
-    trials: int
-    performance: Performance
-    risk: Risk
-    buy_and_hold: BuyAndHold
-    buy_and_hold_scaled: BuyAndHold | None
-    confidence: Reliability
-    confidence_acted_on: Reliability
-    decisions: DecisionReport
-    runs: tuple[SessionRun, ...]
-    last_of: int | None
 
 
 async def run(options: Options, config: Config, strategies: Mapping[str, str]) -> int:
@@ -111,7 +68,7 @@ async def report(
     ``index`` is that of the runs that counts what was tried on these bars; without it, none is counted.
     """
     async with Database.open(db_path, readonly=True) as database, database.transaction():
-        found = await _load(database, session_id, whole=whole, index=index)
+        found = await load_report(database, session_id, whole=whole, index=index)
         sessions = (await queries.load_stretch(database, session_id, whole=whole)).sessions
     band: Scenarios = {}
     if read_for_band is not None:
@@ -130,77 +87,6 @@ async def report(
         if band:
             print_scenarios(band)
     return OK
-
-
-async def _load(database: Database, session_id: int | None, *, whole: bool, index: Path | None) -> Report:
-    stretch = await queries.load_stretch(database, session_id, whole=whole)
-    run, opening = stretch.settings.run, stretch.opening
-    period_ms = return_period_ms(stretch.last_ms - opening.time_ms, INTERVAL_MS[run.interval])
-
-    start = float(opening.equity)
-    curve = EquityCurve(opening.time_ms, start, float(opening.unit_value), period_ms=period_ms)
-    only = None if whole else stretch.sessions[0].id
-    runs, covered = await read_session_runs(database), {session.id for session in stretch.sessions}
-    async for time_ms, equity, value in queries.stream_equity(database, only):
-        curve.add(time_ms, equity, value)
-
-    held = HeldEqually(run.symbols, start, float(stretch.settings.broker.taker_fee))
-    exposure = await average_exposure(database, stretch, only)
-    holdings = {
-        share: EquityCurve(opening.time_ms, start, period_ms=period_ms)
-        for share in (1.0, *(() if exposure is None else (exposure,)))
-    }
-    bars = 0
-    async for time_ms, symbol, close in queries.stream_closes(
-        database, run, opening.time_ms, stretch.last_ms
-    ):
-        gained = held.value(symbol, close) - start
-        for share, holding in holdings.items():
-            worth = start + share * gained
-            holding.add(time_ms, worth, worth / start if start > 0 else 0.0)
-        bars += 1
-
-    def claims(*, acted_on: bool) -> AsyncIterator[Claim]:
-        return queries.stream_claims(database, run, opening.time_ms, stretch.last_ms, acted_on=acted_on)
-
-    return Report(
-        database=str(database.path),
-        mode=database.identity.mode,
-        category=database.identity.category,
-        sessions=tuple(session.id for session in stretch.sessions),
-        symbols=run.symbols,
-        interval=run.interval,
-        start_ms=opening.time_ms,
-        end_ms=stretch.last_ms,
-        bars=bars,
-        trials=0 if index is None else await count_tried(index, _judged(stretch)),
-        performance=await period_performance(database, curve, only),
-        risk=risk_of(curve, period_ms),
-        buy_and_hold=held_at(1.0, holdings[1.0], period_ms),
-        buy_and_hold_scaled=None if exposure is None else held_at(exposure, holdings[exposure], period_ms),
-        confidence=await _reliability(claims(acted_on=False)),
-        confidence_acted_on=await _reliability(claims(acted_on=True)),
-        decisions=await read_decision_report(database, only),
-        runs=tuple(run for run in runs if run.id in covered),
-        last_of=len(runs) if session_id is None and not whole else None,
-    )
-
-
-def _judged(stretch: Stretch) -> EvaluatedBars:
-    run, bar_ms = stretch.settings.run, INTERVAL_MS[stretch.settings.run.interval]
-    return EvaluatedBars(
-        symbols=run.symbols,
-        interval=run.interval,
-        first_ms=stretch.opening.time_ms,
-        last_ms=stretch.last_ms - bar_ms,
-    )
-
-
-async def _reliability(claims: AsyncIterator[Claim]) -> Reliability:
-    count = ReliabilityCount()
-    async for claim in claims:
-        count.add(claim)
-    return count.result()
 
 
 def _print_report(found: Report) -> None:

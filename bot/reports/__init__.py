@@ -1,0 +1,1 @@
+"""What people read: values in, values and text out; nothing here prints."""
