@@ -18,7 +18,7 @@ LONG_FILES = {
 LONGEST = 400
 
 # Who may talk to a person, and who may wait.
-PRINTERS = ("bot/commands/", "bot/cli.py", "bot/__main__.py")
+PRINTERS = ("bot/commands/", "bot/terminal/", "bot/cli.py", "bot/__main__.py")
 WAITERS = (
     "bot/commands/",
     "bot/demo/",

@@ -5,13 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from bot.commands.band import as_json, print_scenarios
 from bot.commands.chosen_database import chosen_database
-from bot.commands.funnel_text import print_funnel, print_headlines
 from bot.commands.inspect import found_recording
-from bot.commands.progress import Progress
 from bot.commands.report import Options
-from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import minute_text
@@ -23,6 +19,10 @@ from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.recording import Recording
 from bot.store.runs.catalogue import INDEX_NAME
+from bot.terminal.fill_scenarios import as_json, print_scenarios
+from bot.terminal.funnel import print_funnel, print_headlines
+from bot.terminal.progress import Progress
+from bot.terminal.tables import print_table, print_text, print_title
 from bot.trading.performance import (
     DAY_MS,
     Estimate,

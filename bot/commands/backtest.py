@@ -68,12 +68,12 @@ def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> in
 
 
 async def _run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
-    from bot.commands.band import as_json, print_scenarios
-    from bot.commands.progress import Progress
-    from bot.commands.summary import print_summary
     from bot.sessions import backtest_plan
     from bot.sessions.backtest import backtest
     from bot.sessions.fill_scenarios import PRESETS
+    from bot.terminal.fill_scenarios import as_json, print_scenarios
+    from bot.terminal.progress import Progress
+    from bot.terminal.summary import print_summary
 
     asked = backtest_plan.Options(
         data=options.data,

@@ -7,7 +7,6 @@ import msgspec
 from msgspec import Struct
 
 from bot.commands.runs import Options
-from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import minute_text
@@ -15,6 +14,7 @@ from bot.store.believed import readable
 from bot.store.database import Database, discard
 from bot.store.runs.catalogue import INDEX_NAME, Run, check_name, forget_run, load_runs, run_path
 from bot.store.runs.schema import INDEX
+from bot.terminal.tables import print_table, print_text, print_title
 
 OK = 0
 

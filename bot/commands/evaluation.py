@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from bot import logs
 from bot.commands.evaluate import Options
 from bot.commands.history_store import history_path, opened
-from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.evaluation.bot_run import KeptKeys, ModelMaker, Protocol, TraderMaker
@@ -36,6 +35,7 @@ from bot.store.runs.catalogue import INDEX_NAME
 from bot.store.runs.schema import INDEX
 from bot.store.runs.trials import EvaluatedBars, note_trial, tried
 from bot.synthetic import PRESETS, SyntheticMarket
+from bot.terminal.progress import Progress
 from bot.trading.ledger import Ledger
 from bot.trading.opening import Opening
 

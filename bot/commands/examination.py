@@ -10,7 +10,6 @@ from bot.commands.checks import Check, checked, connections, disk
 from bot.commands.chosen_database import chosen_database
 from bot.commands.doctor import Options
 from bot.commands.stored_calendar import stored_calendar
-from bot.commands.tables import print_text
 from bot.config import Config, Mode
 from bot.errors import BrokenInvariant
 from bot.exchange.config import HOSTS
@@ -23,6 +22,7 @@ from bot.store.database import Database
 from bot.store.lock import holder
 from bot.store.queries import read_account
 from bot.strategy import Strategy
+from bot.terminal.tables import print_text
 
 
 async def run(options: Options, config: Config, strategies: Mapping[str, str]) -> int:

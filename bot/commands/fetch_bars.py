@@ -16,7 +16,6 @@ from bot import logs
 from bot.commands.fetch import Options
 from bot.commands.fetch_funding import FetchedFunding, complete_funding
 from bot.commands.history_store import history_path, opened
-from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.exchange.config import HOSTS
@@ -27,6 +26,7 @@ from bot.sessions import warm_up
 from bot.store import bars as bar_store
 from bot.store.database import Database
 from bot.store.history.market import BYBIT, BYBIT_TESTNET, Market, insert_bars, save_rules
+from bot.terminal.progress import Progress
 
 OK, INTERRUPTED = 0, 130
 

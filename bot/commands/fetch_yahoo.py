@@ -9,13 +9,13 @@ from msgspec import Struct
 from bot import logs
 from bot.commands.fetch import Options
 from bot.commands.history_store import history_path, opened
-from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.market import minute_text
 from bot.sources import yahoo
 from bot.store.database import Database
 from bot.store.history.market import Market, insert_bars, load_bars
+from bot.terminal.progress import Progress
 
 OK = 0
 

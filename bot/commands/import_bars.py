@@ -7,13 +7,13 @@ from msgspec import Struct
 
 from bot.commands.history_store import history_path, opened
 from bot.commands.import_ import Options
-from bot.commands.progress import Progress
 from bot.config import Config
 from bot.errors import InputError
 from bot.market import Bar, minute_text
 from bot.sources.csv_bars import BarFile, check_bars, require_agreement
 from bot.store.database import Database
 from bot.store.history.market import Market, insert_bars
+from bot.terminal.progress import Progress
 
 OK = 0
 

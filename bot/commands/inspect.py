@@ -9,13 +9,8 @@ from typing import Any
 import msgspec
 
 from bot.commands.chosen_database import chosen_database, database_line
-from bot.commands.explanation import halt_text, pause_text, percent, print_explanation, print_orders
-from bot.commands.funnel_text import print_funnel, print_headlines
-from bot.commands.hand_text import mark_cells, print_requests, print_watched
-from bot.commands.money import money_text, price_text
 from bot.commands.options import DatabaseOptions
 from bot.commands.stored_calendar import stored_calendar
-from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config
 from bot.exact import ZERO
 from bot.market import INTERVAL_MS, minute_text, plain, utc_text
@@ -23,6 +18,11 @@ from bot.store import decisions, queries
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.funnel import load_decision_report
+from bot.terminal.explanation import halt_text, pause_text, percent, print_explanation, print_orders
+from bot.terminal.funnel import print_funnel, print_headlines
+from bot.terminal.hands import mark_cells, print_requests, print_watched
+from bot.terminal.money import money_text, price_text
+from bot.terminal.tables import print_table, print_text, print_title
 
 OK = 0
 

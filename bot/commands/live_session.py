@@ -14,10 +14,7 @@ from msgspec.structs import replace
 
 from bot import logs, standard_streams
 from bot.commands.live import Options
-from bot.commands.progress import Progress
-from bot.commands.step_lines import StepLines
 from bot.commands.stopping import Stop, UnawaitedThreads
-from bot.commands.summary import print_summary
 from bot.config import Config, Mode
 from bot.errors import ConfigError, DatabaseLocked
 from bot.exchange.config import HOSTS
@@ -53,6 +50,9 @@ from bot.store.steps import StepWriter, begin_session, end_session, name_recordi
 from bot.store.unbegun import discard_unbegun
 from bot.store.watching import keep_watched
 from bot.strategy import Strategy, declared_checks
+from bot.terminal.progress import Progress
+from bot.terminal.step_lines import StepLines
+from bot.terminal.summary import print_summary
 from bot.trader import Trader
 from bot.trading.events import Step
 from bot.trading.opening import Opening

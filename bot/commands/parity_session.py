@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from bot.commands.inspect import found_recording
 from bot.commands.parity import Options
-from bot.commands.tables import print_table, print_text, print_title
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, Book, Notice, Quote, plain, utc_text
@@ -19,6 +18,7 @@ from bot.sessions.assembly import build_trader, read_recording, recorded_strateg
 from bot.store.believed import believed, readable
 from bot.store.database import Database
 from bot.store.recording import Recording, is_recording
+from bot.terminal.tables import print_table, print_text, print_title
 from bot.trader import Trader
 from bot.trading.events import RESTING, Fill, Order, Position, Signal, Step
 from bot.trading.opening import Opening

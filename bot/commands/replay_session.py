@@ -11,9 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot import logs
-from bot.commands.progress import Progress
 from bot.commands.replay import Options
-from bot.commands.summary import print_summary
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, utc_text
@@ -29,6 +27,8 @@ from bot.store.provenance import made_with
 from bot.store.recording import Recording
 from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.strategy import Strategy, declared_checks
+from bot.terminal.progress import Progress
+from bot.terminal.summary import print_summary
 from bot.trader import Trader
 from bot.trading.account import began_with
 from bot.trading.events import Step

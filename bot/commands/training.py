@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from bot import __version__, logs
 from bot.commands.history_store import history_path, opened
-from bot.commands.progress import Progress
 from bot.commands.train import Options
 from bot.config import Config
 from bot.errors import ConfigError, InputError
@@ -41,6 +40,7 @@ from bot.store.checkpoints import (
     save_checkpoint,
 )
 from bot.store.history.market import load_bars, market_of
+from bot.terminal.progress import Progress
 
 if TYPE_CHECKING:
     from bot.model.draws import Cuttings

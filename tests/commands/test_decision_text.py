@@ -7,10 +7,10 @@ from decimal import Decimal
 import pytest
 
 from bot.commands import account_report, inspect
-from bot.commands.summary import print_summary
 from bot.sessions.session import SessionCounter, with_decisions
 from bot.store.database import Database
 from bot.store.steps import StepWriter, begin_session
+from bot.terminal.summary import print_summary
 from bot.trading.checks import Check
 from tests.factories import START_MS, a_bar, a_signal, a_step, an_equity
 from tests.performance.test_funnel import IDENTITY, a_check_list, reported
@@ -184,7 +184,7 @@ def test_a_report_on_all_names_what_each_session_ran_with_where_they_differ(
 
 @pytest.mark.parametrize("amount", ["0.004", "-0.004", "11242.4030205661", "-1234567.895", "0"])
 def test_money_is_told_to_the_cent_and_never_as_minus_nothing(amount):
-    from bot.commands.money import money_text
+    from bot.terminal.money import money_text
 
     text = money_text(Decimal(amount))
     assert len(text.partition(".")[2]) == 2

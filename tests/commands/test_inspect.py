@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bot.commands import explanation, inspect, status
+from bot.commands import inspect, status
 from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.market import INTERVAL_MS
 from bot.model.outlook import Outlook
 from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, end_session
+from bot.terminal import explanation
 from bot.trading.events import Step, Transfer
 from tests.factories import (
     START_MS,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from bot.commands.funnel_text import print_funnel, print_headlines
-from bot.commands.tables import print_text
 from bot.sessions.session import Summary
+from bot.terminal.funnel import print_funnel, print_headlines
+from bot.terminal.tables import print_text
 
 _FIGURES_AT = 17
 """Where the figures of the summary stand in their lines."""

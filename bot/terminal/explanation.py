@@ -5,12 +5,12 @@ from decimal import Decimal
 from math import log
 from typing import Any
 
-from bot.commands.money import money_text
-from bot.commands.tables import print_table, print_text, print_title
 from bot.market import INTERVAL_MS, plain, utc_text
 from bot.market.times import span_text
 from bot.performance.decisions import KINDS
 from bot.store.decisions import Explanation, RecalledMoment, StoredSignal
+from bot.terminal.money import money_text
+from bot.terminal.tables import print_table, print_text, print_title
 from bot.trading.checks import Check, first_failed
 from bot.trading.events import Halt, Order, Pause
 

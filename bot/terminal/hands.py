@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from bot.commands.money import price_text
-from bot.commands.tables import print_text
 from bot.market import utc_text
 from bot.store.queries import Status
 from bot.store.watching import StoredRequest
+from bot.terminal.money import price_text
+from bot.terminal.tables import print_text
 from bot.trading.events import Watched
 
 _DAY_S, _HOUR_S, _MINUTE_S = 86_400, 3_600, 60

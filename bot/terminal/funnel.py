@@ -1,7 +1,7 @@
 """The funnel for a person's eye: how many decisions came how far, by symbol, and what stopped the others."""
 
-from bot.commands.tables import print_table, print_text, print_title
 from bot.performance.funnel import DecisionReport, Funnel, headlines, outcome_words
+from bot.terminal.tables import print_table, print_text, print_title
 
 _MOST_SYMBOLS = 4
 _MOST_CAUSES = 3

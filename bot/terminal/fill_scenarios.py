@@ -3,8 +3,8 @@
 import msgspec
 from msgspec import Struct
 
-from bot.commands.tables import print_table, print_text, print_title
 from bot.sessions.fill_scenarios import Scenarios
+from bot.terminal.tables import print_table, print_text, print_title
 
 
 def print_scenarios(scenarios: Scenarios) -> None:

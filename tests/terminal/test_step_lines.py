@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from bot.commands.step_lines import StepLines
+from bot.terminal.step_lines import StepLines
 from bot.trading.events import Rejection, Step
 from tests.factories import an_order
 

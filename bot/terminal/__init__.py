@@ -1,0 +1,1 @@
+"""What a terminal shows: values in, lines of text out. It prints, and asks nothing of the disk or the network."""
