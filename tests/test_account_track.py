@@ -4,10 +4,10 @@ import asyncio
 import signal
 from pathlib import Path
 
+from bot.store.account.tables import ROUND_TRIPS
 from bot.store.database import Database
-from bot.store.rows import structs
+from bot.store.rows import read
 from bot.store.track import Fold, read_track
-from bot.trading.events import RoundTrip
 from tests.books import audit, rows
 from tests.bot_process import QUICK, run, start, wait_for
 
@@ -16,7 +16,7 @@ async def _both(path: Path):
     async with Database.open(path, readonly=True) as database, database.transaction():
         fold = Fold(database)
         folded = [row async for row in fold.rows()]
-        stored = await structs(database, RoundTrip, "FROM round_trips ORDER BY id")
+        stored = await read(database, ROUND_TRIPS, "ORDER BY id")
         return folded, fold.state, await read_track(database), {trip.id: trip for trip in stored}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bot.cli import main
 from bot.market import Bar, Funding, Notice, RuleChange
-from bot.store.compared_tables import TABLES
+from bot.store.compared_tables import COMPARED
 from bot.store.comparison import StoredSession
 from bot.store.database import Database
 from bot.store.header import Header
@@ -118,7 +118,7 @@ def the_same(table: str, row: dict) -> str:
     """Where the session has the replay's last row: what counts all sessions' rows has another number there."""
     if table in ("equity", "events"):
         return f"id = (SELECT max(id) FROM {table})"
-    key = next(one.key for one in TABLES if one.name == table)
+    key = next(one.key for one in COMPARED if one.name == table)
     return " AND ".join(f"{name} = {row[name]!r}" for name in key)
 
 
@@ -128,12 +128,12 @@ def test_every_table_is_compared_or_is_no_sessions_matter(life):
             name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
     connection.close()
-    compared = {table.name for table in TABLES}
+    compared = {table.name for table in COMPARED}
     assert stored == compared | set(NOT_COMPARED)
     assert not compared & set(NOT_COMPARED)
 
 
-@pytest.mark.parametrize("table", [table.name for table in TABLES if table.name != "sessions"])
+@pytest.mark.parametrize("table", [table.name for table in COMPARED if table.name != "sessions"])
 def test_a_row_that_only_one_side_has_is_told(life, tmp_path, table):
     row = the_rows(life, table)[-1]
     found = difference(life, tmp_path, f"DELETE FROM {table} WHERE {the_same(table, row)}")
@@ -141,9 +141,9 @@ def test_a_row_that_only_one_side_has_is_told(life, tmp_path, table):
     assert (found.table, found.in_database, found.in_replay) == (table, None, "a row")
 
 
-@pytest.mark.parametrize("table", [table.name for table in TABLES])
+@pytest.mark.parametrize("table", [table.name for table in COMPARED])
 def test_a_figure_that_differs_is_told(life, tmp_path, table):
-    compared = next(one for one in TABLES if one.name == table)
+    compared = next(one for one in COMPARED if one.name == table)
     row = the_rows(life, table)[-1]
     keys = ("id", *compared.key)
     untold = set()

@@ -15,6 +15,7 @@ from bot.config import Config
 from bot.exact import ZERO
 from bot.market import INTERVAL_MS, minute_text, plain, utc_text
 from bot.store import decisions, queries
+from bot.store.account.tables import Trade
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.funnel import load_decision_report
@@ -100,7 +101,7 @@ def _print_json(value: Any) -> None:
     print(msgspec.json.encode(value).decode())
 
 
-def _trade_row(trade: queries.Trade) -> Sequence[str]:
+def _trade_row(trade: Trade) -> Sequence[str]:
     return (
         str(trade.fill_id),
         "-" if trade.signal_id is None else str(trade.signal_id),
@@ -118,7 +119,7 @@ def _trade_row(trade: queries.Trade) -> Sequence[str]:
     )
 
 
-def _print_trades_on_screen(log_rows: Sequence[queries.Trade]) -> None:
+def _print_trades_on_screen(log_rows: Sequence[Trade]) -> None:
     """The figures as a table; what led to each fill, which has no width, in lines below it."""
     rows, notes = [], []
     for trade in log_rows:

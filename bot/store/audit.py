@@ -4,16 +4,17 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-import msgspec
+from msgspec.structs import asdict
 
 from bot.errors import BrokenInvariant
 from bot.exact import EXACT, ZERO
 from bot.market import ALWAYS_OPEN, Bar, Calendar, plain, utc_text
-from bot.store.account_rows import Row, account_state_row, position_row, round_trip_row
+from bot.store.account.tables import ACCOUNT_STATE, POSITIONS, ROUND_TRIPS
+from bot.store.columns import Row, Table
 from bot.store.database import Database
 from bot.store.opening import read_opening
-from bot.store.rows import json_of
-from bot.store.track import Fold, FoldedRow
+from bot.store.rows import read
+from bot.store.track import Fold, FoldedRow, track_row
 from bot.trading.account import TrackState
 from bot.trading.events import RoundTrip
 
@@ -62,8 +63,8 @@ async def _differences(database: Database, calendar: Calendar) -> AsyncIterator[
     async for difference in _session_differences(database, ends):
         yield difference
     for table, found in (
-        ("round_trips", trips.rows),
-        ("positions", {one.symbol: position_row(one) for one in fold.positions}),
+        (ROUND_TRIPS, trips.rows()),
+        (POSITIONS, {one.symbol: POSITIONS.row(one) for one in fold.positions}),
     ):
         async for difference in _table_differences(database, table, found):
             yield difference
@@ -109,15 +110,13 @@ async def _session_differences(database: Database, ends: Mapping[int, tuple[str,
 
 async def _state_differences(database: Database, folded: TrackState) -> list[str]:
     """What a restart would go on from, but for what other rows say: the last unit value, and the trips."""
-    text = await database.value("SELECT state_json FROM account_state")
-    if text is None:
+    stored = await read(database, ACCOUNT_STATE, "")
+    if not stored:
         return ["account_state is empty, although the account has rows"]
-    stored = json_of(database, text, TrackState, "account_state.state_json")
-    (same,) = account_state_row(folded)
-    found = msgspec.json.decode(same, type=TrackState)
+    found = ACCOUNT_STATE.build(track_row(folded)).state
     return [
         f"account_state: {name} is stored as {_text(kept)}, the rows give {_text(getattr(found, name))}"
-        for name, kept in msgspec.structs.asdict(stored).items()
+        for name, kept in asdict(stored[0].state).items()
         if kept != getattr(found, name)
     ]
 
@@ -126,33 +125,39 @@ class _Trips:
     """Round trips as the rows of equity lead to them: each with the session that began and the one that ended it."""
 
     def __init__(self) -> None:
-        self.rows: dict[int, Row] = {}
+        self._trips: dict[int, tuple[RoundTrip, int, int | None]] = {}
 
     def begin_with(self, trips: tuple[RoundTrip, ...], session_id: int) -> None:
         for trip in trips:
             if trip.closed_ms is None:
-                self.rows[trip.id] = round_trip_row(trip, session_id)
+                self._trips[trip.id] = trip, session_id, None
 
     def follow(self, row: FoldedRow) -> None:
         for trip in row.trips:
-            began, ended = (self.rows.get(trip.id) or (0, row.session_id, None))[1:3]
-            id, _, closed, *figures = round_trip_row(trip, row.session_id)
-            self.rows[trip.id] = id, began, ended or closed, *figures
+            _, began, ended = self._trips.get(trip.id, (trip, row.session_id, None))
+            closed = None if trip.closed_ms is None else row.session_id
+            self._trips[trip.id] = trip, began, ended or closed
+
+    def rows(self) -> dict[int, Row]:
+        return {id: ROUND_TRIPS.row(*trip) for id, trip in self._trips.items()}
 
 
-async def _table_differences(database: Database, table: str, found: Mapping[Any, Row]) -> AsyncIterator[str]:
-    """Stored rows against those that the account's rows lead to, by their first column."""
-    columns = await database.columns(table)
-    stored = {row[0]: row for row in await database.fetch(f"SELECT * FROM {table} ORDER BY 1")}
+async def _table_differences(
+    database: Database, table: Table[Any], found: Mapping[Any, Row]
+) -> AsyncIterator[str]:
+    """Stored rows against those that the account's rows lead to, by their key."""
+    name, (key_name,) = table.name, table.key
+    rows = await database.fetch(f"SELECT {key_name}, {', '.join(table.written)} FROM {name} ORDER BY 1")
+    stored = {key: row for key, *row in rows}
     for key in sorted(stored.keys() | found.keys()):
         if key not in stored:
-            yield f"{table} {key} is not stored, but its fills are"
+            yield f"{name} {key} is not stored, but its fills are"
         elif key not in found:
-            yield f"{table} {key} is stored, but no fills lead to it"
+            yield f"{name} {key} is stored, but no fills lead to it"
         else:
-            for name, kept, led in zip(columns, stored[key], found[key], strict=True):
+            for column, kept, led in zip(table.written, stored[key], found[key], strict=True):
                 if kept != led:
-                    yield f"{table} {key}: {name} is stored as {kept}, the rows give {led}"
+                    yield f"{name} {key}: {column} is stored as {kept}, the rows give {led}"
 
 
 def _text(value: object) -> str:

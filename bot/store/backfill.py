@@ -1,12 +1,11 @@
 """What the fourth schema says of an account, for rows that were written before it."""
 
 from bot.market import plain
-from bot.store.account_rows import ACCOUNT_STATE, ROUND_TRIP, account_state_row, round_trip_row
+from bot.store.account.tables import ACCOUNT_STATE, EQUITY, FILLS, FUNDING, ROUND_TRIPS, TRANSFERS
 from bot.store.database import Database
 from bot.store.queries import load_instruments, read_account
-from bot.store.rows import structs
-from bot.store.track import Fold
-from bot.trading.events import Equity, Fill, FundingPayment, Transfer
+from bot.store.rows import read
+from bot.store.track import Fold, track_row
 
 
 async def backfill(database: Database) -> None:
@@ -27,10 +26,14 @@ async def backfill(database: Database) -> None:
     await database.write(
         "UPDATE equity SET unit_value = ? WHERE id = ?", [(plain(row.unit_value), row.id) for row in rows]
     )
-    changes = [round_trip_row(trip, row.session_id) for row in rows for trip in row.trips]
-    await database.write(ROUND_TRIP, changes)
+    changes = [
+        ROUND_TRIPS.row(trip, row.session_id, None if trip.closed_ms is None else row.session_id)
+        for row in rows
+        for trip in row.trips
+    ]
+    await database.write(ROUND_TRIPS.upsert, changes)
     if rows:
-        await database.write(ACCOUNT_STATE, [account_state_row(fold.state)])
+        await database.write(ACCOUNT_STATE.replace, [track_row(fold.state)])
     await database.write(
         """UPDATE sessions SET (start_equity, start_unit_value) = (
             SELECT equity, unit_value FROM equity WHERE session_id < sessions.id ORDER BY id DESC LIMIT 1
@@ -46,13 +49,13 @@ async def backfill(database: Database) -> None:
 
 async def _place(database: Database) -> None:
     """Find the row of equity that belongs to each fill, payment and transfer."""
-    fills = list(await structs(database, Fill, "FROM fills ORDER BY id DESC"))
-    payments = list(await structs(database, FundingPayment, "FROM funding ORDER BY time_ms, symbol"))
-    transfers = list(await structs(database, Transfer, "FROM transfers ORDER BY id DESC"))
+    fills = list(await read(database, FILLS, "ORDER BY id DESC"))
+    payments = list(await read(database, FUNDING, "ORDER BY time_ms, symbol"))
+    transfers = list(await read(database, TRANSFERS, "ORDER BY id DESC"))
     ids = await database.fetch("SELECT id, session_id FROM equity ORDER BY id")
     cash = database.identity.starting_cash
     placed: dict[str, list[tuple[object, ...]]] = {"fills": [], "funding": [], "transfers": []}
-    rows = await structs(database, Equity, "FROM equity ORDER BY id")
+    rows = await read(database, EQUITY, "ORDER BY id")
     for (id, session_id), row in zip(ids, rows, strict=True):
         moved, cash = row.cash - cash, row.cash
         paid = next((p for p in payments if p.time_ms == row.time_ms and p.payment == moved), None)

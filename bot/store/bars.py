@@ -7,7 +7,7 @@ apart by a ``scope``: SQL that holds for one of them, with an ``AND`` behind it.
 import hashlib
 from array import array
 from collections.abc import AsyncIterator, Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import InvalidOperation
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -15,22 +15,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter, plain
+from bot.market import INTERVAL_MS, Bar, PriceGrid, PriceGridCounter
 from bot.market.bounds import LAST_MS
+from bot.store.account.tables import BARS
+from bot.store.columns import Row
 from bot.store.database import Database
 from bot.store.rows import decimal_of, wrong_row
-
-BarRow = tuple[str, str, int, str, str, str, str, str, str | None, str]
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 _symbol = itemgetter(0)
 
 # How many bars of all symbols together are read at once.
 _CHUNK_BARS = 4_096
-
-_COLUMNS = "symbol, interval, start_ms, open, high, low, close, volume, turnover, source"
-
-_INSERT = "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 # Trailing zeros are no difference, so figures are compared as numbers.
 _NOTE_DIFFERENCE = """
@@ -62,7 +58,7 @@ class BarsDigest:
     def __init__(self) -> None:
         self._by_symbol: dict[str, hashlib._Hash] = {}
 
-    def add(self, rows: Iterable[BarRow]) -> None:
+    def add(self, rows: Iterable[Row]) -> None:
         """Take rows into account, ascending in each symbol."""
         for symbol, of_symbol in groupby(sorted(rows, key=_symbol), _symbol):
             digest = self._by_symbol.setdefault(symbol, hashlib.sha256())
@@ -74,30 +70,12 @@ class BarsDigest:
         return hashlib.sha256(_encode_lines(named)).hexdigest()
 
 
-def bar_row(bar: Bar) -> BarRow:
-    """A bar as its row, with the exchange's digits."""
-    return (
-        bar.symbol,
-        bar.interval,
-        bar.start_ms,
-        plain(bar.open),
-        plain(bar.high),
-        plain(bar.low),
-        plain(bar.close),
-        plain(bar.volume),
-        None if bar.turnover is None else plain(bar.turnover),
-        bar.source,
-    )
-
-
-async def insert_bar_rows(
-    database: Database, rows: Sequence[BarRow], session_id: int | None = None
-) -> Inserted:
+async def insert_bar_rows(database: Database, rows: Sequence[Row], session_id: int | None = None) -> Inserted:
     """Store bars inside the caller's transaction.
 
     The first of two bars with one identity stands; where a later one differs, an event says so.
     """
-    added = await database.write(_INSERT, rows)
+    added = await database.write(BARS.insert_missing, rows)
     differing = 0
     if added < len(rows):
         differing = await database.write(_NOTE_DIFFERENCE, [(*row, session_id) for row in rows])
@@ -132,7 +110,7 @@ async def load_bars(
     while start is not None:
         end = min(start + window_ms, bounds[1])
         rows = await database.fetch(
-            f"SELECT {_COLUMNS} FROM bars WHERE {scope}interval = ? AND symbol IN ({marks}) "
+            f"SELECT {BARS.selected} FROM bars WHERE {scope}interval = ? AND symbol IN ({marks}) "
             "AND start_ms >= ? AND start_ms < ? ORDER BY start_ms, symbol",
             (interval, *firsts, start, end),
         )
@@ -231,20 +209,9 @@ async def _next_start(
 
 
 def _bar(database: Database, row: tuple[Any, ...]) -> Bar:
-    symbol, interval, start_ms, open_, high, low, close, volume, turnover, source = row
+    symbol, interval, start_ms = row[:3]
     try:
-        bar = Bar(
-            symbol=symbol,
-            interval=interval,
-            start_ms=start_ms,
-            open=Decimal(open_),
-            high=Decimal(high),
-            low=Decimal(low),
-            close=Decimal(close),
-            volume=Decimal(volume),
-            turnover=None if turnover is None else Decimal(turnover),
-            source=source,
-        )
+        bar = BARS.build(row)
         problem = bar.contradiction() if 0 <= start_ms <= LAST_MS else "start_ms is no time in milliseconds"
     except (InvalidOperation, TypeError, ValueError):
         problem = "a figure is no number"

@@ -1,41 +1,53 @@
 """Which stored rows a session and its replay have in common, table by table."""
 
+from typing import Any
+
 from msgspec import Struct
+
+from bot.store.account import tables
+from bot.store.columns import Table
 
 REPLAYED = "replayed"
 """The name under which a replay's database is attached."""
 
 
-class Table(Struct, frozen=True, kw_only=True):
+class Compared(Struct, frozen=True, kw_only=True):
     """How one table's rows of a session are found and told apart.
 
     ``original`` and ``replayed`` select them on either side. ``pardon`` gives for a column when two
     values of rows ``o`` and ``r`` may differ. ``signal`` leads from a row to the signal behind it.
-    ``columns`` are those compared where they are not all of the table's.
+    ``only`` are the columns compared, where they are not all, and ``place`` what tells rows apart in place of
+    the table's key.
     """
 
-    name: str
-    key: tuple[str, ...]
+    table: Table[Any]
     time: str
     original: str
     replayed: str = ""
     pardon: dict[str, str] = {}
     signal: str = "NULL"
-    columns: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.name
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns by which the rows of both sides find each other."""
+        return (self.place,) if self.place else self.table.key
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are compared."""
+        return self.only or tuple(name for name in self.table.written if name not in self.key)
 
 
 # What the session left open, a later one may have filled or cancelled since.
 _LATER = "r.status IN ('pending', 'open', 'partially_filled') AND NOT :is_last"
-_CHANGING = (
-    *("quantity", "limit_price", "stop_price", "reduce_only"),
-    *("status", "reason", "updated_ms", "due_ms"),
-    *("distance", "anchor", "filled_quantity", "active_ms", "triggered_ms"),
-)
 _GOES_ON = "NOT :is_last AND r.closed_ms IS NULL"
-_GROWING = (
-    *("closed_ms", "quantity", "entry_price", "entry_notional", "exit_quantity", "exit_price"),
-    *("exit_notional", "realized_pnl", "fees", "bars", "adverse", "favourable", "exit_reason"),
-)
 _RESUMED_LATER = "r.resumed_ms IS NULL AND NOT :is_last"
 _OF_SESSION = "SELECT * FROM main.{} WHERE session_id = :session"
 _SIGNALS = "FROM main.signals WHERE session_id = :session"
@@ -58,166 +70,134 @@ _EVENTS = (
     "SELECT row_number() OVER (ORDER BY id) AS place, * FROM {base}.events "
     "WHERE session_id = :session AND kind <> 'bar_differs'"
 )
-_PAUSE_ENDED_LATER = "r.resumed_ms IS NULL AND NOT :is_last"
 
 
-def _as_they_stand(name: str, key: str, time: str) -> Table:
+def _of_session(table: Table[Any], time: str, *, signal: str = "NULL") -> Compared:
+    """Rows that say themselves which session they are of."""
+    original = _OF_SESSION.format(table.name)
+    return Compared(table=table, time=time, original=original, signal=signal)
+
+
+def _last_known(table: Table[Any], time: str) -> Compared:
+    """How things stand at the end: only the last session's can be compared."""
+    original, replayed = (f"SELECT * FROM {base}.{table.name} WHERE :is_last" for base in ("main", REPLAYED))
+    return Compared(table=table, time=time, original=original, replayed=replayed)
+
+
+def _as_they_stand(table: Table[Any], time: str) -> Compared:
     """What the last session left of a table that says how things stand now, as far as the replay says it too."""
+    name, (key,) = table.name, table.key
     known = f"{key} IN (SELECT {key} FROM replayed.{name})"
-    return Table(
-        name=name,
-        key=(key,),
+    return Compared(
+        table=table,
         time=time,
         original=f"SELECT * FROM main.{name} WHERE :is_last AND {known}",
         replayed=f"SELECT * FROM replayed.{name} WHERE :is_last",
     )
 
 
-TABLES = (
-    Table(
-        name="sessions",
-        key=("id",),
+_LAST_EQUITY = "(SELECT coalesce(max(time_ms), 0) FROM {base}.equity)"
+
+COMPARED = (
+    Compared(
+        table=tables.SESSIONS,
         time="{row}.started_ms * 0",
         original="SELECT * FROM main.sessions WHERE id = :session",
-        columns=("start_equity", "start_unit_value"),
+        only=("start_equity", "start_unit_value"),
     ),
-    Table(
-        name="signals",
-        key=("id",),
-        time="{row}.decided_ms",
-        original=_OF_SESSION.format("signals"),
-        signal="{row}.id",
-    ),
-    Table(
-        name="bars",
-        key=("symbol", "interval", "start_ms"),
+    _of_session(tables.SIGNALS, "{row}.decided_ms", signal="{row}.id"),
+    Compared(
+        table=tables.BARS,
         time=_OF_BAR.format(column="decided_ms"),
         original=_BARS.format(base="main"),
         replayed=_BARS.format(base=REPLAYED),
         pardon={
-            **dict.fromkeys(("open", "high", "low", "close", "volume", "turnover"), _KEPT_FIRST),
+            **dict.fromkeys(tables.BARS.changing, _KEPT_FIRST),
             # What was stored before it came stays as it was.
             "source": "o.source IN ('history', 'import')",
         },
         signal=_OF_BAR.format(column="id"),
     ),
-    Table(
-        name="neighbors",
-        key=("signal_id", "rank"),
+    Compared(
+        table=tables.NEIGHBORS,
         time="(SELECT decided_ms FROM {base}.signals WHERE id = {row}.signal_id)",
         original="SELECT * FROM main.neighbors "
         f"WHERE signal_id BETWEEN (SELECT min(id) {_SIGNALS}) AND (SELECT max(id) {_SIGNALS})",
         signal="{row}.signal_id",
     ),
-    Table(
-        name="orders",
-        key=("id",),
+    Compared(
+        table=tables.ORDERS,
         time="{row}.updated_ms",
         original=_OF_SESSION.format("orders")
         + " OR id IN (SELECT id FROM replayed.orders WHERE id < :next_order_id)",
-        pardon={"session_id": "o.id < :next_order_id", **dict.fromkeys(_CHANGING, _LATER)},
+        pardon={"session_id": "o.id < :next_order_id", **dict.fromkeys(tables.ORDERS.changing, _LATER)},
         signal="{row}.signal_id",
     ),
-    Table(
-        name="fills",
-        key=("id",),
-        time="{row}.time_ms",
-        original=_OF_SESSION.format("fills"),
+    _of_session(
+        tables.FILLS,
+        "{row}.time_ms",
         signal="(SELECT signal_id FROM {base}.orders WHERE id = {row}.order_id)",
     ),
-    Table(
-        name="funding",
-        key=("symbol", "time_ms"),
-        time="{row}.time_ms",
-        original=_OF_SESSION.format("funding"),
-    ),
-    Table(
-        name="transfers",
-        key=("id",),
-        time="{row}.time_ms",
-        original=_OF_SESSION.format("transfers"),
-    ),
-    Table(
-        name="equity",
-        key=("id",),
-        time="{row}.time_ms",
-        original=_OF_SESSION.format("equity"),
-    ),
-    Table(
-        name="round_trips",
-        key=("id",),
+    _of_session(tables.FUNDING, "{row}.time_ms"),
+    _of_session(tables.TRANSFERS, "{row}.time_ms"),
+    _of_session(tables.EQUITY, "{row}.time_ms"),
+    Compared(
+        table=tables.ROUND_TRIPS,
         time="coalesce({row}.closed_ms, {row}.opened_ms)",
         original="SELECT * FROM main.round_trips WHERE :session IN (session_id, closed_session_id) "
         "OR id IN (SELECT id FROM replayed.round_trips)",
         pardon={
             "session_id": "o.id < :next_trip_id",
-            **dict.fromkeys(_GROWING, _GOES_ON),
+            **dict.fromkeys(tables.ROUND_TRIPS.changing, _GOES_ON),
             "closed_session_id": f"o.id < :next_trip_id OR {_GOES_ON}",
             # Late funding may have become known in a later session.
             **dict.fromkeys(("funding", "net"), "NOT :is_last"),
         },
         signal="{row}.signal_id",
     ),
-    Table(
-        name="account_state",
-        key=("id",),
-        time="(SELECT coalesce(max(time_ms), 0) FROM {base}.equity)",
-        original="SELECT * FROM main.account_state WHERE :is_last",
-        replayed="SELECT * FROM replayed.account_state WHERE :is_last",
-    ),
-    Table(
-        name="halts",
-        key=("id",),
+    _last_known(tables.ACCOUNT_STATE, _LAST_EQUITY),
+    Compared(
+        table=tables.HALTS,
         time="coalesce({row}.resumed_ms, {row}.time_ms)",
         original=_OF_SESSION.format("halts") + " OR id IN (SELECT id FROM replayed.halts)",
         pardon={
             "session_id": "o.id < :next_halt_id",
-            **dict.fromkeys(("resumed_ms", "resumed_equity_id", "note"), _RESUMED_LATER),
+            **dict.fromkeys(tables.HALTS.changing, _RESUMED_LATER),
         },
     ),
-    Table(
-        name="risk_state",
-        key=("id",),
-        time="(SELECT coalesce(max(time_ms), 0) FROM {base}.equity)",
-        original="SELECT * FROM main.risk_state WHERE :is_last",
-        replayed="SELECT * FROM replayed.risk_state WHERE :is_last",
-    ),
-    Table(
-        name="positions",
-        key=("symbol",),
-        time="{row}.updated_ms",
-        # As they stand now, so only the last session can be held against them.
-        original="SELECT * FROM main.positions WHERE :is_last",
-        replayed="SELECT * FROM replayed.positions WHERE :is_last",
-    ),
-    Table(
-        name="pauses",
-        key=("id",),
+    _last_known(tables.RISK_STATE, _LAST_EQUITY),
+    _last_known(tables.POSITIONS, "{row}.updated_ms"),
+    Compared(
+        table=tables.PAUSES,
         time="coalesce({row}.resumed_ms, {row}.time_ms)",
         original=_OF_SESSION.format("pauses") + " OR id IN (SELECT id FROM replayed.pauses)",
         pardon={
             "session_id": "o.session_id < :session",
-            **dict.fromkeys(("resumed_ms", "note"), _PAUSE_ENDED_LATER),
+            **dict.fromkeys(("resumed_ms", "note"), _RESUMED_LATER),
         },
     ),
-    Table(
-        name="events",
-        key=("place",),
+    Compared(
+        table=tables.EVENTS,
         time="{row}.time_ms",
         original=_EVENTS.format(base="main"),
         replayed=_EVENTS.format(base=REPLAYED),
-        columns=("time_ms", "kind", "symbol", "detail"),
+        only=("time_ms", "kind", "symbol", "detail"),
+        place="place",
     ),
-    _as_they_stand("instruments", "symbol", "{row}.known_ms"),
-    _as_they_stand("marks", "symbol", "{row}.time_ms"),
-    _as_they_stand("watched", "symbol", "{row}.since_ms"),
-    _as_they_stand("known_funding", "symbol", "{row}.time_ms"),
+    _as_they_stand(tables.INSTRUMENTS, "{row}.known_ms"),
+    _as_they_stand(tables.MARKS, "{row}.time_ms"),
+    _as_they_stand(tables.WATCHED, "{row}.since_ms"),
+    _as_they_stand(tables.KNOWN_FUNDING, "{row}.time_ms"),
 )
 """All that is compared, in the order in which one bar leads to it."""
 
 PLACES = {
     ("equity", "id"),
-    ("halts", "resumed_equity_id"),
-    *((table, "equity_id") for table in ("fills", "funding", "transfers")),
+    *(
+        (one.name, column)
+        for one in COMPARED
+        for column in one.columns
+        if column in ("equity_id", "resumed_equity_id")
+    ),
 }
 """Columns that count the rows of equity."""

@@ -7,7 +7,7 @@ from msgspec import Struct
 from bot.errors import InputError
 from bot.market import utc_text
 from bot.market.funding import KnownFunding
-from bot.store.compared_tables import PLACES, REPLAYED, TABLES, Table
+from bot.store.compared_tables import COMPARED, PLACES, REPLAYED, Compared
 from bot.store.database import Database
 from bot.store.header import Header
 from bot.trading.events import Halt, Order, Step
@@ -132,17 +132,17 @@ class StoredSession:
         }
         found: list[Difference] = []
         counts: dict[str, int] = {}
-        for table in TABLES:
-            replayed = table.replayed or await self._rows(table)
+        for table in COMPARED:
+            replayed = table.replayed or self._rows(table)
             counts[table.name] = await self._database.value(f"SELECT count(*) FROM ({replayed})", parameters)
             found += await self._differences(table, replayed, parameters)
         return min(found, key=lambda difference: difference.time_ms, default=None), counts
 
-    async def _rows(self, table: Table) -> str:
+    def _rows(self, table: Compared) -> str:
         """A table's replayed rows; the rows of equity of earlier sessions are not there to be counted."""
         named = [
             f"{name} + :earlier_equity AS {name}" if (table.name, name) in PLACES else name
-            for name in await self._database.columns(table.name)
+            for name in table.table.written
         ]
         return f"SELECT {', '.join(named)} FROM replayed.{table.name}"
 
@@ -152,10 +152,11 @@ class StoredSession:
         )
         return 0 if first is None else first - 1
 
-    async def _differences(self, table: Table, replayed: str, parameters: dict[str, Any]) -> list[Difference]:
+    async def _differences(
+        self, table: Compared, replayed: str, parameters: dict[str, Any]
+    ) -> list[Difference]:
         """The earliest row that both sides have and that differs, and the earliest that only one has."""
-        names = table.columns or await self._database.columns(table.name)
-        columns = [name for name in names if name not in table.key]
+        columns = table.columns
         unlike = [f"(o.{name} IS NOT r.{name} AND NOT ({table.pardon.get(name, '0')}))" for name in columns]
         values = ", ".join(f"{test}, o.{name}, r.{name}" for test, name in zip(unlike, columns, strict=True))
         same_key = " AND ".join(f"o.{name} = r.{name}" for name in table.key)
@@ -175,7 +176,7 @@ class StoredSession:
         return found
 
     async def _difference(
-        self, table: Table, columns: list[str], row: tuple[Any, ...], absent: str | None
+        self, table: Compared, columns: tuple[str, ...], row: tuple[Any, ...], absent: str | None
     ) -> Difference:
         key = dict(zip(table.key, row, strict=False))
         time_ms, signal_id, *compared = row[len(table.key) :]
@@ -206,7 +207,7 @@ class StoredSession:
         )
 
 
-def _head(table: Table, row: str) -> str:
+def _head(table: Compared, row: str) -> str:
     """What is selected of a row in any case: its key, its time and the signal behind it."""
     base = "main" if row == "o" else REPLAYED
     names = [f"{row}.{name}" for name in table.key]

@@ -4,15 +4,14 @@ from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
 from bot.exact import EXACT, ZERO
 from bot.performance.decisions import DecisionOutcome, outcome_of
 from bot.performance.funnel import DecisionReport, FunnelCount, Funnels, HaltedRun
+from bot.store.account.tables import HALTS, ORDERS
 from bot.store.database import Database
-from bot.store.rows import decimal_of, json_of, struct_of, structs
+from bot.store.rows import decimal_of, json_of, read, value_of
 from bot.trading.asked import Asked
-from bot.trading.events import Halt, Order
+from bot.trading.events import Order
 
 
 async def read_check_labels(database: Database, session_id: int | None) -> dict[str, str]:
@@ -65,8 +64,7 @@ async def _stream_outcomes(
     database: Database, session_id: int | None
 ) -> AsyncIterator[tuple[int, str, DecisionOutcome]]:
     """Number, symbol and outcome of each decision that orders followed, a few hundred in memory at a time."""
-    columns = ", ".join(f"orders.{field.encode_name}" for field in msgspec.structs.fields(Order))
-    names = [field.name for field in msgspec.structs.fields(Order)]
+    columns = ", ".join(f"orders.{column.name}" for column in ORDERS.fields)
     decision: tuple[int, str, Asked] | None = None
     orders: list[Order] = []
     async for *known, order_id, values in _paired(database, columns, session_id):
@@ -76,7 +74,7 @@ async def _stream_outcomes(
             orders = []
         decision = signal_id, symbol, asked
         if order_id is not None:
-            orders.append(struct_of(database, Order, dict(zip(names, values, strict=True)), "orders"))
+            orders.append(value_of(database, ORDERS, values))
     if decision is not None:
         yield decision[0], decision[1], outcome_of(decision[2], "", orders)
 
@@ -121,10 +119,10 @@ async def _halts(database: Database, session_id: int | None) -> tuple[HaltedRun,
             (session_id,),
         )
     )[0]
-    for halt in await structs(
+    for halt in await read(
         database,
-        Halt,
-        "FROM halts WHERE ?1 IS NULL OR session_id = ?1 "
+        HALTS,
+        "WHERE ?1 IS NULL OR session_id = ?1 "
         "OR (session_id < ?1 AND coalesce(resumed_ms >= ?2, 1)) ORDER BY id",
         (session_id, first),
     ):

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from functools import reduce
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -14,17 +13,33 @@ from bot.market import INTERVAL_MS, Category, Instrument, Mark
 from bot.market.calendars import ALWAYS_OPEN, Calendar
 from bot.market.funding import KnownFunding
 from bot.performance.funnel import DecisionReport
+from bot.store.account.tables import (
+    EQUITY,
+    FILLS,
+    FUNDING,
+    INSTRUMENTS,
+    KNOWN_FUNDING,
+    ORDERS,
+    POSITIONS,
+    RISK_STATE,
+    SESSIONS,
+    TRADE_LOG,
+    TRANSFERS,
+    BooksAtStart,
+    Session,
+    StoredRequest,
+    Trade,
+)
 from bot.store.database import Database, Mode
 from bot.store.funnel import read_decision_report
 from bot.store.lock import Holder, holder
-from bot.store.opening import BooksAtStart, read_opening
-from bot.store.rows import decimal_of, json_of, struct_of, structs
+from bot.store.opening import read_opening
+from bot.store.rows import decimal_of, json_of, read, structs
 from bot.store.track import read_track
-from bot.store.watching import StoredRequest, read_marks, read_requests, read_watched
+from bot.store.watching import read_marks, read_requests, read_watched
 from bot.trading.account import TrackState, drawdown
 from bot.trading.events import (
     RESTING,
-    Action,
     Equity,
     Fill,
     FundingPayment,
@@ -84,43 +99,6 @@ class AccountState(Struct, frozen=True, kw_only=True):
     def worth(self) -> Decimal:
         """The equity last written, before any what the account began with."""
         return self.starting_cash if self.equity is None else self.equity.equity
-
-
-class Trade(Struct, frozen=True, kw_only=True):
-    """One row of the view ``trade_log``: a fill, why it came about, and the moments it looked like."""
-
-    fill_id: int
-    order_id: int
-    signal_id: int | None
-    time_ms: int
-    time_utc: str
-    symbol: str
-    side: Side
-    quantity: Decimal
-    price: Decimal
-    notional: Decimal
-    fee: Decimal
-    realized_pnl: Decimal
-    rule: str
-    reference_price: Decimal
-    late: bool
-    action: Action | None
-    confidence: float | None
-    expected_return: float | None
-    reason: str | None
-    closest_moments: str | None
-
-
-class Session(Struct, frozen=True, kw_only=True):
-    """One row of ``sessions``, without its configuration."""
-
-    id: int
-    started_ms: int
-    ended_ms: int | None
-    mode: Mode
-    checkpoint_sha256: str | None
-    recording: str | None
-    exit_reason: str | None
 
 
 class FeedQuality(Struct, frozen=True, kw_only=True):
@@ -225,9 +203,9 @@ async def read_account(database: Database) -> AccountState:
     """As :func:`load_account`, inside the caller's transaction."""
     return AccountState(
         starting_cash=database.identity.starting_cash,
-        fills=await structs(database, Fill, "FROM fills ORDER BY id"),
-        funding=await structs(database, FundingPayment, "FROM funding ORDER BY equity_id"),
-        transfers=await structs(database, Transfer, "FROM transfers ORDER BY id"),
+        fills=await read(database, FILLS, "ORDER BY id"),
+        funding=await read(database, FUNDING, "ORDER BY equity_id"),
+        transfers=await read(database, TRANSFERS, "ORDER BY id"),
         open_orders=await _open_orders(database),
         positions=await _positions(database),
         equity=await _last_equity(database),
@@ -240,31 +218,25 @@ async def read_account(database: Database) -> AccountState:
         track=await read_track(database),
         opening=await read_opening(database),
         risk=await read_risk(database),
-        known_funding=await structs(database, KnownFunding, "FROM known_funding ORDER BY symbol"),
+        known_funding=await read(database, KNOWN_FUNDING, "ORDER BY symbol"),
     )
 
 
 async def read_risk(database: Database) -> RiskState:
     """What the risk review goes on from, the halt in force included."""
-    text = await database.value("SELECT state_json FROM risk_state")
-    return NOTHING_YET if text is None else json_of(database, text, RiskState, "risk_state.state_json")
+    stored = await read(database, RISK_STATE, "")
+    return stored[0].state if stored else NOTHING_YET
 
 
 async def load_instruments(database: Database) -> dict[str, Instrument]:
     """The trading rules last in force, by symbol."""
-    columns = await database.columns("instruments")
-    known: dict[str, Instrument] = {}
-    for row in await database.fetch("SELECT * FROM instruments ORDER BY symbol"):
-        fields = dict(zip(columns, row, strict=True))
-        fields["tiers"] = json_of(database, fields["tiers"], list[Any], "instruments.tiers")
-        known[fields["symbol"]] = struct_of(database, Instrument, fields, "instruments")
-    return known
+    return {each.symbol: each for each in await read(database, INSTRUMENTS, "ORDER BY symbol")}
 
 
 async def load_trades(database: Database, *, limit: int | None = None) -> tuple[Trade, ...]:
     """The trade log, oldest first; ``limit`` keeps the newest so many."""
-    newest = "FROM trade_log ORDER BY fill_id DESC LIMIT ?"
-    return (await structs(database, Trade, newest, (-1 if limit is None else limit,)))[::-1]
+    newest = "ORDER BY fill_id DESC LIMIT ?"
+    return (await read(database, TRADE_LOG, newest, (-1 if limit is None else limit,)))[::-1]
 
 
 async def load_status(database: Database, calendar: Calendar = ALWAYS_OPEN) -> Status:
@@ -322,7 +294,7 @@ async def load_stretch(database: Database, session_id: int | None, *, whole: boo
 
     Raises InputError where there is no such session, or nothing has happened in it.
     """
-    sessions = await structs(database, Session, "FROM sessions ORDER BY id")
+    sessions = await read(database, SESSIONS, "ORDER BY id")
     if not whole and session_id is None:
         session_id = await database.value("SELECT session_id FROM equity ORDER BY id DESC LIMIT 1")
     elif session_id is not None and session_id not in {session.id for session in sessions}:
@@ -424,7 +396,7 @@ async def read_settings(database: Database, session_id: int) -> SessionSettings:
 
 async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:
     """What the account was worth before this row of equity."""
-    before = await structs(database, Equity, "FROM equity WHERE id < ? ORDER BY id DESC LIMIT 1", (first_id,))
+    before = await read(database, EQUITY, "WHERE id < ? ORDER BY id DESC LIMIT 1", (first_id,))
     if before:
         # What became known late may carry an earlier time than what was written before it.
         latest = await database.value("SELECT max(time_ms) FROM equity WHERE id < ?", (first_id,))
@@ -448,7 +420,7 @@ async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:
 
 async def _open_orders(database: Database) -> tuple[Order, ...]:
     marks = ", ".join("?" * len(RESTING))
-    return await structs(database, Order, f"FROM orders WHERE status IN ({marks}) ORDER BY id", RESTING)
+    return await read(database, ORDERS, f"WHERE status IN ({marks}) ORDER BY id", RESTING)
 
 
 async def _last_rejections(database: Database, session_id: int) -> tuple[StoredRejection, ...]:
@@ -468,16 +440,16 @@ async def _last_rejections(database: Database, session_id: int) -> tuple[StoredR
 
 
 async def _positions(database: Database) -> tuple[Position, ...]:
-    return await structs(database, Position, "FROM positions ORDER BY symbol")
+    return await read(database, POSITIONS, "ORDER BY symbol")
 
 
 async def _last_equity(database: Database) -> Equity | None:
-    rows = await structs(database, Equity, "FROM equity ORDER BY id DESC LIMIT 1")
+    rows = await read(database, EQUITY, "ORDER BY id DESC LIMIT 1")
     return rows[0] if rows else None
 
 
 async def _last_session(database: Database) -> Session | None:
-    rows = await structs(database, Session, "FROM sessions ORDER BY id DESC LIMIT 1")
+    rows = await read(database, SESSIONS, "ORDER BY id DESC LIMIT 1")
     return rows[0] if rows else None
 
 

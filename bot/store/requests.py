@@ -5,11 +5,11 @@ from decimal import Decimal
 from msgspec import Struct
 
 from bot.exact import EXACT
-from bot.market import plain
+from bot.store.account.tables import REQUESTS, RequestKind, StoredRequest
 from bot.store.database import Database
 from bot.store.queries import AccountState, load_instruments, read_settings
 from bot.store.rows import decimal_of
-from bot.store.watching import Kind, StoredRequest, read_requests
+from bot.store.watching import read_requests
 from bot.trading.events import Close, Pause, Resume, Transfer
 from bot.trading.margin import Margin
 
@@ -28,7 +28,7 @@ Taken = Resume | Transfer | Close | Pause | ChangeSymbols
 
 async def ask(
     database: Database,
-    kind: Kind,
+    kind: RequestKind,
     made_ms: int,
     *,
     amount: Decimal = Decimal(0),
@@ -40,10 +40,8 @@ async def ask(
         for waiting in await read_requests(database, "done_ms IS NULL AND kind = ?", kind):
             if kind != "transfer" and waiting.symbols == symbols:
                 return waiting.id
-        await database.write(
-            "INSERT INTO requests (made_ms, kind, amount, symbols, note) VALUES (?, ?, ?, ?, ?)",
-            [(made_ms, kind, plain(amount), symbols, note)],
-        )
+        made = StoredRequest(made_ms=made_ms, kind=kind, amount=amount, symbols=symbols, note=note)
+        await database.write(REQUESTS.insert, [REQUESTS.row(made)])
         number: int = await database.value("SELECT max(id) FROM requests")
         return number
 

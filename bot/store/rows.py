@@ -9,41 +9,52 @@ from msgspec import Struct
 
 from bot.errors import InputError, shortened
 from bot.market.bounds import field_problem, figure
+from bot.store.columns import Table
 from bot.store.database import Database
 
 T = TypeVar("T", bound=Struct)
 V = TypeVar("V")
 
 
-async def structs(
-    database: Database, kind: type[T], source: str, parameters: Sequence[Any] = ()
+async def read(
+    database: Database, table: Table[T], rest: str, parameters: Sequence[Any] = ()
 ) -> tuple[T, ...]:
-    """Rows as values: the table's columns are named like the struct's fields.
+    """A table's rows as values; ``rest`` is what stands behind the table in the query.
 
     Raises InputError, as do all functions here, for a row that holds what nobody has written.
     """
-    rows = await database.fetch(f"SELECT {', '.join(kind.__struct_fields__)} {source}", parameters)
-    table = _table(kind, source)
-    return tuple(_struct(database, kind, row, table) for row in rows)
+    rows = await database.fetch(f"SELECT {table.selected} FROM {table.name} {rest}", parameters)
+    return tuple(value_of(database, table, row) for row in rows)
 
 
-async def keyed_structs(
-    database: Database, kind: type[T], keys: Sequence[str], source: str
+async def stream(
+    database: Database, table: Table[T], beside: Sequence[str], rest: str
 ) -> AsyncIterator[tuple[Any, ...]]:
-    """Rows as tuples: these columns of each, and the value, a few hundred in memory at a time."""
-    table = _table(kind, source)
-    async for row in database.stream(f"SELECT {', '.join((*keys, *kind.__struct_fields__))} {source}"):
-        yield (*row[: len(keys)], _struct(database, kind, row[len(keys) :], table))
+    """Rows as tuples: what SQL says ``beside`` each, and the value, a few hundred in memory at a time."""
+    count = len(beside)
+    sql = f"SELECT {', '.join((*beside, table.selected))} FROM {table.name} {rest}"
+    async for row in database.stream(sql):
+        yield (*row[:count], value_of(database, table, row[count:]))
 
 
-def _table(kind: type[Struct], source: str) -> str:
-    """What rows are called to a person."""
-    table = source.split()[1].strip("(")
-    return kind.__name__ if table == "SELECT" else table
+def value_of(database: Database, table: Table[T], row: Sequence[Any]) -> T:
+    """The value of a row that was selected by ``table.selected``."""
+    fields = {
+        column.encoded: json_of(database, kept, column.annotation, f"{table.name}.{column.name}")
+        if column.type is object and kept is not None
+        else kept
+        for column, kept in zip(table.fields, row, strict=True)
+    }
+    return struct_of(database, table.struct, fields, table.name)
 
 
-def _struct(database: Database, kind: type[T], row: Sequence[Any], table: str) -> T:
-    return struct_of(database, kind, dict(zip(kind.__struct_fields__, row, strict=True)), table)
+async def structs(
+    database: Database, kind: type[T], source: str, parameters: Sequence[Any] = ()
+) -> tuple[T, ...]:
+    """Rows of a query as values: its columns are named like the struct's fields."""
+    names = kind.__struct_fields__
+    rows = await database.fetch(f"SELECT {', '.join(names)} {source}", parameters)
+    return tuple(struct_of(database, kind, dict(zip(names, row, strict=True)), kind.__name__) for row in rows)
 
 
 def struct_of(database: Database, kind: type[T], fields: Mapping[str, Any], table: str) -> T:

@@ -1,19 +1,14 @@
-"""Decisions as rows: the signal, what the memory said, which checks it passed, and its neighbors."""
-
-from typing import Any
+"""Decisions as rows: the signal, what the memory said, and which checks it passed."""
 
 import msgspec
 
 from bot.market import Bar
 from bot.model.similarity import Recollection
+from bot.store.account.tables import SIGNALS
+from bot.store.columns import Row
 from bot.trading.asked import Asked, asked_of
 from bot.trading.checks import Check, first_failed
 from bot.trading.events import Signal, Step
-
-_Row = tuple[Any, ...]
-
-INSERT_SIGNAL = f"INSERT INTO signals VALUES ({', '.join('?' * 20)})"
-INSERT_NEIGHBOR = "INSERT INTO neighbors VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 _EXITS = (
     ("close_position", False),
@@ -35,33 +30,27 @@ class SignalRows:
         self._checks: tuple[Check, ...] = ()
         self._checks_json = _checks_json(())
 
-    def row(self, signal_id: int, bar: Bar, signal: Signal, step: Step) -> _Row:
+    def row(self, signal_id: int, bar: Bar, signal: Signal, step: Step) -> Row:
         """The row of a decision."""
         if signal.checks is not self._checks:
             self._checks, self._checks_json = signal.checks, _checks_json(signal.checks)
         recollection: Recollection | None = step.recollection
         asked = asked_of(signal)
-        return (
-            signal_id,
-            self._session_id,
-            bar.symbol,
-            bar.interval,
-            bar.start_ms,
-            signal.action,
-            signal.confidence,
-            signal.expected_return,
-            signal.return_std,
-            signal.positive_ratio,
-            None if recollection is None else recollection.regime,
-            signal.horizon_bars,
-            signal.reason,
-            bar.late,
-            step.time_ms,
-            _detail_json(signal, recollection),
-            asked,
-            _failed_check(signal, asked),
-            step.no_order,
-            self._checks_json,
+        return SIGNALS.row(
+            signal,
+            id=signal_id,
+            session_id=self._session_id,
+            symbol=bar.symbol,
+            interval=bar.interval,
+            bar_start_ms=bar.start_ms,
+            regime=None if recollection is None else recollection.regime,
+            late=bar.late,
+            decided_ms=step.time_ms,
+            detail_json=_detail_json(signal, recollection),
+            asked=asked,
+            no_order=step.no_order,
+            checks_json=self._checks_json,
+            failed_check=_failed_check(signal, asked),
         )
 
 
@@ -105,20 +94,3 @@ def _failed_check(signal: Signal, asked: Asked | None) -> str | None:
         return None
     gate = signal.detail.get("gate")
     return gate if isinstance(gate, str) and gate else None
-
-
-def neighbor_rows(signal_id: int, recollection: Recollection) -> list[_Row]:
-    """The rows of ``neighbors`` of a decision."""
-    return [
-        (
-            signal_id,
-            rank,
-            neighbor.symbol,
-            neighbor.bar_start_ms,
-            neighbor.similarity,
-            neighbor.weight,
-            neighbor.forward_return,
-            neighbor.regime,
-        )
-        for rank, neighbor in enumerate(recollection.neighbors, start=1)
-    ]

@@ -3,59 +3,47 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import chain, islice, repeat
-from typing import Any
 
 import msgspec
 
 from bot.errors import BrokenInvariant, DatabaseLocked
-from bot.market import Bar, Instrument, Mark, plain
+from bot.market import Bar, Instrument, Mark, Notice, plain
 from bot.model.similarity import Recollection
-from bot.store.account_rows import (
+from bot.store.account.tables import (
     ACCOUNT_STATE,
+    BARS,
     EQUITY,
-    FILL,
+    EVENTS,
+    FILLS,
     FUNDING,
-    MARK,
-    POSITION,
-    ROUND_TRIP,
-    TRANSFER,
-    account_state_row,
-    equity_row,
-    fill_row,
-    funding_row,
-    mark_row,
-    position_row,
-    round_trip_row,
-    transfer_row,
+    HALTS,
+    INSTRUMENTS,
+    KNOWN_FUNDING,
+    MARKS,
+    NEIGHBORS,
+    ORDERS,
+    POSITIONS,
+    RISK_STATE,
+    ROUND_TRIPS,
+    SESSIONS,
+    SIGNALS,
+    TRANSFERS,
+    Session,
+    StoredRisk,
 )
-from bot.store.bars import BarRow, BarsDigest, Inserted, bar_row, insert_bar_rows
+from bot.store.bars import BarsDigest, Inserted, insert_bar_rows
+from bot.store.columns import Row
 from bot.store.database import Database, Mode
 from bot.store.hand_rows import HandRows
-from bot.store.order_rows import INSTRUMENT, ORDER, instrument_row, order_row
-from bot.store.signal_rows import INSERT_NEIGHBOR, INSERT_SIGNAL, SignalRows, neighbor_rows
-from bot.trading.account import TrackState
+from bot.store.signal_rows import SignalRows
+from bot.store.track import track_row
+from bot.trading.account import ONE, TrackState
 from bot.trading.events import Equity, RoundTrip, Step
 from bot.trading.risk import RiskState
 
-_Row = tuple[Any, ...]
-
 _HISTORY_BATCH = 5_000
 
-_SESSION = """
-INSERT INTO sessions (
-    id, started_ms, mode, config_json, checkpoint_sha256, recording, checks_json, start_equity, start_unit_value
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_EVENT = "INSERT INTO events (session_id, time_ms, kind, symbol, detail) VALUES (?, ?, ?, ?, ?)"
-_HALT = """
-INSERT INTO halts VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET resumed_ms = excluded.resumed_ms, note = excluded.note,
-    resumed_equity_id = excluded.resumed_equity_id
-"""
 _LOCKED = "another program kept the database locked; what was decided meanwhile was written after it"
-_KNOWN_FUNDING = "INSERT OR REPLACE INTO known_funding VALUES (?, ?, ?, ?, ?)"
-_RISK_STATE = "INSERT OR REPLACE INTO risk_state VALUES (1, ?)"
-
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -77,15 +65,20 @@ async def begin_session(
     ``checks`` are those that its strategy declares, name to label, in order; ``start`` is what the account is
     worth, by default what it began with.
     """
-    worth = (
-        ("1", database.identity.starting_cash) if start is None else (plain(start.unit_value), start.equity)
-    )
+    worth = (database.identity.starting_cash, ONE) if start is None else (start.equity, start.unit_value)
     async with database.transaction():
         if session_id is None:
             session_id = await database.value("SELECT coalesce(max(id), 0) + 1 FROM sessions")
             assert session_id is not None
-        row = (session_id, started_ms, mode, config_json, checkpoint_sha256, recording)
-        await database.write(_SESSION, [(*row, _encode(checks).decode(), plain(worth[1]), worth[0])])
+        session = Session(
+            id=session_id,
+            started_ms=started_ms,
+            mode=mode,
+            checkpoint_sha256=checkpoint_sha256,
+            recording=recording,
+        )
+        row = SESSIONS.row(session, config_json, _encode(checks).decode(), *map(plain, worth))
+        await database.write(SESSIONS.insert, [row])
     return session_id
 
 
@@ -106,7 +99,7 @@ async def end_session(database: Database, session_id: int, ended_ms: int, reason
 async def save_instruments(database: Database, instruments: Iterable[Instrument]) -> None:
     """Keep the trading rules in force, in place of earlier ones of the same symbols."""
     async with database.transaction():
-        await database.write(INSTRUMENT, [instrument_row(instrument) for instrument in instruments])
+        await database.write(INSTRUMENTS.replace, [INSTRUMENTS.row(each) for each in instruments])
 
 
 class StepWriter:
@@ -137,21 +130,21 @@ class StepWriter:
         self._gathered = 0
         self._newest_ms = 0
         self._late: asyncio.Task[None] | None = None
-        self._bars: list[BarRow] = []
+        self._bars: list[Row] = []
         self._signal_rows = SignalRows(session_id)
         # In the order in which the tables are written.
-        self._signals: list[_Row] = []
-        self._neighbors: list[_Row] = []
-        self._orders: list[_Row] = []
-        self._fills: list[_Row] = []
-        self._funding: list[_Row] = []
-        self._transfers: list[_Row] = []
-        self._positions: list[_Row] = []
-        self._equity: list[_Row] = []
-        self._events: list[_Row] = []
-        self._halts: list[_Row] = []
-        self._known_funding: list[_Row] = []
-        self._rules: list[_Row] = []
+        self._signals: list[Row] = []
+        self._neighbors: list[Row] = []
+        self._orders: list[Row] = []
+        self._fills: list[Row] = []
+        self._funding: list[Row] = []
+        self._transfers: list[Row] = []
+        self._positions: list[Row] = []
+        self._equity: list[Row] = []
+        self._events: list[Row] = []
+        self._halts: list[Row] = []
+        self._known_funding: list[Row] = []
+        self._rules: list[Row] = []
         # As they stand at the end of a batch.
         self._trips: dict[int, RoundTrip] = {}
         self._marks: dict[str, Mark] = {}
@@ -160,18 +153,18 @@ class StepWriter:
         self._risk: RiskState | None = None
         self._hands = HandRows(session_id)
         self._tables = (
-            (INSERT_SIGNAL, self._signals),
-            (INSERT_NEIGHBOR, self._neighbors),
-            (ORDER, self._orders),
-            (FILL, self._fills),
-            (FUNDING, self._funding),
-            (TRANSFER, self._transfers),
-            (POSITION, self._positions),
-            (EQUITY, self._equity),
-            (_EVENT, self._events),
-            (_HALT, self._halts),
-            (_KNOWN_FUNDING, self._known_funding),
-            (INSTRUMENT, self._rules),
+            (SIGNALS.insert, self._signals),
+            (NEIGHBORS.insert, self._neighbors),
+            (ORDERS.upsert, self._orders),
+            (FILLS.insert, self._fills),
+            (FUNDING.insert, self._funding),
+            (TRANSFERS.insert, self._transfers),
+            (POSITIONS.replace, self._positions),
+            (EQUITY.insert, self._equity),
+            (EVENTS.insert, self._events),
+            (HALTS.upsert, self._halts),
+            (KNOWN_FUNDING.replace, self._known_funding),
+            (INSTRUMENTS.replace, self._rules),
             *self._hands.tables,
         )
 
@@ -223,7 +216,8 @@ class StepWriter:
         if late is not None:
             # Whoever is stopped here leaves it waiting no longer; what it failed with is raised here.
             await late
-            self._events.append((self._session_id, self._newest_ms, "database_locked", None, _LOCKED))
+            notice = Notice(kind="database_locked", time_ms=self._newest_ms, detail=_LOCKED)
+            self._events.append(EVENTS.row(notice, self._session_id))
             self._gathered += 1
 
     async def _commit(self, *, patient: bool = True) -> None:
@@ -249,19 +243,23 @@ class StepWriter:
             self._take()
             raise
 
-    def _take(self) -> tuple[list[BarRow], list[tuple[str, list[_Row]]]]:
+    def _take(self) -> tuple[list[Row], list[tuple[str, list[Row]]]]:
         """What has been gathered: bars, and statements with their rows. Nothing is gathered any more after it."""
         bars = self._bars.copy()
         tables = [(statement, rows.copy()) for statement, rows in self._tables if rows]
         if self._trips:
-            trips = [round_trip_row(trip, self._session_id) for trip in self._trips.values()]
-            tables.append((ROUND_TRIP, trips))
+            session_id = self._session_id
+            trips = [
+                ROUND_TRIPS.row(trip, session_id, None if trip.closed_ms is None else session_id)
+                for trip in self._trips.values()
+            ]
+            tables.append((ROUND_TRIPS.upsert, trips))
         if self._marks:
-            tables.append((MARK, [mark_row(mark) for mark in self._marks.values()]))
+            tables.append((MARKS.replace, [MARKS.row(mark) for mark in self._marks.values()]))
         if self._account is not None:
-            tables.append((ACCOUNT_STATE, [account_state_row(self._account)]))
+            tables.append((ACCOUNT_STATE.replace, [track_row(self._account)]))
         if self._risk is not None:
-            tables.append((_RISK_STATE, [(_encode(self._risk).decode(),)]))
+            tables.append((RISK_STATE.replace, [RISK_STATE.row(StoredRisk(state=self._risk), 1)]))
         self._gathered = 0
         self._risk = self._account = None
         self._trips.clear()
@@ -275,7 +273,7 @@ class StepWriter:
         """Store bars that are not decided on, a few thousand a transaction, and say what became of them."""
         rest = iter(bars)
         added = known = differing = 0
-        while rows := [bar_row(bar) for bar in islice(rest, _HISTORY_BATCH)]:
+        while rows := [BARS.row(bar) for bar in islice(rest, _HISTORY_BATCH)]:
             async with self._database.transaction():
                 done = await insert_bar_rows(self._database, rows, self._session_id)
             if self._digest is not None:
@@ -292,32 +290,35 @@ class StepWriter:
             recollection: Recollection | None = step.recollection
             self._signals.append(self._signal_rows.row(step.signal_id, bar, signal, step))
             if recollection is not None:
-                self._neighbors.extend(neighbor_rows(step.signal_id, recollection))
+                signal_id = step.signal_id
+                self._neighbors.extend(
+                    NEIGHBORS.row(neighbor, rank, signal_id)
+                    for rank, neighbor in enumerate(recollection.neighbors, start=1)
+                )
         if bar is not None:
-            self._bars.append(bar_row(bar))
+            self._bars.append(BARS.row(bar))
         first_equity_id = self._next_equity_id
         for row in step.equity:
-            self._equity.append(equity_row(row, session_id, self._next_equity_id))
+            self._equity.append(EQUITY.row(row, self._next_equity_id, session_id))
             self._next_equity_id += 1
         if step.orders:
-            self._orders.extend(order_row(order, session_id) for order in step.orders)
+            self._orders.extend(ORDERS.row(order, session_id) for order in step.orders)
         if step.fills or step.funding or step.transfers:
             # Each of them has a row of equity of its own, ahead of that of a closed bar.
             places = chain(range(first_equity_id, self._next_equity_id), repeat(0))
-            self._fills.extend(fill_row(fill, session_id, next(places)) for fill in step.fills)
-            self._funding.extend(funding_row(paid, session_id, next(places)) for paid in step.funding)
-            self._transfers.extend(transfer_row(moved, session_id, next(places)) for moved in step.transfers)
+            self._fills.extend(FILLS.row(fill, session_id, next(places)) for fill in step.fills)
+            self._funding.extend(FUNDING.row(paid, session_id, next(places)) for paid in step.funding)
+            self._transfers.extend(TRANSFERS.row(moved, session_id, next(places)) for moved in step.transfers)
         if step.positions:
-            self._positions.extend(position_row(position) for position in step.positions)
+            self._positions.extend(map(POSITIONS.row, step.positions))
         for trip in step.round_trips:
             self._trips[trip.id] = trip
         for mark in step.marks:
             self._marks[mark.symbol] = mark
         self._account = step.account or self._account
         self._risk = step.risk or self._risk
-        if (known := step.known_funding) is not None:
-            learned = known.symbol, known.time_ms, plain(known.rate), known.every_ms, known.longer_ms
-            self._known_funding.append(learned)
+        if step.known_funding is not None:
+            self._known_funding.append(KNOWN_FUNDING.row(step.known_funding))
         if step.notices or step.rejections or step.halts or step.rules:
             self._gather_rarities(step)
         if step.watched or step.pauses or step.answers:
@@ -325,14 +326,17 @@ class StepWriter:
 
     def _gather_rarities(self, step: Step) -> None:
         session_id = self._session_id
-        for notice in step.notices:
-            self._events.append((session_id, notice.time_ms, notice.kind, notice.symbol, notice.detail))
+        self._events.extend(EVENTS.row(notice, session_id) for notice in step.notices)
         for halt in step.halts:
-            told = (halt.time_ms, halt.rule, halt.reason, halt.resumed_ms, halt.note)
             newest_id = None if halt.resumed_ms is None else self._next_equity_id - 1
-            self._halts.append((halt.id, session_id, *told, newest_id))
-        self._rules.extend(instrument_row(rules) for rules in step.rules)
+            self._halts.append(HALTS.row(halt, session_id, newest_id))
+        self._rules.extend(map(INSTRUMENTS.row, step.rules))
         for rejection in step.rejections:
             order = rejection.order
-            detail = f"order {order.id}: {rejection.rule}: {rejection.reason}"
-            self._events.append((session_id, order.updated_ms, "rejection", order.symbol, detail))
+            notice = Notice(
+                kind="rejection",
+                time_ms=order.updated_ms,
+                symbol=order.symbol,
+                detail=f"order {order.id}: {rejection.rule}: {rejection.reason}",
+            )
+            self._events.append(EVENTS.row(notice, session_id))

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from decimal import Decimal
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -9,11 +10,23 @@ from msgspec.structs import replace
 from bot.errors import BrokenInvariant
 from bot.exact import EXACT
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, plain
+from bot.store.account.tables import (
+    ACCOUNT_STATE,
+    BARS,
+    EQUITY,
+    FILLS,
+    FUNDING,
+    ORDERS,
+    ROUND_TRIPS,
+    TRANSFERS,
+    StoredTrack,
+)
+from bot.store.columns import Row, Table
 from bot.store.database import Database
 from bot.store.opening import read_opening
-from bot.store.rows import decimal_of, json_of, keyed_structs, structs
-from bot.trading.account import AccountTrack, TrackState, began_with
-from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, RoundTrip, Transfer
+from bot.store.rows import decimal_of, read, stream
+from bot.trading.account import ONE, AccountTrack, TrackState, began_with
+from bot.trading.events import Equity, Fill, FundingPayment, Position, RoundTrip, Transfer
 from bot.trading.ledger import Booked, Ledger
 
 Cause = Fill | FundingPayment | Transfer | Bar
@@ -46,19 +59,24 @@ class _Caused(Struct, frozen=True):
 
 async def read_track(database: Database) -> TrackState:
     """What the account's track goes on from. Inside the caller's transaction."""
-    text = await database.value("SELECT state_json FROM account_state")
-    if text is None:
+    stored = await read(database, ACCOUNT_STATE, "")
+    if not stored:
         return began_with(database.identity.starting_cash)
-    state = json_of(database, text, TrackState, "account_state.state_json")
+    state = stored[0].state
     value = await database.value("SELECT unit_value FROM equity ORDER BY id DESC LIMIT 1")
     kept = [
         trip
-        for trip in await structs(database, RoundTrip, "FROM round_trips ORDER BY id")
+        for trip in await read(database, ROUND_TRIPS, "ORDER BY id")
         if trip.closed_ms is None or trip.id > _counted(state, trip.symbol)
     ]
     if value is not None:
         state = replace(state, value=decimal_of(database, value, "equity.unit_value"))
     return replace(state, trips=tuple(kept))
+
+
+def track_row(state: TrackState) -> Row:
+    """What the account's track goes on from, but for what other rows say: the last unit value, and the trips."""
+    return ACCOUNT_STATE.row(StoredTrack(state=replace(state, value=ONE, trips=())), 1)
 
 
 def _counted(state: TrackState, symbol: str) -> int:
@@ -97,7 +115,7 @@ class Fold:
                 )) FROM sessions"""
             )
         }
-        orders = {order.id: order for order in await structs(database, Order, "FROM orders ORDER BY id")}
+        orders = {order.id: order for order in await read(database, ORDERS, "ORDER BY id")}
         resumed = {
             id
             for (id,) in await database.fetch(
@@ -151,9 +169,7 @@ async def _events(database: Database) -> AsyncIterator[tuple[int, int, Equity, _
     """The rows of equity in their order, each with what led to it: where nothing else did, the next closed bar."""
     causes = await _causes(database)
     closes = _closed_bars(database)
-    async for id, session_id, row in keyed_structs(
-        database, Equity, ("id", "session_id"), "FROM equity ORDER BY id"
-    ):
+    async for id, session_id, row in stream(database, EQUITY, ("id", "session_id"), "ORDER BY id"):
         caused = causes.pop(id, None) or await anext(closes, None)
         if caused is None:
             raise BrokenInvariant(f"equity row {id} follows no fill, payment, transfer or closed bar")
@@ -165,17 +181,15 @@ async def _events(database: Database) -> AsyncIterator[tuple[int, int, Equity, _
 
 async def _causes(database: Database) -> dict[int, _Caused]:
     """Fills, payments and transfers by the row of equity that each led to."""
-    kinds: dict[str, tuple[type[Cause], str]] = {
-        "fills": (Fill, "'fill ' || id"),
-        "funding": (FundingPayment, "'the funding of ' || symbol || ' at ' || time_ms"),
-        "transfers": (Transfer, "'transfer ' || id"),
-    }
+    kinds: tuple[tuple[Table[Any], str], ...] = (
+        (FILLS, "'fill ' || id"),
+        (FUNDING, "'the funding of ' || symbol || ' at ' || time_ms"),
+        (TRANSFERS, "'transfer ' || id"),
+    )
     causes: dict[int, _Caused] = {}
-    for table, (kind, name) in kinds.items():
-        keys = ("equity_id", "session_id", name)
-        async for id, session_id, told, cause in keyed_structs(
-            database, kind, keys, f"FROM {table} ORDER BY equity_id"
-        ):
+    for table, name in kinds:
+        beside = ("equity_id", "session_id", name)
+        async for id, session_id, told, cause in stream(database, table, beside, "ORDER BY equity_id"):
             if not id:
                 raise BrokenInvariant(f"{told} has no row in equity")
             if id in causes:
@@ -187,14 +201,20 @@ async def _causes(database: Database) -> dict[int, _Caused]:
 async def _closed_bars(database: Database) -> AsyncIterator[_Caused]:
     """The bars decided on, in that order."""
     joined = (
-        "signals {} JOIN bars ON bars.symbol = signals.symbol AND bars.interval = signals.interval "
-        "AND bars.start_ms = bar_start_ms"
+        "bars.symbol = signals.symbol AND bars.interval = signals.interval AND bars.start_ms = bar_start_ms"
     )
-    lost = f"SELECT min(id) FROM {joined.format('LEFT')} WHERE bars.symbol IS NULL"
+    lost = f"SELECT min(id) FROM signals LEFT JOIN bars ON {joined} WHERE bars.symbol IS NULL"
     if (id := await database.value(lost)) is not None:
         raise BrokenInvariant(f"the bar of signal {id} is not stored")
-    bars = f"(SELECT signals.id AS signal_id, session_id, late, bars.* FROM {joined.format('')})"
-    async for id, session_id, bar in keyed_structs(
-        database, Bar, ("signal_id", "session_id"), f"FROM {bars} ORDER BY signal_id"
+    decisions = (
+        "(SELECT id AS signal_id, session_id, late, symbol AS of_symbol, interval AS of_interval, bar_start_ms "
+        "FROM signals)"
+    )
+    async for id, session_id, late, bar in stream(
+        database,
+        BARS,
+        ("signal_id", "session_id", "late"),
+        f"JOIN {decisions} ON symbol = of_symbol AND interval = of_interval AND start_ms = bar_start_ms "
+        "ORDER BY signal_id",
     ):
-        yield _Caused(bar, session_id, f"the bar of signal {id}")
+        yield _Caused(replace(bar, late=bool(late)), session_id, f"the bar of signal {id}")

@@ -1,35 +1,12 @@
 """What an account watches, the last mark of what is held, and what a person has asked of it."""
 
-from decimal import Decimal
-from typing import Literal
-
 from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Mark
+from bot.store.account.tables import MARKS, REQUESTS, WATCHED, StoredRequest
 from bot.store.database import Database
-from bot.store.rows import json_of, struct_of
+from bot.store.rows import decimal_of, json_of, read
 from bot.trading.events import Watched, WatchState
-
-Kind = Literal["resume", "transfer", "close", "pause", "symbols"]
-
-
-class StoredRequest(Struct, frozen=True, kw_only=True):
-    """One row of ``requests``.
-
-    ``symbols`` is the symbol that is meant, empty for all; in ``symbols`` requests with a ``+`` or ``-``
-    before it. ``done_ms`` is when the core took it (the exchange's time), None before that; ``outcome`` says
-    what was done then, ``error`` what was not and why.
-    """
-
-    id: int
-    made_ms: int
-    kind: Kind
-    amount: Decimal
-    symbols: str
-    note: str
-    done_ms: int | None
-    outcome: str | None
-    error: str | None
 
 
 class _Run(Struct, frozen=True):
@@ -48,30 +25,25 @@ async def read_marks(database: Database) -> tuple[Mark, ...]:
     held = [
         symbol for (symbol,) in await database.fetch("SELECT symbol FROM positions WHERE quantity <> '0'")
     ]
-    told = {row[0]: row for row in await database.fetch("SELECT symbol, price, time_ms FROM marks")}
+    stored = {mark.symbol: mark for mark in await read(database, MARKS, "")}
     marks = []
     for symbol in held:
-        if symbol in told:
-            marks.append(_mark(database, *told[symbol]))
+        if symbol in stored:
+            marks.append(stored[symbol])
             continue
         closes = await database.fetch(
             "SELECT start_ms, interval, close FROM bars WHERE symbol = ? ORDER BY start_ms DESC LIMIT 1",
             (symbol,),
         )
         for start_ms, interval, close in closes:
-            marks.append(_mark(database, symbol, close, start_ms + INTERVAL_MS.get(interval, 0)))
+            price = decimal_of(database, close, "bars.close")
+            marks.append(Mark(symbol=symbol, price=price, time_ms=start_ms + INTERVAL_MS.get(interval, 0)))
     return tuple(marks)
-
-
-def _mark(database: Database, symbol: str, price: str, time_ms: int) -> Mark:
-    return struct_of(database, Mark, {"symbol": symbol, "price": price, "time_ms": time_ms}, "marks")
 
 
 async def read_watched(database: Database) -> tuple[Watched, ...]:
     """What is known of each symbol that was ever watched, by symbol."""
-    rows = await database.fetch("SELECT symbol, state, since_ms, reason FROM watched ORDER BY symbol")
-    names = ("symbol", "state", "since_ms", "reason")
-    return tuple(struct_of(database, Watched, dict(zip(names, row, strict=True)), "watched") for row in rows)
+    return await read(database, WATCHED, "ORDER BY symbol")
 
 
 async def read_trading(database: Database) -> tuple[str, ...]:
@@ -102,9 +74,12 @@ async def keep_watched(database: Database, traded: tuple[str, ...], now_ms: int)
     """Write down at a session's start which symbols it trades; what it only closes, the core says."""
     async with database.transaction():
         await database.write(
-            "INSERT INTO watched VALUES (?, 'trading', ?, '') ON CONFLICT (symbol) DO UPDATE SET "
+            f"{WATCHED.insert} ON CONFLICT (symbol) DO UPDATE SET "
             "state = 'trading', reason = '', since_ms = iif(state = 'trading', since_ms, excluded.since_ms)",
-            [(symbol, now_ms) for symbol in traded],
+            [
+                WATCHED.row(Watched(symbol=symbol, state="trading", since_ms=now_ms, reason=""))
+                for symbol in traded
+            ],
         )
         await database.write(
             "UPDATE watched SET state = 'let_go', since_ms = ?, reason = ? "
@@ -119,10 +94,4 @@ async def keep_watched(database: Database, traded: tuple[str, ...], now_ms: int)
 
 async def read_requests(database: Database, where: str, *parameters: object) -> tuple[StoredRequest, ...]:
     """Requests as they stand, in order."""
-    names = StoredRequest.__struct_fields__
-    rows = await database.fetch(
-        f"SELECT {', '.join(names)} FROM requests WHERE {where} ORDER BY id", parameters
-    )
-    return tuple(
-        struct_of(database, StoredRequest, dict(zip(names, row, strict=True)), "requests") for row in rows
-    )
+    return await read(database, REQUESTS, f"WHERE {where} ORDER BY id", parameters)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bot.market import Bar
 from bot.store import bars as store
+from bot.store.account.tables import BARS
 from bot.store.database import Database, Identity
 from tests.factories import START_MS, a_bar
 
@@ -23,7 +24,7 @@ def loaded(stored: Sequence[Bar], symbols: Sequence[str] = ("BTCUSDT",), **bound
     async def main(path: Path) -> list[Bar]:
         async with Database.open(path, DEMO, durable=False) as database:
             async with database.transaction():
-                await store.insert_bar_rows(database, [store.bar_row(bar) for bar in stored])
+                await store.insert_bar_rows(database, [BARS.row(bar) for bar in stored])
             return [bar async for bar in store.load_bars(database, symbols, "15", **bounds)]
 
     with tempfile.TemporaryDirectory() as folder:
@@ -100,7 +101,7 @@ def test_first_last_and_signals_of_a_symbol(tmp_path: Path) -> None:
     async def main() -> list[Any]:
         async with Database.open(tmp_path / "a.db", DEMO) as database:
             async with database.transaction():
-                rows = [store.bar_row(a_bar(number)) for number in (2, 5, 3)]
+                rows = [BARS.row(a_bar(number)) for number in (2, 5, 3)]
                 await store.insert_bar_rows(database, rows)
             key = (database, "BTCUSDT", "15")
             known = [await store.first_start(*key), await store.last_start(*key)]
@@ -126,7 +127,7 @@ def test_missing_ranges_are_the_runs_of_starts_that_are_not_stored(
         async with Database.open(path, DEMO, durable=False) as database:
             async with database.transaction():
                 bars = [*map(a_bar, stored), *(a_bar(n, symbol="ETHUSDT") for n in range(20))]
-                await store.insert_bar_rows(database, [store.bar_row(bar) for bar in bars])
+                await store.insert_bar_rows(database, [BARS.row(bar) for bar in bars])
             bounds = START_MS + first * BAR_MS, START_MS + last * BAR_MS
             return await store.missing_ranges(database, "BTCUSDT", "15", *bounds)
 
@@ -139,7 +140,7 @@ def test_missing_ranges_are_the_runs_of_starts_that_are_not_stored(
     assert all(after[0] > before[1] + 1 for before, after in pairwise(places))
 
 
-BARS = st.lists(
+PLACES = st.lists(
     st.tuples(st.integers(0, 5), st.sampled_from(["BTCUSDT", "ETHUSDT"])), unique=True, max_size=12
 ).map(sorted)
 
@@ -147,11 +148,11 @@ BARS = st.lists(
 def named(batches: Sequence[Sequence[Bar]]) -> str:
     digest = store.BarsDigest()
     for batch in batches:
-        digest.add([store.bar_row(bar) for bar in batch])
+        digest.add([BARS.row(bar) for bar in batch])
     return digest.hexdigest()
 
 
-@given(BARS, st.integers(1, 4), st.booleans())
+@given(PLACES, st.integers(1, 4), st.booleans())
 def test_bars_are_named_by_their_figures_in_whatever_batches_symbols_and_sources_they_came(
     places: list[tuple[int, str]], size: int, apart: bool
 ) -> None:
@@ -162,7 +163,7 @@ def test_bars_are_named_by_their_figures_in_whatever_batches_symbols_and_sources
     assert named(batches) == named([bars])
 
 
-@given(BARS.filter(bool), st.data())
+@given(PLACES.filter(bool), st.data())
 def test_bars_of_other_figures_have_another_name(places: list[tuple[int, str]], data: st.DataObject) -> None:
     bars = [a_bar(number, symbol=symbol) for number, symbol in places]
     place = data.draw(st.integers(0, len(bars) - 1))

@@ -173,7 +173,7 @@ def test_a_trade_is_told_with_its_signal_and_its_three_closest_moments(tmp_path:
 def test_trades_are_oldest_first_and_a_limit_keeps_the_newest(tmp_path: Path) -> None:
     step = a_step(0, fills=tuple(a_fill(number) for number in (1, 2, 3)))
 
-    async def ask(database: Database) -> tuple[queries.Trade, ...]:
+    async def ask(database: Database) -> tuple[Trade, ...]:
         return await queries.load_trades(database, limit=2)
 
     assert [trade.fill_id for trade in asked(tmp_path / "a.db", [step], ask)] == [2, 3]

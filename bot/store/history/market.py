@@ -3,35 +3,30 @@
 import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bot.errors import InputError
-from bot.market import Bar, Category, FundingRate, Instrument, plain, settlement_ms
+from bot.market import Bar, Category, FundingRate, Instrument, settlement_ms
 from bot.store import bars as bar_table
 from bot.store.bars import Inserted
 from bot.store.database import Database
-from bot.store.rows import json_of, struct_of
+from bot.store.history.tables import BARS, FUNDING_RATES, INSTRUMENTS, StoredRules
+from bot.store.rows import read
 
 BYBIT, BYBIT_TESTNET = "bybit", "bybit-testnet"
 
 _VENUE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
-_BAR = "INSERT INTO bars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-_RATE = "INSERT INTO funding_rates VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET rate = excluded.rate"
-_RULES = "INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?)"
-
 # Trailing zeros are no difference, so figures are compared as numbers.
 _DIFFERENT = """
-SELECT count(*) FROM bars WHERE venue = ? AND category = ? AND symbol = ? AND interval = ? AND start_ms = ?
-    AND NOT (
-        CAST(open AS REAL) = CAST(? AS REAL) AND CAST(high AS REAL) = CAST(? AS REAL)
-        AND CAST(low AS REAL) = CAST(? AS REAL) AND CAST(close AS REAL) = CAST(? AS REAL)
-        AND CAST(volume AS REAL) = CAST(? AS REAL)
-    )
+SELECT count(*) FROM bars
+WHERE symbol = ?1 AND interval = ?2 AND start_ms = ?3 AND venue = ?11 AND category = ?12 AND NOT (
+    CAST(open AS REAL) = CAST(?4 AS REAL) AND CAST(high AS REAL) = CAST(?5 AS REAL)
+    AND CAST(low AS REAL) = CAST(?6 AS REAL) AND CAST(close AS REAL) = CAST(?7 AS REAL)
+    AND CAST(volume AS REAL) = CAST(?8 AS REAL)
+)
 """
-
-_encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
 class Market(Struct, frozen=True):
@@ -90,13 +85,12 @@ async def market_of(
 
 async def insert_bars(database: Database, market: Market, bars: Iterable[Bar]) -> Inserted:
     """Store bars inside the caller's transaction; of two with one identity the first stands."""
-    key = (market.venue, market.category)
-    rows = [(*key, *bar_table.bar_row(bar)) for bar in bars]
-    added = await database.write(_BAR, rows)
+    rows = [BARS.row(bar, market.venue, market.category) for bar in bars]
+    added = await database.write(BARS.insert_missing, rows)
     differing = 0
     if added < len(rows):
         for row in rows:
-            differing += await database.value(_DIFFERENT, row[:10])
+            differing += await database.value(_DIFFERENT, row)
     return Inserted(added=added, known=len(rows) - added, differing=differing)
 
 
@@ -118,39 +112,30 @@ def load_bars(
 async def insert_rates(database: Database, market: Market, rates: Iterable[FundingRate]) -> None:
     """Store settled rates inside the caller's transaction, in place of those of the same settlements."""
     rows = [
-        (market.venue, market.category, each.symbol, settlement_ms(each.time_ms), plain(each.rate))
+        FUNDING_RATES.row(replace(each, time_ms=settlement_ms(each.time_ms)), market.venue, market.category)
         for each in rates
     ]
-    await database.write(_RATE, rows)
+    await database.write(FUNDING_RATES.upsert, rows)
 
 
 async def load_rates(database: Database, market: Market, symbols: Sequence[str]) -> list[FundingRate]:
     """The settled rates of these symbols, by time and symbol."""
     marks = ", ".join("?" * len(symbols))
-    rows = await database.fetch(
-        f"SELECT symbol, time_ms, rate FROM funding_rates WHERE {market.scope}symbol IN ({marks}) "
-        "ORDER BY time_ms, symbol",
-        symbols,
-    )
-    return [
-        struct_of(
-            database, FundingRate, {"symbol": symbol, "time_ms": time_ms, "rate": rate}, "funding_rates"
-        )
-        for symbol, time_ms, rate in rows
-    ]
+    of_symbols = f"WHERE {market.scope}symbol IN ({marks}) ORDER BY time_ms, symbol"
+    return list(await read(database, FUNDING_RATES, of_symbols, symbols))
 
 
 async def save_rules(database: Database, market: Market, rules: Iterable[Instrument]) -> None:
     """Keep trading rules inside the caller's transaction, in place of earlier ones of the same symbols."""
-    await database.write(
-        _RULES, [(market.venue, market.category, each.symbol, _encode(each).decode()) for each in rules]
-    )
+    rows = [
+        INSTRUMENTS.row(StoredRules(symbol=each.symbol, rules=each), market.venue, market.category)
+        for each in rules
+    ]
+    await database.write(INSTRUMENTS.replace, rows)
 
 
 async def load_rules(database: Database, market: Market, symbols: Sequence[str]) -> dict[str, Instrument]:
     """The stored trading rules of these symbols, as far as there are any."""
     marks = ", ".join("?" * len(symbols))
-    rows = await database.fetch(
-        f"SELECT symbol, rules_json FROM instruments WHERE {market.scope}symbol IN ({marks})", symbols
-    )
-    return {symbol: json_of(database, text, Instrument, "instruments.rules_json") for symbol, text in rows}
+    stored = await read(database, INSTRUMENTS, f"WHERE {market.scope}symbol IN ({marks})", symbols)
+    return {each.symbol: each.rules for each in stored}

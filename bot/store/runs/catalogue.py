@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
 from bot.errors import InputError
+from bot.store.columns import Table
 from bot.store.database import Database
-from bot.store.rows import json_of, struct_of
+from bot.store.rows import read
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 
@@ -51,9 +51,7 @@ class Run(Struct, frozen=True, kw_only=True):
     halted: str | None = None
 
 
-_FIELDS = msgspec.structs.fields(Run)
-_COLUMNS = ", ".join("settings_json" if field.name == "settings" else field.name for field in _FIELDS)
-_SAVE = f"INSERT OR REPLACE INTO runs ({_COLUMNS}) VALUES ({', '.join('?' * len(_FIELDS))})"
+RUNS = Table("runs", Run, key=("name",), named={"settings": "settings_json"})
 
 
 def check_name(name: str) -> str:
@@ -77,27 +75,16 @@ def index_beside(path: Path) -> Path:
 
 async def save_run(index: Database, run: Run) -> None:
     """Write a run's row, in place of an earlier one of its name."""
-    row = msgspec.to_builtins(run)
-    row["settings"] = msgspec.json.encode(run.settings).decode()
-    row["symbols"] = msgspec.json.encode(run.symbols).decode()
     async with index.transaction():
-        await index.write(_SAVE, [tuple(row.values())])
+        await index.write(RUNS.replace, [RUNS.row(run)])
 
 
 async def load_runs(index: Database) -> list[Run]:
     """All runs, oldest first."""
-    rows = await index.fetch(f"SELECT {_COLUMNS} FROM runs ORDER BY started_ms, name")
-    return [_run(index, row) for row in rows]
+    return list(await read(index, RUNS, "ORDER BY started_ms, name"))
 
 
 async def forget_run(index: Database, name: str) -> bool:
     """Take a run's row out; whether there was one. Its trial stays."""
     async with index.transaction():
         return await index.write("DELETE FROM runs WHERE name = ?", [(name,)]) > 0
-
-
-def _run(index: Database, row: tuple[Any, ...]) -> Run:
-    fields = dict(zip((field.name for field in _FIELDS), row, strict=True))
-    fields["settings"] = json_of(index, fields["settings"], dict[str, Any], "runs.settings_json")
-    fields["symbols"] = json_of(index, fields["symbols"], list[Any], "runs.symbols")
-    return struct_of(index, Run, fields, "runs")

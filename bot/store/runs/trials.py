@@ -5,13 +5,9 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from bot.store.columns import Table
 from bot.store.database import Database
 from bot.store.runs.schema import INDEX
-
-_TRIAL = """
-INSERT INTO trials (created_ms, command, symbols, interval, first_ms, last_ms, configuration, sharpe, bars_sha256)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 
 _TRIED = """
 SELECT DISTINCT configuration FROM trials
@@ -32,6 +28,15 @@ class EvaluatedBars(Struct, frozen=True, kw_only=True):
     first_ms: int
     last_ms: int
     sha256: str | None = None
+
+
+TRIALS = Table(
+    "trials",
+    EvaluatedBars,
+    numbered="id",
+    named={"sha256": "bars_sha256"},
+    beside={"created_ms": int, "command": str, "configuration": str, "sharpe": float | None},
+)
 
 
 async def tried(index: Database, on: EvaluatedBars) -> set[str]:
@@ -61,20 +66,9 @@ async def note_trial(
     sharpe: float | None,
 ) -> None:
     """Write down that a configuration was judged. ``sharpe`` is annualized from daily returns."""
-    symbols = msgspec.json.encode(on.symbols).decode()
-    row = (
-        created_ms,
-        command,
-        symbols,
-        on.interval,
-        on.first_ms,
-        on.last_ms,
-        configuration,
-        sharpe,
-        on.sha256,
-    )
+    row = TRIALS.row(on, created_ms, command, configuration, sharpe)
     async with index.transaction():
-        await index.write(_TRIAL, [row])
+        await index.write(TRIALS.insert, [row])
 
 
 def _stands(path: Path) -> bool:
