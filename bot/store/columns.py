@@ -47,8 +47,8 @@ class Table(Generic[T]):
     column that SQLite counts, where nobody writes it. ``kept`` are columns whose first value stays when a row is
     written again.
 
-    ``row(value, *given)`` makes a row, the values in the order of ``written``, of whatever has the Struct's
-    fields. ``build(row)`` makes the value of a row that was selected by ``selected``, without checking it.
+    ``row(value, *given)`` makes a row of whatever has the Struct's fields, in the order of ``written``.
+    ``build(row)`` makes the value of a row that was selected by ``selected``, without checking it.
     """
 
     def __init__(
@@ -92,35 +92,23 @@ class Table(Generic[T]):
         self.changing = tuple(name for name in self.written if name not in (*key, *kept))
         """The columns that change when a row is written again, whatever they held."""
         self.selected = ", ".join(column.name for column in fields)
-        self._kept = tuple(column.name for column in others if column.name in kept and column.nullable)
+        values = f"({', '.join(self.written)}) VALUES ({', '.join('?' * len(self.written))})"
+        self.insert = f"INSERT INTO {name} {values}"
+        """The statement that writes new rows."""
+        self.insert_missing = f"{self.insert} ON CONFLICT DO NOTHING"
+        """The statement that writes rows whose key is not there yet, and leaves the others alone."""
+        self.replace = f"INSERT OR REPLACE INTO {name} {values}"
+        """The statement that writes rows, in place of earlier ones with the same key."""
+        changes = [f"{each} = excluded.{each}" for each in self.changing]
+        changes += [
+            f"{column.name} = coalesce({column.name}, excluded.{column.name})"
+            for column in others
+            if column.name in kept and column.nullable
+        ]
+        self.upsert = f"{self.insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}"
+        """The statement that writes rows; of earlier ones with the same key, ``kept`` stays if it was not NULL."""
         self.row: Callable[..., Row] = self._compiled_row({name: each for name, (_, each) in derived.items()})
         self.build: Callable[[Row], T] = self._compiled_build()
-
-    @property
-    def insert(self) -> str:
-        """The statement that writes new rows."""
-        return f"INSERT INTO {self._values}"
-
-    @property
-    def replace(self) -> str:
-        """The statement that writes rows, in place of earlier ones with the same key."""
-        return f"INSERT OR REPLACE INTO {self._values}"
-
-    @property
-    def insert_missing(self) -> str:
-        """The statement that writes rows whose key is not there yet, and leaves the others alone."""
-        return f"{self.insert} ON CONFLICT DO NOTHING"
-
-    @property
-    def upsert(self) -> str:
-        """The statement that writes rows; of earlier ones with the same key, ``kept`` stays if it was not NULL."""
-        changes = [f"{name} = excluded.{name}" for name in self.changing]
-        changes += [f"{name} = coalesce({name}, excluded.{name})" for name in self._kept]
-        return f"{self.insert} ON CONFLICT ({', '.join(self.key)}) DO UPDATE SET {', '.join(changes)}"
-
-    @property
-    def _values(self) -> str:
-        return f"{self.name} ({', '.join(self.written)}) VALUES ({', '.join('?' * len(self.written))})"
 
     def _compiled_row(self, derived: Mapping[str, Callable[[T], Any]]) -> Callable[..., Row]:
         """A function as if written by hand: rows are made at every bar, and a loop over columns takes its time."""
@@ -147,10 +135,10 @@ class Table(Generic[T]):
         for place, column in enumerate(self.fields):
             value = f"row[{place}]"
             if column.type is Decimal:
-                value = _unless_none(column, value, f"Decimal({value})")
+                value = _converted(column, value, "Decimal({})")
             elif column.type is object:
                 names[f"decode_{column.field}"] = msgspec.json.Decoder(column.annotation).decode
-                value = _unless_none(column, value, f"decode_{column.field}({value})")
+                value = _converted(column, value, f"decode_{column.field}({{}})")
             values.append(f"{column.field}={value}")
         made: Callable[[Row], T] = eval(f"lambda row: struct({', '.join(values)})", names)
         return made
@@ -178,11 +166,14 @@ def _column(
 def _written(column: Column, value: str) -> str:
     """What makes a column's value of the Struct's, as Python source."""
     if column.type is Decimal:
-        return _unless_none(column, value, f"plain({value})")
+        return _converted(column, value, "plain({})")
     if column.type is object:
-        return _unless_none(column, value, f"encode({value}).decode()")
+        return _converted(column, value, "encode({}).decode()")
     return value
 
 
-def _unless_none(column: Column, value: str, made: str) -> str:
-    return f"None if {value} is None else {made}" if column.nullable else made
+def _converted(column: Column, value: str, conversion: str) -> str:
+    """The value converted, and None left as it is."""
+    if not column.nullable:
+        return conversion.format(value)
+    return f"None if (found := {value}) is None else {conversion.format('found')}"
