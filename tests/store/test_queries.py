@@ -61,7 +61,7 @@ def asked(path: Path, steps: list[Step], ask: Callable[[Database], Awaitable[T]]
 
 
 amounts = st.decimals(allow_nan=False, allow_infinity=False).filter(
-    lambda value: abs(value.adjusted()) < 24
+    lambda value: abs(value.adjusted()) < 24 and -int(value.as_tuple().exponent) <= 60
 ) | st.sampled_from(
     [Decimal("1E-12"), Decimal("-0.10"), Decimal("1E+20"), Decimal("100.000"), -(Decimal(3) ** 40)]
 )
