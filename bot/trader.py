@@ -14,7 +14,7 @@ from bot.run_view import RunView
 from bot.strategy import Costs, OnError, Situation, Strategy
 from bot.strategy_guard import StrategyGuard, hold
 from bot.trading.account import AccountTrack
-from bot.trading.asked import NoOrder, why_halted
+from bot.trading.asked import NoOrder, already_ordered, why_halted
 from bot.trading.broker import Matched, PaperBroker
 from bot.trading.events import (
     Equity,
@@ -23,8 +23,6 @@ from bot.trading.events import (
     Position,
     Rejection,
     Request,
-    Side,
-    Signal,
     Step,
     Watch,
 )
@@ -35,6 +33,7 @@ from bot.trading.margin import Margin
 from bot.trading.new_rules import rules_notices
 from bot.trading.risk import RiskReview
 from bot.trading.sizing import Sizer
+from bot.trading.waiting import make_way
 
 _LATE = "late: a newer bar had closed before this one came, so it opens nothing"
 
@@ -179,8 +178,6 @@ class Trader:
                 ),
             )
         else:
-            if self._broker.waits(symbol) and (signal.action != "hold" or signal.close_position):
-                changed = (*changed, *self._replace(signal, bar, position))
             volatility = None
             if signal.measures_risk or self._sizer.needs_volatility:
                 volatility = self._model.window(symbol).volatility()
@@ -189,6 +186,11 @@ class Trader:
             )
             if not drafts and not unsized:
                 no_order = self._no_order.why(signal, position)
+            if self._broker.waits(symbol):
+                same, made_way = make_way(self._broker, signal, drafts, bar, position)
+                changed = (*changed, *made_way)
+                if same is not None:
+                    drafts, no_order = (), already_ordered(same)
         if unsized:
             unsized = self._broker.refuse(unsized)
             changed = (*changed, *(refused.order for refused in unsized))
@@ -310,18 +312,6 @@ class Trader:
                 watched=self._hands.let_go(market.symbol, market.time_ms),
                 **self._news(),
             )
-        )
-
-    def _replace(self, signal: Signal, bar: Bar, position: Position) -> tuple[Order, ...]:
-        """Withdraw what waits for an older target, but for what protects or goes on building this one."""
-        side: Side = "buy" if signal.action == "long" else "sell"
-        on_course = signal.action != "hold" and (position.quantity > 0) == (side == "buy")
-        return self._broker.cancel(
-            bar.symbol,
-            bar.close_ms,
-            "replaced by a newer decision",
-            keep_exits=True,
-            keep_entries=side if position.quantity and on_course else None,
         )
 
     def _post(self, matched: Matched, equity: list[Equity]) -> tuple[Fill, ...]:

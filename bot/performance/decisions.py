@@ -17,6 +17,7 @@ OutcomeKind = Literal[
     "open",
     "rejected",
     "unfilled",
+    "expired",
     "already_there",
     "halted",
     "paused",
@@ -29,6 +30,7 @@ KINDS: dict[OutcomeKind, str] = {
     "open": "open",
     "rejected": "rejected",
     "unfilled": "ended unfilled",
+    "expired": "expired unfilled",
     "already_there": "already there",
     "halted": "halted",
     "paused": "paused",
@@ -110,7 +112,7 @@ def _stopped(order: Order) -> tuple[OutcomeKind, str, str]:
     cause = _cause(order.reason)
     if order.status == "rejected":
         return _BARRED.get(cause, "rejected"), cause, order.reason
-    return "unfilled", cause, order.reason
+    return "expired" if "expired: " in order.reason else "unfilled", cause, order.reason
 
 
 def _gravity(order: Order) -> int:

@@ -185,7 +185,18 @@ _FOURTH_SCHEMA = (
     ) STRICT""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (FIRST_SCHEMA, SECOND_SCHEMA, THIRD_SCHEMA, _FOURTH_SCHEMA)
+_FIFTH_SCHEMA = (
+    # On the market's clock; NULL: until it is filled or replaced.
+    "ALTER TABLE orders ADD COLUMN valid_until_ms INTEGER",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    FIRST_SCHEMA,
+    SECOND_SCHEMA,
+    THIRD_SCHEMA,
+    _FOURTH_SCHEMA,
+    _FIFTH_SCHEMA,
+)
 """Statements that lead from each schema version to the next; ``MIGRATIONS[0]`` starts from nothing."""
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -10,12 +10,18 @@ from bot.trading.asked import Asked, asked_of
 from bot.trading.checks import Check, first_failed
 from bot.trading.events import Signal, Step
 
-_EXITS = (
+_ASKED = (
     ("close_position", False),
     ("stop_distance", None),
     ("target_distance", None),
     ("trail_distance", None),
     ("time_stop_bars", None),
+    ("size", None),
+    ("limit_price", None),
+    ("limit_distance", None),
+    ("valid_bars", None),
+    ("time_in_force", "gtc"),
+    ("close_fraction", 1.0),
 )
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -55,11 +61,16 @@ class SignalRows:
 
 
 def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
-    """The strategy's own detail, its exits, and under ``recollection`` what the memory said."""
+    """The strategy's own detail, what else it asked for, and under ``recollection`` what the memory said."""
     detail = signal.detail
-    if signal.measures_risk or signal.close_position or signal.time_stop_bars is not None:
-        exits = ((name, getattr(signal, name), absent) for name, absent in _EXITS)
-        detail = detail | {name: value for name, value, absent in exits if value != absent}
+    if (
+        signal.measures_risk
+        or signal.close_position
+        or signal.time_stop_bars is not None
+        or signal.shapes_orders
+    ):
+        asked = ((name, getattr(signal, name), absent) for name, absent in _ASKED)
+        detail = detail | {name: value for name, value, absent in asked if value != absent}
     if recollection is not None:
         told = {
             "moments": recollection.moments,

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from bot.market import minute_text
-from bot.trading.events import Halt, Position, Signal
+from bot.trading.events import Halt, Order, Position, Signal
 
 Asked = Literal["long", "short", "close"]
 
@@ -32,6 +32,11 @@ class NoOrder:
                 self._position, self._already = position, f"already_{action}: {held.copy_abs():f} is held"
             return self._already
         return "already_flat: spot is not sold short, and none of it is held"
+
+
+def already_ordered(order: Order) -> str:
+    """The same where a resting entry is what the signal asks for: in the same words at every bar."""
+    return f"already_ordered: order {order.id} rests at {order.limit_price:f}, {order.quantity:f} of it"
 
 
 def why_halted(signal: Signal, halt: Halt) -> str:

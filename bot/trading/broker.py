@@ -1,6 +1,6 @@
 """PaperBroker: resting orders meet the next quote, book or bar, by one set of rules (:mod:`bot.trading.walk`)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from msgspec import Struct
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from bot.exact import EXACT
 from bot.market import ALWAYS_OPEN, Bar, Book, Calendar, Instrument, Quote
-from bot.trading.events import Fill, Order, Position, Rejection, Side
+from bot.trading.events import Fill, Order, Position, Rejection, Side, is_over
 from bot.trading.fills import BarMarket, BookMarket, BrokerConfig, FillModel, Place, QuoteMarket
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
@@ -138,6 +138,56 @@ class PaperBroker:
         return tuple(
             withdrawn(order, reason, time_ms, clock_ms) for order in resting.values() if order.id not in kept
         )
+
+    def renew(
+        self, drafts: Sequence[Order], since_ms: int, time_ms: int
+    ) -> tuple[Order | None, tuple[Order, ...]]:
+        """The resting entry that is what these drafts of a limit entry ask for, and it where it has changed.
+
+        It is if side, limit, time in force and the kinds of exits are the same, nothing of it has filled, and
+        it was valid until after ``since_ms``. Its validity becomes the drafts'; all else stays.
+        """
+        wanted, *exits = drafts
+        resting = self._resting.get(wanted.symbol, {})
+        since_ms = self._calendar.clock_ms(since_ms)
+        for order in resting.values():
+            if (
+                _entry_terms(order) == _entry_terms(wanted)
+                and not order.filled_quantity
+                and not is_over(order, since_ms)
+                and [child.type for child in resting.values() if child.parent_id == order.id]
+                == [child.type for child in exits]
+            ):
+                if order.valid_until_ms == wanted.valid_until_ms:
+                    return order, ()
+                order = replace(order, valid_until_ms=wanted.valid_until_ms, updated_ms=time_ms)
+                self._rest(order)
+                return order, (order,)
+        return None, ()
+
+    def expire(self, symbol: str, time_ms: int, interval_ms: int) -> tuple[Order, ...]:
+        """Cancel entries of a symbol that are valid no longer, with the brackets that guard nothing yet."""
+        resting = self._resting.get(symbol, {})
+        clock_ms = self._calendar.clock_ms(time_ms)
+        over = {order.id for order in resting.values() if is_over(order, clock_ms)}
+        if not over:
+            return ()
+        changed = []
+        for order in list(resting.values()):
+            if order.id in over:
+                assert order.valid_until_ms is not None
+                bars = (order.valid_until_ms - self._calendar.clock_ms(order.created_ms)) // interval_ms
+                reason = f"expired: valid for {bars} bar{'s' if bars > 1 else ''}"
+            elif order.parent_id in over and order.status == "pending":
+                reason = f"order {order.parent_id}, its entry, opened nothing"
+            else:
+                continue
+            del resting[order.id]
+            changed.append(withdrawn(order, reason, time_ms, clock_ms))
+        if not resting:
+            del self._resting[symbol]
+            self._taken.pop(symbol, None)
+        return tuple(changed)
 
     def apply_rules(self, rules: Instrument, mark: Decimal | None, time_ms: int) -> tuple[Order, ...]:
         """Bring a symbol's resting orders onto new rules, or withdraw them; those that changed.
@@ -298,3 +348,8 @@ class PaperBroker:
 
     def _rest(self, order: Order) -> None:
         self._resting.setdefault(order.symbol, {})[order.id] = order
+
+
+def _entry_terms(order: Order) -> tuple[object, ...]:
+    """What makes two limit entries the same to whoever ordered them."""
+    return order.type, order.parent_id, order.side, order.limit_price, order.time_in_force, order.reduce_only

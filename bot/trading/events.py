@@ -8,14 +8,12 @@ from msgspec import Struct
 from bot.exact import EXACT
 from bot.market import Bar, Book, Funding, Instrument, Listing, Mark, MarkSource, Notice, Quote, RuleChange
 from bot.market.funding import KnownFunding
-from bot.trading.checks import Check
-from bot.trading.signal_fields import settle
+from bot.trading.signal import Action as Action
+from bot.trading.signal import Signal as Signal
+from bot.trading.signal import TimeInForce
 
-Action = Literal["long", "short", "hold"]
 Side = Literal["buy", "sell"]
 OrderType = Literal["market", "limit", "stop_market", "take_profit", "trailing_stop"]
-TimeInForce = Literal["gtc", "ioc", "post_only"]
-
 WatchState = Literal["trading", "closing_only", "let_go"]
 
 # What a rule stopped is rejected: before it was placed, or what was left of it when it was to fill.
@@ -23,47 +21,6 @@ OrderStatus = Literal["pending", "open", "partially_filled", "filled", "rejected
 
 RESTING: tuple[OrderStatus, ...] = ("pending", "open", "partially_filled")
 """The states from which an order may still fill: what a restart takes up again."""
-
-
-class Signal(Struct, frozen=True, kw_only=True, gc=False):
-    """What a strategy wants. Dimensionless: no quantity, no price.
-
-    ``long`` and ``short`` ask for a position in that direction, ``hold`` leaves things as they are,
-    or closes the position where ``close_position`` is set. Returns are log returns over
-    ``horizon_bars``, gross, None where nothing is known. ``reason`` is a sentence for a person and
-    names the gate that decided. Stop, target and trail are distances in units of the volatility of
-    one bar: from the entry, and for the trail from the best price since; ``time_stop_bars`` limits
-    the holding time. ``detail`` is copied, and kept as JSON.
-
-    ``checks`` are the conditions of an entry that the strategy held its situation against, in its
-    order: the first that failed is why it does not enter.
-
-    It checks itself as it is made: NumPy's numbers become Python's, and what is no signal raises
-    :class:`~bot.errors.SignalError`, which names the field.
-    """
-
-    action: Action
-    reason: str
-    confidence: float = 0.0
-    expected_return: float | None = None
-    return_std: float | None = None
-    positive_ratio: float | None = None
-    horizon_bars: int | None = None
-    close_position: bool = False
-    stop_distance: float | None = None
-    target_distance: float | None = None
-    trail_distance: float | None = None
-    time_stop_bars: int | None = None
-    detail: dict[str, Any] = {}
-    checks: tuple[Check, ...] = ()
-
-    @property
-    def measures_risk(self) -> bool:
-        """Whether it asks for a stop, a target or a trail, which are measured in volatility."""
-        return not (self.stop_distance is self.target_distance is self.trail_distance is None)
-
-    def __post_init__(self) -> None:
-        settle(self)
 
 
 class Order(Struct, frozen=True, kw_only=True, gc=False):
@@ -78,9 +35,13 @@ class Order(Struct, frozen=True, kw_only=True, gc=False):
 
     ``parent_id`` names the entry of a bracket. Such a child is ``pending`` until the entry first fills;
     then its ``stop_price`` lies ``distance`` from that fill's price, and its quantity is what the
-    entry's fills have opened. The children of one entry cancel each other. In a draft,
+    entry's fills have opened; a time stop waits from the fill of a limit entry on. The children of one
+    entry cancel each other. In a draft,
     0 stands for the entry before it. ``signal_id`` 0: no signal led to it, but a person who closes by
     hand, or the exchange that liquidates or settles.
+
+    From ``valid_until_ms`` (on the market's clock; None: never) on a limit entry fills no more: the decision at
+    the close that it falls on renews it, or it is cancelled.
     """
 
     id: int
@@ -104,6 +65,12 @@ class Order(Struct, frozen=True, kw_only=True, gc=False):
     triggered_ms: int | None = None
     status: OrderStatus = "open"
     reason: str = ""
+    valid_until_ms: int | None = None
+
+
+def is_over(order: Order, clock_ms: int) -> bool:
+    """Whether an entry was valid until then at most."""
+    return order.valid_until_ms is not None and order.valid_until_ms <= clock_ms
 
 
 class Rejection(Struct, frozen=True, kw_only=True, gc=False):

@@ -221,7 +221,7 @@ class Margin:
             return None
         change = order.quantity if order.side == "buy" else EXACT.minus(order.quantity)
         quantity = EXACT.add(context.position.quantity, change)
-        value = EXACT.multiply(quantity, context.bar.close).copy_abs()
+        value = EXACT.multiply(quantity, order.limit_price or context.bar.close).copy_abs()
         tiers = instrument.tiers
         allowed = min(tier_of(instrument, value).max_leverage, instrument.max_leverage)
         if tiers and value > tiers[-1].limit:

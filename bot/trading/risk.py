@@ -407,7 +407,7 @@ def _exits_unknown(order: Order, context: RiskContext, instrument: Instrument) -
 
 
 def _exit_out_of_reach(order: Order, context: RiskContext, instrument: Instrument) -> str | None:
-    price = context.bar.close
+    price = order.limit_price or context.bar.close
     for exit in context.exits:
         below = (exit.side == "sell") != (exit.type == "take_profit")
         if below and exit.distance is not None and exit.distance >= price:
@@ -431,7 +431,7 @@ def _min_quantity(order: Order, context: RiskContext, instrument: Instrument) ->
 
 
 def _min_notional(order: Order, context: RiskContext, instrument: Instrument) -> str | None:
-    value = EXACT.multiply(order.quantity, context.bar.close)
+    value = EXACT.multiply(order.quantity, order.limit_price or context.bar.close)
     if value >= instrument.min_notional:
         return None
     return f"an order worth {value:f} is below the minimum {instrument.min_notional:f}"
@@ -447,7 +447,7 @@ def _max_market_quantity(order: Order, context: RiskContext, instrument: Instrum
 def _spot_cash(order: Order, context: RiskContext, instrument: Instrument) -> str | None:
     if instrument.category != "spot":
         return None
-    value = EXACT.multiply(order.quantity, context.bar.close)
+    value = EXACT.multiply(order.quantity, order.limit_price or context.bar.close)
     if value <= context.spendable:
         return None
     return f"an order worth {value:f} is above the spendable cash, {context.spendable:f}"
@@ -460,9 +460,10 @@ def _closing_quantity(order: Order, position: Position) -> Decimal:
 
 
 def _value_after(order: Order, context: RiskContext) -> Decimal:
-    """What the position is worth at the close once the order fills, its sign aside."""
+    """What the position is worth at the order's limit, else the close, once it fills, its sign aside."""
     change = order.quantity if order.side == "buy" else EXACT.minus(order.quantity)
-    return EXACT.multiply(EXACT.add(context.position.quantity, change), context.bar.close).copy_abs()
+    price = order.limit_price or context.bar.close
+    return EXACT.multiply(EXACT.add(context.position.quantity, change), price).copy_abs()
 
 
 def _first_broken(

@@ -1,6 +1,7 @@
 """What a Signal's fields may hold: strategies are anybody's, so it is looked at as each one is made."""
 
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from numbers import Real
 from typing import Any
 
@@ -8,7 +9,8 @@ from msgspec import to_builtins
 from msgspec.json import Encoder
 from msgspec.structs import force_setattr
 
-from bot.errors import SignalError
+from bot.errors import SignalError, shortened
+from bot.exact import require_within
 from bot.trading.checks import no_checks
 
 _MAX_DISTANCE = 1000
@@ -22,7 +24,13 @@ _MAX_BARS = 1_000_000
 _LONGEST_REASON, _LARGEST_DETAIL = 2_000, 65_536
 """Characters, and bytes as JSON: every decision is stored with both, for months."""
 
+_MIN_SIZE, _MAX_SIZE = 0.0001, 100.0
+"""Fractions of equity, and the least part of a position that is worth closing; as ``risk.position_fraction``."""
+
+_MIN_PRICE, _MAX_PRICE = "0.000000000001", "1000000000000"
+
 _ACTIONS = ("long", "short", "hold")
+_TIMES_IN_FORCE = ("gtc", "ioc", "post_only")
 _FORECAST = (
     ("expected_return", -_MAX_RETURN, _MAX_RETURN),
     ("return_std", 0.0, _MAX_RETURN),
@@ -69,10 +77,69 @@ def settle(signal: Any) -> None:
         force_setattr(signal, "close_position", _figure(signal.close_position))
         if type(signal.close_position) is not bool:
             raise SignalError(f"close_position is {_shown(signal.close_position)}, not True or False")
+    if (
+        not (signal.size is signal.limit_price is signal.limit_distance is signal.valid_bars is None)
+        or (type(signal.time_in_force) is not str or signal.time_in_force != "gtc")
+        or (type(signal.close_fraction) is not float or signal.close_fraction != 1.0)
+    ):
+        _settle_order(signal)
     if type(signal.detail) is not dict or signal.detail:
         force_setattr(signal, "detail", _detail(signal.detail))
     if signal.checks != () and (problem := no_checks(signal.checks)) is not None:
         raise SignalError(problem)
+
+
+def as_price(name: str, value: Any) -> Decimal:
+    """An exact price: a decimal or text as it is written, a float by the shortest text that gives it back.
+
+    SignalError, which names the field, for what is none.
+    """
+    if isinstance(value, Decimal):
+        price = value
+    else:
+        plain = value if isinstance(value, str) else _figure(value)
+        if isinstance(plain, bool) or not isinstance(plain, str | int | float):
+            raise SignalError(f"{name} is {_shown(value)}, not a price")
+        try:
+            price = Decimal(str(plain) if isinstance(plain, float) else plain)
+        except (InvalidOperation, ValueError):
+            raise SignalError(f"{name} is {_shown(value)}, not a price") from None
+    try:
+        require_within(name, price, _MIN_PRICE, _MAX_PRICE)
+    except ValueError as error:
+        raise SignalError(shortened(str(error))) from None
+    return price
+
+
+def _settle_order(signal: Any) -> None:
+    """What only some signals say: the size, limit and validity of an entry, and how much to close."""
+    if signal.size is not None:
+        _settle_figure(signal, "size", _MIN_SIZE, _MAX_SIZE)
+    if signal.limit_price is not None:
+        force_setattr(signal, "limit_price", as_price("limit_price", signal.limit_price))
+    if signal.limit_distance is not None:
+        _settle_figure(signal, "limit_distance", -_MAX_DISTANCE, _MAX_DISTANCE)
+        if signal.limit_price is not None:
+            raise SignalError("limit_distance stands beside limit_price: a limit is one of them")
+    if signal.valid_bars is not None:
+        _settle_bars(signal, "valid_bars")
+        if not signal.has_limit:
+            raise SignalError(f"valid_bars is {signal.valid_bars}, but without a limit no order rests")
+    if type(signal.time_in_force) is not str:
+        force_setattr(signal, "time_in_force", _text("time_in_force", signal.time_in_force))
+    if signal.time_in_force not in _TIMES_IN_FORCE:
+        raise SignalError(
+            f"time_in_force is {_shown(signal.time_in_force)}, none of {', '.join(_TIMES_IN_FORCE)}"
+        )
+    if signal.time_in_force != "gtc":
+        if not signal.has_limit:
+            raise SignalError(f"time_in_force is {signal.time_in_force}, which needs a limit")
+        if signal.time_in_force == "ioc" and signal.valid_bars is not None:
+            raise SignalError(f"valid_bars is {signal.valid_bars}, but what is ioc never rests")
+    if type(signal.close_fraction) is not float or signal.close_fraction != 1.0:
+        _settle_figure(signal, "close_fraction", _MIN_SIZE, 1.0)
+        if signal.close_fraction != 1.0 and not signal.close_position:
+            raise SignalError(f"close_fraction is {signal.close_fraction:g}, but close_position is not set")
 
 
 def _settle_figure(signal: Any, name: str, low: float, high: float) -> None:

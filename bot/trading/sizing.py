@@ -14,19 +14,23 @@ from bot.trading.risk import RiskConfig
 # An entry that is smaller than a lot is refused with its size to this digit.
 _LAST_DIGIT = Decimal("1E-12")
 
+_FAR = 10
+"""A limit so many times the close, or that part of it, is no price of this market but a mistake."""
+
 
 class Sizer:
-    """Moves a position to what a Signal wants with at most one market order; holds no state.
+    """Moves a position to what a Signal wants with at most one order; holds no state.
 
-    Long and short want ± share * equity / close, rounded down to the lot, where the share is that of
-    the configured ``sizing``. Closing wants nothing held. A signal in the direction already held
-    changes nothing, however equity has moved. On spot, short means not being long.
+    Long and short want ± share * equity / price, rounded down to the lot: the share is the Signal's own size, cut
+    to the largest position, else that of the configured ``sizing``; the price is the order's limit, else the
+    close. Closing wants nothing held, or less by a fraction. A signal in the direction already held changes
+    nothing, however equity has moved. On spot, short means not being long.
 
     An entry brings the exits that the Signal asks for as children: stop, target and trail at their
     distance in volatilities of the close, up to the tick; and a market order that waits for the time stop.
 
-    An entry that has no size, or less than a lot, is refused here: there is no order that the review could
-    judge.
+    An entry that has no size, less than a lot, or a limit that is no price, is refused here, as is closing less
+    than a lot: there is no order that the review could judge.
     """
 
     def __init__(
@@ -59,47 +63,111 @@ class Sizer:
         if signal.action == "hold":
             if not signal.close_position or not held:
                 return (), ()
-            wanted = ZERO
-        else:
-            long = signal.action == "long"
-            if held and (held > 0) == long:
-                return (), ()
-            instrument = self._instruments[bar.symbol]
-            if not long and instrument.category == "spot":
-                wanted = ZERO
-            else:
-                share = self._share(signal, bar, volatility)
-                money = EXACT.multiply(share, max(equity.equity, ZERO))
-                lots = EXACT.divide_int(money, EXACT.multiply(bar.close, instrument.lot_size))
-                if not lots and not held:
-                    return (), (self._refusal(bar, money, long=long, signal_id=signal_id),)
-                size = EXACT.multiply(lots, instrument.lot_size)
-                wanted = size if long else EXACT.minus(size)
+            if signal.close_fraction != 1.0:
+                return self._part(signal, bar, held, signal_id=signal_id)
+            return (self._draft(bar, EXACT.minus(held), reduce_only=True, signal_id=signal_id),), ()
+        long = signal.action == "long"
+        if held and (held > 0) == long:
+            return (), ()
+        limit: Decimal | None = None
+        if signal.has_limit:
+            found = self._limit(signal, bar, volatility)
+            if isinstance(found, str):
+                return (), (self._refusal(bar, None, found, long=long, signal_id=signal_id),)
+            limit = found
+        instrument = self._instruments[bar.symbol]
+        wanted, cut = ZERO, ""
+        if long or instrument.category != "spot":
+            share, cut = self._share(signal, bar, volatility)
+            money = EXACT.multiply(share, max(equity.equity, ZERO))
+            price = limit or bar.close
+            lots = EXACT.divide_int(money, EXACT.multiply(price, instrument.lot_size))
+            if not lots and not held:
+                size, why = self._too_small(signal, money, price, instrument.lot_size)
+                return (), (self._refusal(bar, size, why, long=long, signal_id=signal_id),)
+            size = EXACT.multiply(lots, instrument.lot_size)
+            wanted = size if long else EXACT.minus(size)
         change = EXACT.subtract(wanted, held)
         if not change:
             return (), ()
         draft = self._draft(bar, change, reduce_only=not wanted, signal_id=signal_id)
+        if limit is not None:
+            draft = self._limited(draft, limit, signal, bar)
         if not wanted:
-            if signal.action != "hold" and instrument.category != "spot":
+            if instrument.category != "spot":
                 draft = replace(draft, reason="closes_only: the size of the entry is less than a lot")
             return (draft,), ()
+        if cut:
+            draft = replace(draft, reason=f"{draft.reason}; {cut}" if draft.reason else cut)
         opening = min(wanted.copy_abs(), draft.quantity)
         return (draft, *self._exits(signal, draft, opening, bar, volatility)), ()
 
-    def _refusal(self, bar: Bar, money: Decimal, *, long: bool, signal_id: int) -> Rejection:
-        """Why an entry that ``money`` (quote currency) buys less than a lot of is not ordered."""
-        lot = self._instruments[bar.symbol].lot_size
-        digits = EXACT.divide_int(money, EXACT.multiply(bar.close, _LAST_DIGIT))
+    def _part(
+        self, signal: Signal, bar: Bar, held: Decimal, *, signal_id: int
+    ) -> tuple[tuple[Order, ...], tuple[Rejection, ...]]:
+        """What closes a part of a position; what would be left of less than a lot is closed as well."""
+        lot, size = self._instruments[bar.symbol].lot_size, held.copy_abs()
+        part = EXACT.multiply(size, Decimal(f"{signal.close_fraction:.6f}"))
+        lots = floor_to(part, lot)
+        if not lots:
+            why = f"lot_size: {signal.close_fraction:g} of {size:f} is {part:f}, less than the lot {lot:f}"
+            return (), (self._refusal(bar, part, why, long=held < 0, signal_id=signal_id, reduces=True),)
+        if EXACT.subtract(size, lots) < lot:
+            lots = size
+        change = EXACT.minus(lots) if held > 0 else lots
+        return (self._draft(bar, change, reduce_only=True, signal_id=signal_id),), ()
+
+    def _limit(self, signal: Signal, bar: Bar, volatility: float | None) -> Decimal | str:
+        """The limit on the tick, on the side that is better for the trader; in words why there is none."""
+        long, close = signal.action == "long", bar.close
+        limit = signal.limit_price
+        if limit is None:
+            assert signal.limit_distance is not None
+            if volatility is None:
+                return "limit_unknown: its limit is measured in volatility, for which too few unbroken bars are known"
+            # A float's last digits must not reach a price.
+            away = EXACT.multiply(close, Decimal(f"{signal.limit_distance * volatility:.6f}"))
+            limit = EXACT.subtract(close, away) if long else EXACT.add(close, away)
+        if not close <= EXACT.multiply(limit, _FAR) or not limit <= EXACT.multiply(close, _FAR):
+            return (
+                f"limit_out_of_reach: its limit {limit:f} is not within a factor of {_FAR} of the close "
+                f"{close:f}; limit_price is a price, limit_distance in volatilities of one bar"
+            )
+        tick = self._instruments[bar.symbol].tick_size
+        return max(floor_to(limit, tick) if long else ceil_to(limit, tick), tick)
+
+    def _limited(self, draft: Order, limit: Decimal, signal: Signal, bar: Bar) -> Order:
+        """The draft as a limit order."""
+        until_ms = None
+        if signal.valid_bars is not None:
+            until_ms = draft.due_ms + signal.valid_bars * INTERVAL_MS[bar.interval]
+        return replace(
+            draft,
+            type="limit",
+            limit_price=limit,
+            time_in_force=signal.time_in_force,
+            valid_until_ms=until_ms,
+        )
+
+    def _refusal(
+        self, bar: Bar, size: Decimal | None, why: str, *, long: bool, signal_id: int, reduces: bool = False
+    ) -> Rejection:
+        """An order of ``size`` (None: of a lot) that is not drafted, for ``why``: ``rule: words``."""
+        quantity = size or self._instruments[bar.symbol].lot_size
+        draft = self._draft(bar, quantity, reduce_only=reduces, signal_id=signal_id)
+        refused = replace(draft, side="buy" if long else "sell", status="rejected", reason=why)
+        rule, _, reason = why.partition(": ")
+        return Rejection(order=refused, rule=rule, reason=reason)
+
+    def _too_small(self, signal: Signal, money: Decimal, price: Decimal, lot: Decimal) -> tuple[Decimal, str]:
+        """What ``money`` (quote currency) buys of less than a lot, and why an entry of it is not ordered."""
+        digits = EXACT.divide_int(money, EXACT.multiply(price, _LAST_DIGIT))
         size = EXACT.multiply(digits, _LAST_DIGIT)
         if money:
-            rule, reason = "lot_size", f"{money:f} buys {size:f}, less than the lot {lot:f}"
-        else:
-            rule, reason = "no_size", f"{self._config.sizing} sizing gives it nothing: {self._no_size()}"
-        draft = self._draft(bar, size or lot, reduce_only=False, signal_id=signal_id)
-        refused = replace(
-            draft, side="buy" if long else "sell", status="rejected", reason=f"{rule}: {reason}"
-        )
-        return Rejection(order=refused, rule=rule, reason=reason)
+            return size, f"lot_size: {money:f} buys {size:f}, less than the lot {lot:f}"
+        if signal.size is not None:
+            return size, "no_size: nothing is left of the equity"
+        return size, f"no_size: {self._config.sizing} sizing gives it nothing: {self._no_size()}"
 
     def _no_size(self) -> str:
         match self._config.sizing:
@@ -116,6 +184,10 @@ class Sizer:
         """The children of an entry, pending."""
         child = replace(
             entry,
+            type="market",
+            limit_price=None,
+            time_in_force="gtc",
+            valid_until_ms=None,
             side="sell" if entry.side == "buy" else "buy",
             quantity=opening,
             reduce_only=True,
@@ -173,11 +245,19 @@ class Sizer:
             return quantity
         return min(quantity, floor_to(rules.max_market_quantity, rules.lot_size))
 
-    def _share(self, signal: Signal, bar: Bar, volatility: float | None) -> Decimal:
-        """What share of equity an entry takes: 0 where nothing says how much, the largest position at most."""
-        config = self._config
+    def _share(self, signal: Signal, bar: Bar, volatility: float | None) -> tuple[Decimal, str]:
+        """What share of equity an entry takes, the largest position at most; and in words how a size was cut.
+
+        0 where nothing says how much.
+        """
+        config, most = self._config, self._config.max_position_fraction
+        if signal.size is not None:
+            size = Decimal(f"{signal.size:.6f}")
+            if size <= most:
+                return size, ""
+            return most, f"shortened: to {most:f} of equity, risk.max_position_fraction, of {signal.size:g}"
         if config.sizing == "fixed":
-            return config.position_fraction
+            return config.position_fraction, ""
         share = 0.0
         if config.sizing == "volatility":
             if volatility:
@@ -188,7 +268,7 @@ class Sizer:
             edge = signal.expected_return if signal.action == "long" else -signal.expected_return
             share = config.kelly_fraction * max(edge, 0.0) / signal.return_std**2
         # A float's last digits must not reach a quantity.
-        return min(Decimal(f"{share:.6f}"), config.max_position_fraction)
+        return min(Decimal(f"{share:.6f}"), most), ""
 
     def _draft(self, bar: Bar, change: Decimal, *, reduce_only: bool, signal_id: int) -> Order:
         wanted = change.copy_abs()

@@ -11,7 +11,8 @@ this, so that what it leaves open is decided against the trader:
 3. ... but targets and limits must have been there at the open. What they open may be stopped out as in 2.
 4. Last the trailing anchors follow the bar's best price, and its close may still trigger them.
 
-Fills of 2 to 4 carry the last millisecond of the bar, for only that it contains them is known.
+Fills of 2 to 4 carry the last millisecond of the bar, for only that it contains them is known. An entry that
+is valid no longer meets nothing: the next decision renews or cancels it.
 
 Stops and targets are triggered by the price that they would trade at (a sale's by the bid), or the bar's
 range, where the exchange goes by the last trade: a stop comes no later for it, a target no sooner.
@@ -21,14 +22,14 @@ leverage cannot back (``insufficient_margin``), or a position of that worth may 
 is rejected, whatever was thought of it when it was decided.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from msgspec.structs import replace
 
 from bot.exact import EXACT, ZERO
 from bot.market import Bar, Calendar
-from bot.trading.events import RESTING, Fill, Order, Rejection
+from bot.trading.events import RESTING, Fill, Order, Rejection, is_over
 from bot.trading.fills import BarMarket, BookMarket, FillModel, Market, QuoteMarket, Slice
 from bot.trading.ledger import Ledger
 from bot.trading.margin import Margin
@@ -37,6 +38,7 @@ from bot.trading.unfilled import noted, still_resting, withdrawn
 
 _STOPS = ("stop_market", "trailing_stop")
 _NOTHING_TO_REDUCE = "reduce_only: nothing is left to reduce"
+_ALLOWS = {"insufficient_margin": "the account can back", "risk_limit": "the exchange lends for"}
 _TRIGGERED = ("stop_market", "trailing_stop", "take_profit")
 
 
@@ -79,9 +81,8 @@ class Walk:
     def meet(self, market: QuoteMarket | BookMarket) -> None:
         """Each order that is due meets the market as it is shown now."""
         now_ms = market.time_ms
-        for id in list(self.orders):
-            order = self.orders.get(id)
-            if order is None or order.status == "pending" or order.due_ms > now_ms:
+        for order in self._standing(now_ms):
+            if order.due_ms > now_ms:
                 continue
             buys = order.side == "buy"
             # Where one could trade at once, and what the trigger is held against.
@@ -97,33 +98,31 @@ class Walk:
                     self._arrive(order, market, limit, now_ms)
                 elif left := self._allowed(order, now_ms):
                     self._give(order, market.give(left, limit, buys=buys), limit, now_ms)
-                self._expire(id, now_ms)
+                self._expire(order.id, now_ms)
             elif self._takes(order, opposite):
                 left = self._start(order, now_ms)
-                self._fill(id, market.take(left, buys=buys) if left else (), now_ms, self._rule)
-        self._say_why_not(market, now_ms, now_ms)
+                self._fill(order.id, market.take(left, buys=buys) if left else (), now_ms, self._rule)
+        self._say_why_not(market, now_ms, now_ms, now_ms)
 
     def along(self, market: BarMarket, due_ms: int) -> None:
         """Walk a bar as the module says; ``due_ms`` is until when an order must be due to meet its open."""
         bar = market.bar
+        open_ms = self._calendar.clock_ms(bar.start_ms)
         if self.is_liquidated(bar.open):
             self.liquidate(bar.open, bar.start_ms)
-        for id in list(self.orders):
-            order = self.orders.get(id)
-            if order is not None and order.status != "pending" and order.due_ms <= due_ms:
+        for order in self._standing(open_ms):
+            if order.due_ms <= due_ms:
                 self._at_open(order, market)
         inside_ms = bar.close_ms - 1
         self._reach_stops(market, inside_ms)
-        for id in list(self.orders):
-            order = self.orders.get(id)
-            if order is not None and self._was_there(order, bar.start_ms):
+        for order in self._standing(open_ms):
+            if self._was_there(order, bar.start_ms):
                 self._reach_favourable(order, market, inside_ms)
         self._reach_stops(market, inside_ms)
-        for id in list(self.orders):
-            order = self.orders.get(id)
-            if order is not None and self._active_in(order, bar.start_ms, inside_ms):
+        for order in self._standing(open_ms):
+            if self._active_in(order, bar.start_ms, inside_ms):
                 self._trail(order, market, inside_ms)
-        self._say_why_not(market, due_ms, inside_ms)
+        self._say_why_not(market, due_ms, open_ms, inside_ms)
 
     def is_liquidated(self, mark: Decimal) -> bool:
         """Whether the position is, at this mark price."""
@@ -236,6 +235,13 @@ class Walk:
         if self._takes(order, bar.close):
             self._take(order, market, _reached(order, market), inside_ms, "stop")
 
+    def _standing(self, clock_ms: int) -> Iterator[Order]:
+        """By number, what may fill now, as it stands when its turn comes: any fill may end or arm others."""
+        for id in list(self.orders):
+            order = self.orders.get(id)
+            if order is not None and order.status != "pending" and not is_over(order, clock_ms):
+                yield order
+
     def _take(self, order: Order, market: BarMarket, reference: Decimal, time_ms: int, rule: str) -> None:
         left = self._start(order, time_ms)
         slices = market.take(left, reference, buys=order.side == "buy") if left else ()
@@ -248,8 +254,7 @@ class Walk:
     @classmethod
     def _active_in(cls, order: Order, start_ms: int, inside_ms: int) -> bool:
         """Whether it was there at the open, or has come within this very walk."""
-        entered = order.status != "pending" and order.active_ms == inside_ms
-        return entered or cls._was_there(order, start_ms)
+        return (order.status != "pending" and order.active_ms == inside_ms) or cls._was_there(order, start_ms)
 
     # An order.
 
@@ -336,14 +341,8 @@ class Walk:
             if quantity:
                 self._fill_part(order, slice, quantity, fee_rate, time_ms, rule)
             if quantity != slice.quantity:
-                who = (
-                    "the account can back"
-                    if rule_broken == "insufficient_margin"
-                    else "the exchange lends for"
-                )
-                reason = (
-                    f"at {slice.price:f} {who} {quantity:f} of the {slice.quantity:f} that would have filled"
-                )
+                asked = f"{quantity:f} of the {slice.quantity:f} that would have filled"
+                reason = f"at {slice.price:f} {_ALLOWS[rule_broken]} {asked}"
                 self._reject(self.orders[id], rule_broken, reason, time_ms)
                 return
 
@@ -423,18 +422,19 @@ class Walk:
             if child.parent_id != entry.id:
                 continue
             if child.status == "pending":
-                child, quantity = self._placed(child, fill), opened
+                child, quantity = self._placed(child, entry, fill), opened
             else:
                 quantity = EXACT.add(child.quantity, opened)
             self._put(replace(child, quantity=quantity, updated_ms=fill.time_ms))
 
-    def _placed(self, child: Order, fill: Fill) -> Order:
-        """A child of a bracket as its entry first fills."""
+    def _placed(self, child: Order, entry: Order, fill: Fill) -> Order:
+        """A child of a bracket as its entry first fills; one that waits, waits from then on if the entry rested."""
         child = replace(child, status="open", active_ms=fill.time_ms)
         if child.type == "trailing_stop":
             return self._trailing(child, fill.price)
         if child.type == "market":
-            return child
+            rested_ms = self._calendar.clock_ms(fill.time_ms) - entry.due_ms if entry.type == "limit" else 0
+            return replace(child, due_ms=child.due_ms + max(rested_ms, 0))
         below = (child.side == "sell") == (child.type == "stop_market")
         return replace(child, stop_price=self._level(child, fill.price, below=below))
 
@@ -469,8 +469,8 @@ class Walk:
     def _cancel(self, order: Order, time_ms: int, reason: str) -> None:
         self._put(withdrawn(order, reason, time_ms, self._calendar.clock_ms(time_ms)))
 
-    def _say_why_not(self, market: Market, due_ms: int, time_ms: int) -> None:
-        for order in list(still_resting(self.orders.values(), market, self._model, due_ms)):
+    def _say_why_not(self, market: Market, due_ms: int, clock_ms: int, time_ms: int) -> None:
+        for order in still_resting(self._standing(clock_ms), market, self._model, due_ms):
             self._put(replace(order, updated_ms=time_ms))
 
     def _put(self, order: Order) -> Order:

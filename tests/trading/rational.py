@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from bot.market import Bar, Book, Funding, Quote
-from bot.trading.events import Order
+from bot.trading.events import Order, Signal
 
 MINUTE = 60_000
 STEP_MS = 15 * MINUTE
@@ -49,10 +49,14 @@ class Resting:
     anchor: Fraction | None = None
     since: int | None = None
     triggered: bool = False
+    until: int | None = None
 
     @property
     def left(self) -> Fraction:
         return self.quantity - self.filled
+
+    def is_over(self, now: int) -> bool:
+        return self.until is not None and now >= self.until
 
 
 @dataclass
@@ -86,49 +90,130 @@ class Account:
         self.rejected: list[int] = []
         self.next_id = 1
 
-    def place(self, drafts: list[Order]) -> None:
-        entry = 0
-        for draft in drafts:
-            if draft.parent_id is None:
-                entry = self.next_id
-            self.symbols[draft.symbol].orders[self.next_id] = Resting(
-                id=self.next_id,
-                sign=1 if draft.side == "buy" else -1,
-                type=draft.type,
-                tif=draft.time_in_force,
-                quantity=Fraction(draft.quantity),
-                limit=_fraction(draft.limit_price),
-                stop=_fraction(draft.stop_price),
-                distance=_fraction(draft.distance),
-                reduces=draft.reduce_only,
-                parent=None if draft.parent_id is None else entry,
-                due=draft.due_ms + LATENCY_MS,
-                pending=draft.status == "pending",
-            )
+    def place(self, symbol: str, wanted: list[Resting]) -> None:
+        """An entry, and the exits that are its children."""
+        entry = self.next_id
+        for order in wanted:
+            order.id, order.parent = self.next_id, None if order is wanted[0] else entry
+            order.due += LATENCY_MS
+            self.symbols[symbol].orders[order.id] = order
             self.next_id += 1
 
-    def ask(self, drafts: list[Order]) -> None:
+    def ask(self, symbol: str, wanted: list[Resting]) -> None:
         """What a decision asks for, where a person may have said that nothing is to be entered."""
-        first = drafts[0]
-        one, quantity = self.symbols[first.symbol], Fraction(first.quantity)
-        sign = 1 if first.side == "buy" else -1
-        closing = min(quantity, max(-sign * one.held, Fraction(0)))
+        first = wanted[0]
+        one, quantity = self.symbols[symbol], first.quantity
+        closing = min(quantity, max(-first.sign * one.held, Fraction(0)))
         entering = quantity - closing
         stopped = (
-            not self.paused.isdisjoint({None, first.symbol})
-            or first.symbol in self.closing_only
+            not self.paused.isdisjoint({None, symbol})
+            or symbol in self.closing_only
             or any(order.by_hand for order in one.orders.values())
-            or first.reduce_only
+            or first.reduces
         )
         if entering and not stopped:
-            self.place(drafts)
+            self.place(symbol, wanted)
             return
         if closing:
             # What only closes has no exits of its own.
-            self.place([first])
-            self._reduce(one.orders[self.next_id - 1], closing)
+            self.place(symbol, [first])
+            self._reduce(first, closing)
         if entering:
             self.next_id += 1
+
+    def decide(self, signal: Signal, bar: Bar, equity: Fraction, most: Fraction, volatility: float) -> None:
+        """A decision at a close: what waits makes way, expires or stays, and what is new is asked for."""
+        one, now = self.symbols[bar.symbol], bar.close_ms
+        wanted, refused = self._wanted(one, signal, bar, equity, most, volatility)
+        same = self._same(one, wanted, bar.start_ms)
+        if same is not None:
+            same.until = wanted[0].until
+        for order in [order for order in one.orders.values() if order.is_over(now)]:
+            self._drop(one, order)
+        if same is None and (signal.action != "hold" or signal.close_position):
+            sign = 1 if signal.action == "long" else -1
+            builds = sign if signal.action != "hold" and sign * one.held > 0 else 0
+            kept: dict[int, Resting] = {}
+            for id, order in sorted(one.orders.items()):
+                stays = order.by_hand or (order.sign == builds and not order.reduces)
+                if stays if order.parent is None else order.parent in kept or not order.pending:
+                    kept[id] = order
+            one.orders = kept
+        self._forget_idle(one)
+        if refused:
+            self.next_id += 1
+        elif wanted and same is None:
+            self.ask(bar.symbol, wanted)
+
+    @staticmethod
+    def _same(one: Symbol, wanted: list[Resting], start: int) -> Resting | None:
+        """An entry that rests as it is wanted."""
+        if not wanted or wanted[0].type != "limit":
+            return None
+        for order in one.orders.values():
+            terms = [
+                (each.type, each.sign, each.limit, each.tif, each.reduces) for each in (order, wanted[0])
+            ]
+            exits = [child.type for child in one.orders.values() if child.parent == order.id]
+            alike = terms[0] == terms[1] and exits == [exit.type for exit in wanted[1:]]
+            if order.parent is None and alike and not order.filled and not order.is_over(start):
+                return order
+        return None
+
+    @staticmethod
+    def _wanted(
+        one: Symbol, signal: Signal, bar: Bar, equity: Fraction, most: Fraction, volatility: float
+    ) -> tuple[list[Resting], bool]:
+        """The order that a signal asks for with its exits, in whole lots and ticks; or that it is refused."""
+        close, now = Fraction(bar.close), bar.close_ms
+
+        def part(distance: float) -> Fraction:
+            return close * Fraction(f"{distance * volatility:.6f}")
+
+        if signal.action == "hold":
+            if not (signal.close_position and one.held):
+                return [], False
+            size = abs(one.held)
+            lots = size * Fraction(f"{signal.close_fraction:.6f}") // LOT * LOT
+            if size - lots < LOT:
+                lots = size
+            sign = -1 if one.held > 0 else 1
+            return ([_an_order(sign, lots, now, reduces=True)], False) if lots else ([], True)
+        sign = 1 if signal.action == "long" else -1
+        if sign * one.held > 0:
+            return [], False
+        limit = _fraction(signal.limit_price)
+        if signal.limit_distance is not None:
+            limit = close - sign * part(signal.limit_distance)
+        if limit is not None:
+            if not close / 10 <= limit <= close * 10:
+                return [], True
+            limit = max((limit // TICK if sign > 0 else -(-limit // TICK)) * TICK, TICK)
+        money = min(Fraction(f"{signal.size:.6f}"), most) * max(equity, Fraction(0))
+        lots = money / (close if limit is None else limit) // LOT * LOT
+        if not (lots or one.held):
+            return [], True
+        entry = _an_order(sign, lots + abs(one.held), now, reduces=not lots)
+        if limit is not None:
+            entry.type, entry.tif, entry.limit = "limit", signal.time_in_force, limit
+            if signal.valid_bars is not None:
+                entry.until = now + signal.valid_bars * STEP_MS
+        exits = []
+        for type, distance in (
+            ("stop_market", signal.stop_distance),
+            ("trailing_stop", signal.trail_distance),
+            ("take_profit", signal.target_distance),
+        ):
+            if lots and distance is not None:
+                exit = _an_order(-sign, lots, now, reduces=True)
+                exit.type, exit.pending = type, True
+                exit.distance = max(-(-part(distance) // TICK) * TICK, TICK)
+                exits.append(exit)
+        if lots and signal.time_stop_bars is not None:
+            exit = _an_order(-sign, lots, now + signal.time_stop_bars * STEP_MS, reduces=True)
+            exit.pending = True
+            exits.append(exit)
+        return [entry, *exits], False
 
     @staticmethod
     def _reduce(order: Resting, quantity: Fraction) -> None:
@@ -278,7 +363,7 @@ class Account:
 
         for id in sorted(one.orders):
             order = one.orders.get(id)
-            if order is None or order.pending or order.due > now:
+            if order is None or order.pending or order.due > now or order.is_over(now):
                 continue
             other = levels[order.sign][0][0]
             new = order.since is None
@@ -352,7 +437,7 @@ class Account:
             self._liquidate(one, start)
         for id in sorted(one.orders):
             order = one.orders.get(id)
-            if order is None or order.pending or order.due - LATENCY_MS > start:
+            if order is None or order.pending or order.due - LATENCY_MS > start or order.is_over(start):
                 continue
             new = order.since is None
             if new:
@@ -375,6 +460,8 @@ class Account:
         for id in sorted(one.orders):
             order = one.orders.get(id)
             if order is None or order.pending or order.since is None or order.since > start:
+                continue
+            if order.is_over(start):
                 continue
             best = low if order.sign > 0 else high
             price = order.limit if order.type == "limit" else order.stop
@@ -508,6 +595,9 @@ class Account:
             if child.parent == order.id and opened > 0:
                 if child.pending:
                     self._arm(child, price, now)
+                    if child.type == "market" and order.type == "limit":
+                        # So many bars from the fill of what rested, not from the decision.
+                        child.due += max(now - order.due, 0)
                     child.quantity = opened
                 else:
                     child.quantity += opened
@@ -568,6 +658,33 @@ class Account:
         )  # fmt: skip
         self.next_id += 1
         self._fill(one, order, order.quantity, price, TAKER, "liquidation", now)
+
+
+def as_placed(draft: Order) -> Resting:
+    """A draft in fractions."""
+    return Resting(
+        id=0,
+        sign=1 if draft.side == "buy" else -1,
+        type=draft.type,
+        tif=draft.time_in_force,
+        quantity=Fraction(draft.quantity),
+        limit=_fraction(draft.limit_price),
+        stop=_fraction(draft.stop_price),
+        distance=_fraction(draft.distance),
+        reduces=draft.reduce_only,
+        parent=None,
+        due=draft.due_ms,
+        pending=draft.status == "pending",
+        until=draft.valid_until_ms,
+    )
+
+
+def _an_order(sign: int, quantity: Fraction, due: int, *, reduces: bool) -> Resting:
+    """At market."""
+    return Resting(
+        id=0, sign=sign, type="market", tif="gtc", quantity=quantity, limit=None, stop=None, distance=None,
+        reduces=reduces, parent=None, due=due, pending=False,
+    )  # fmt: skip
 
 
 def _bound(one: Symbol) -> Fraction:

@@ -15,7 +15,7 @@ from bot.exact import EXACT
 from bot.market import CLOSED, TRADING, Book, Funding, Level, Listing, Quote, RiskTier
 from bot.trading.account import AccountTrack, began_with
 from bot.trading.broker import PaperBroker
-from bot.trading.events import RESTING, Close, Order, Pause, Resume, Transfer, Watch
+from bot.trading.events import RESTING, Close, Order, Pause, Resume, Signal, Transfer, Watch
 from bot.trading.fills import BrokerConfig
 from bot.trading.hands import Hands
 from bot.trading.ledger import Ledger
@@ -23,6 +23,7 @@ from bot.trading.limits import RiskContext
 from bot.trading.margin import Margin
 from bot.trading.risk import RiskConfig, RiskReview
 from bot.trading.sizing import Sizer
+from bot.trading.waiting import make_way
 from tests.factories import START_MS, a_bar, an_equity, an_instrument, an_order
 from tests.trading import rational
 
@@ -58,6 +59,8 @@ OPEN = RiskConfig(
     max_drawdown=Decimal(0),
 )
 """No limits but those that a person sets by hand."""
+
+SIZING = replace(OPEN, max_position_fraction=Decimal(2))
 
 seeds = st.integers(0, 2**32)
 
@@ -100,6 +103,9 @@ class Dice(random.Random):
             distance=self.far() if type == "trailing_stop" else None,
             time_in_force=self.choice(["gtc", "gtc", "ioc", "post_only"]) if type == "limit" else "gtc",
             reduce_only=self.random() < 0.2,
+            valid_until_ms=now_ms + self.randint(1, 4) * rational.STEP_MS
+            if type == "limit" and self.random() < 0.3
+            else None,
         )
         exits = []
         for kind in self.sample(
@@ -121,6 +127,36 @@ class Dice(random.Random):
                 )
             )
         return [entry, *exits]
+
+    def signal(self, close: Decimal) -> Signal:
+        """What a strategy may say: entries with a size, mostly with a limit, and closes of a part."""
+        choice = self.random()
+        if choice < 0.2:
+            return Signal.hold("the test says so")
+        if choice < 0.4:
+            return Signal.close("the test says so", fraction=self.choice([1.0, 0.5, self.uniform(0.001, 1)]))
+        limit, distance = None, None
+        if self.random() < 0.6:
+            limit = self.choice([close, close - 1, close + 1, self.price(), self.figure("80", "120", 3)])
+            limit = Decimal("3.5") if self.random() < 0.03 else limit
+        elif self.random() < 0.5:
+            distance = self.choice([0.0, 0.5, self.uniform(-3, 3), 250.0])
+        limited = limit is not None or distance is not None
+        force = self.choice(["", "", "", "post_only", "ioc"]) if limited else ""
+        enter = Signal.long if self.random() < 0.5 else Signal.short
+        return enter(
+            "the test says so",
+            size=self.choice([0.0001, 0.3, self.uniform(0.001, 4)]),
+            limit=limit,
+            limit_distance=distance,
+            valid_bars=self.choice([None, 1, 2, 3]) if limited and force != "ioc" else None,
+            post_only=force == "post_only",
+            ioc=force == "ioc",
+            stop=self.choice([None, None, self.uniform(0.1, 9)]),
+            trail=self.choice([None, None, self.uniform(0.1, 9)]),
+            target=self.choice([None, None, self.uniform(0.1, 9)]),
+            time_stop_bars=self.choice([None, None, 1, 2, 3]),
+        )
 
 
 class Accounts(RuleBasedStateMachine):
@@ -148,6 +184,8 @@ class Accounts(RuleBasedStateMachine):
         self.risk = RiskReview(OPEN, self.rules)
         self.watched = set(self.rules)
         self.let_go, self.refused, self.asked, self.let_gone = [], [], 0, 0
+        self.renewed, self.expired, self.parts = 0, 0, 0
+        self.sizer = Sizer(SIZING, self.rules)
         self._take_hands()
         self.model = rational.Account(Fraction(CASH), preset, fill_model)
         self.fills, self.funding, self.transfers, self.orders, self.rejected = [], [], [], {}, []
@@ -176,23 +214,74 @@ class Accounts(RuleBasedStateMachine):
         drafts = dice.drafts(symbol, self.now_ms)
         if dice.random() < 0.5:
             self._keep(self.broker.place(drafts))
-            self.model.place(drafts)
+            self.model.place(symbol, [rational.as_placed(draft) for draft in drafts])
             return
+        self._order(drafts, a_bar(symbol=symbol))
+        self.model.ask(symbol, [rational.as_placed(draft) for draft in drafts])
+
+    @rule(seed=seeds)
+    def decide(self, seed):
+        """A strategy's signal at the close of a bar, as the Trader turns it into orders."""
+        dice = Dice(seed)
+        bar = self._bar(dice)
+        signal, volatility = dice.signal(bar.close), dice.uniform(0.001, 0.02)
+        resting = [order for order in self.broker.open_orders if order.symbol == bar.symbol]
+        if resting and resting[0].type == "limit" and dice.random() < 0.7:
+            signal = self._again(resting, dice)
+        equity = an_equity(cash=str(self.ledger.cash))
+        position = self.ledger.position(bar.symbol)
+        drafts, unsized = self.sizer.orders_for(
+            signal, bar, position, equity, signal_id=1, volatility=volatility
+        )
+        if self.broker.waits(bar.symbol):
+            same, changed = make_way(self.broker, signal, drafts, bar, position)
+            self._keep(changed)
+            self.renewed += same is not None
+            self.expired += sum("expired" in order.reason for order in changed)
+            drafts = () if same is not None else drafts
+        self._refuse(unsized)
+        if drafts:
+            self.parts += signal.close_fraction != 1.0
+            self._order(drafts, bar)
+        most = Fraction(SIZING.max_position_fraction)
+        self.model.decide(signal, bar, self.model.cash, most, volatility)
+
+    def _again(self, resting, dice):
+        """A signal for the entry that rests first, with exits of the same kinds; or all but the same."""
+        entry, kinds = resting[0], [order.type for order in resting if order.parent_id == resting[0].id]
+        ioc = entry.time_in_force == "ioc"
+        return Signal(
+            action="long" if entry.side == "buy" else "short",
+            reason="the test says so again",
+            size=0.5,
+            limit_price=entry.limit_price,
+            time_in_force=entry.time_in_force,
+            valid_bars=None if ioc else dice.choice([None, 1, 2, 3]),
+            stop_distance=1.0 if "stop_market" in kinds else None,
+            trail_distance=1.0 if "trailing_stop" in kinds else None,
+            target_distance=1.0 if "take_profit" in kinds else None,
+            time_stop_bars=2 if ("market" in kinds) == (dice.random() < 0.9) else None,
+        )
+
+    def _order(self, drafts, bar):
+        """Reviewed, and placed as far as that lets it."""
         context = RiskContext(
-            bar=a_bar(symbol=symbol),
-            position=self.ledger.position(symbol),
+            bar=bar,
+            position=self.ledger.position(bar.symbol),
             equity=an_equity(cash="1000000"),
             exposure=Decimal(0),
             spendable=Decimal(0),
             needs_quote=False,
-            closing=self.broker.closes_by_hand(symbol),
+            closing=self.broker.closes_by_hand(bar.symbol),
         )
         passed, rejections = self.risk.review(drafts, context)
         self._keep(self.broker.place(passed))
+        self._refuse(rejections)
+
+    def _refuse(self, rejections):
         refused = self.broker.refuse(rejections)
         self._keep(rejection.order for rejection in refused)
         self.refused += [rejection.order.id for rejection in refused]
-        self.model.ask(drafts)
 
     @rule(seed=seeds)
     def close(self, seed):
@@ -270,7 +359,10 @@ class Accounts(RuleBasedStateMachine):
 
     @rule(seed=seeds)
     def bar(self, seed):
-        dice = Dice(seed)
+        self._bar(Dice(seed))
+
+    def _bar(self, dice):
+        """Orders meet a bar; it."""
         low, first, last, high = sorted(dice.price() for _ in range(4))
         if dice.random() < 0.5:
             first, last = last, first
@@ -281,6 +373,7 @@ class Accounts(RuleBasedStateMachine):
         self.now_ms = bar.close_ms
         self._met(self.broker.match_bar(bar, self.ledger))
         self.model.bar(bar)
+        return bar
 
     @rule(seed=seeds)
     def fund(self, seed):
@@ -359,7 +452,7 @@ class Accounts(RuleBasedStateMachine):
             [self.quote] * 12 if self.config.fill_model == "quote" else [self.quote] * 3 + [self.book] * 12
         )
         likely = (
-            [self.order] * 10 + market + [self.bar] * 12 + [self.fund] * 8 + [self.transfer] * 3
+            [self.order] * 10 + [self.decide] * 8 + market + [self.bar] * 12 + [self.fund] * 8 + [self.transfer] * 3
             + [self.cancel, self.settle, self.settle, self.close, self.pause]
             + [self.resume] * 4 + [self.come_or_go] * 3
         )  # fmt: skip
@@ -398,6 +491,7 @@ class Accounts(RuleBasedStateMachine):
             assert (order.triggered_ms is not None) == mine.triggered
             assert order.stop_price == _decimal(mine.stop)
             assert order.anchor == _decimal(mine.anchor)
+            assert (order.limit_price, order.valid_until_ms) == (_decimal(mine.limit), mine.until)
 
     def _one(self, dice):
         """A symbol that bars and quotes come of."""
@@ -467,7 +561,7 @@ TestAccounts.settings = settings(max_examples=60, stateful_step_count=40, deadli
 def test_they_agree_over_a_long_run_that_meets_every_rule(preset, fill_model):
     dice, accounts = Dice(preset + fill_model), Accounts()
     accounts.begin(preset, fill_model)
-    accounts.live(dice, 4_000)
+    accounts.live(dice, 6_000)
     met = Counter(fill.rule for fill in accounts.fills)
     assert set(met) == {
         fill_model,
@@ -487,6 +581,7 @@ def test_they_agree_over_a_long_run_that_meets_every_rule(preset, fill_model):
     assert len(accounts.funding) > 30
     assert len(accounts.refused) > 30
     assert accounts.let_gone > 5
+    assert min(accounts.renewed, accounts.expired, accounts.parts) >= 5
 
 
 @pytest.mark.parametrize("seed", range(20))
