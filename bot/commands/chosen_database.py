@@ -1,5 +1,7 @@
 """Which database a reading command means, said on its first line."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bot.commands.catalogue import known_runs
@@ -7,6 +9,7 @@ from bot.commands.options import CommonOptions, DatabaseOptions
 from bot.config import Config, Mode
 from bot.errors import InputError
 from bot.market import minute_text
+from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.runs.catalogue import check_name, run_path
 
@@ -39,6 +42,15 @@ async def chosen_database(options: CommonOptions, config: Config) -> Path:
     if len(there) == 1:
         return there[0]
     raise InputError(f"which database? {await _there_is(config)}")
+
+
+@asynccontextmanager
+async def reading(options: CommonOptions, config: Config) -> AsyncIterator[Database]:
+    """That database, open to be read and shown: what can be made of no row is InputError, here too."""
+    path = await chosen_database(options, config)
+    with readable(path):
+        async with Database.open(path, readonly=True) as database:
+            yield database
 
 
 async def database_line(database: Database) -> str:

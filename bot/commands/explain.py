@@ -1,9 +1,11 @@
-"""``explain``: why one decision was made."""
+"""``explain``: why one decision (by default the last) was made, and what came of it."""
 
 import argparse
 import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from bot.commands.options import DatabaseOptions, add_run
 
@@ -20,15 +22,27 @@ class Options(DatabaseOptions, frozen=True, kw_only=True):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The decision."""
+    """The decision, and a backtest's name."""
     parser.add_argument("id", nargs="?", type=int, metavar="ID", help="a signal's id (default: the last)")
     add_run(parser)
 
 
 def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
-    """Print why the signal says what it says, and what became of it."""
-    from bot.commands import inspect
+    """Print the decision, its checks, its forecast and what followed."""
+    return asyncio.run(_run(options, config))
 
-    return asyncio.run(
-        inspect.run(options, config, lambda path: inspect.explain(path, options.id, json=options.json))
-    )
+
+async def _run(options: Options, config: "Config") -> int:
+    from bot.commands.chosen_database import database_line, reading
+    from bot.store.decisions import load_explanation
+    from bot.terminal.explanation import print_explanation
+    from bot.terminal.tables import print_text
+
+    async with reading(options, config) as database:
+        found = await load_explanation(database, options.id)
+        if options.json:
+            print(msgspec.json.encode(found).decode())
+        else:
+            print_text(await database_line(database))
+            print_explanation(found)
+    return 0

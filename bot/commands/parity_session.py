@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from bot.commands.inspect import found_recording
 from bot.commands.parity import Options
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import Bar, Book, Notice, Quote, plain, utc_text
 from bot.sessions import loop
-from bot.sessions.assembly import build_trader, read_recording, recorded_strategy
+from bot.sessions.assembly import build_trader, found_recording, read_recording, recorded_strategy
 from bot.store.believed import believed, readable
 from bot.store.database import Database
 from bot.store.recording import Recording, is_recording

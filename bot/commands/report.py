@@ -5,8 +5,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from bot.commands.arguments import count
 from bot.commands.options import DatabaseOptions, add_run
+from bot.errors import InputError
 
 if TYPE_CHECKING:
     from bot.config import Config
@@ -34,7 +37,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
-    """Print the report."""
-    from bot.commands import account_report
+    """Print the report: of the last session, one session or the whole account."""
+    return asyncio.run(_run(options, config, strategies))
 
-    return asyncio.run(account_report.run(options, config, strategies))
+
+async def _run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
+    """Reads only, as of one commit, in memory that does not grow with the bars."""
+    from bot.commands.chosen_database import reading
+    from bot.reports.account import load_report
+    from bot.sessions.assembly import found_recording, read_recording
+    from bot.sessions.fill_scenarios import Scenarios, of_recording
+    from bot.store.queries import load_stretch
+    from bot.store.runs.catalogue import INDEX_NAME
+    from bot.terminal.fill_scenarios import as_json, print_scenarios
+    from bot.terminal.progress import Progress
+    from bot.terminal.report import print_report
+
+    session, whole, index = options.session, options.all, config.runs_path / INDEX_NAME
+    async with reading(options, config) as database:
+        async with database.transaction():
+            found = await load_report(database, session, whole=whole, index=index)
+            recorded = (await load_stretch(database, session, whole=whole)).sessions[-1].recording
+        scenarios: Scenarios = {}
+        if options.fills is not None:
+            if whole or recorded is None:
+                raise InputError(
+                    "--fills band scores one session from its recording; name a recorded one with --session"
+                )
+            recording = read_recording(found_recording(recorded, database.path), config, strategies)
+            with Progress() as progress:
+                scenarios = await of_recording(recording, progress)
+        if options.json:
+            print(as_json(found, scenarios) if scenarios else msgspec.json.encode(found).decode())
+        else:
+            print_report(found)
+            if scenarios:
+                print_scenarios(scenarios)
+    return 0

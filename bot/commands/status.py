@@ -1,20 +1,20 @@
-"""``status``: the running or last session."""
+"""``status``: what the running or last session is doing, and how sound its data are."""
 
 import argparse
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bot.commands.options import DatabaseOptions, add_run
+import msgspec
+
+from bot.commands.options import DatabaseOptions as Options
+from bot.commands.options import add_run
 
 if TYPE_CHECKING:
     from bot.config import Config
 
 EXAMPLES = ("status --demo",)
-
-
-class Options(DatabaseOptions, frozen=True, kw_only=True):
-    """Which database."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
-    """Print what the session is doing, and how sound its data are."""
-    from bot.commands import inspect
+    """Print the status as of now."""
+    return asyncio.run(_run(options, config))
 
-    return asyncio.run(inspect.run(options, config, lambda path: inspect.status(path, json=options.json)))
+
+async def _run(options: Options, config: "Config") -> int:
+    from bot.commands.chosen_database import reading
+    from bot.commands.stored_calendar import stored_calendar
+    from bot.store.queries import load_status
+    from bot.terminal.status import print_status
+
+    async with reading(options, config) as database:
+        found = await load_status(database, await stored_calendar(database))
+        if options.json:
+            print(msgspec.json.encode(found).decode())
+        else:
+            print_status(found, time.time_ns() // 1_000_000)
+    return 0

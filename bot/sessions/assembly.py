@@ -66,6 +66,11 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
     return strategy  # type: ignore[no-any-return]
 
 
+def found_recording(named: str, database: Path) -> Path:
+    """Where a stored recording is: its name is told as the session saw it, which may have run beside the database."""
+    return Path(named) if Path(named).exists() else database.parent / named
+
+
 def read_recording(path: Path | str, config: Config, strategies: Mapping[str, str]) -> Recording:
     """A recording within the limits of ``config``, which may run what that or ``strategies`` names, nothing else."""
     allowed = {*strategies.values(), strategies.get(config.strategy.name, config.strategy.name)}

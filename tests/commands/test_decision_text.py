@@ -6,12 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from bot.commands import account_report, inspect
+from bot.commands import explain, report, status
 from bot.sessions.session import SessionCounter, with_decisions
 from bot.store.database import Database
 from bot.store.steps import StepWriter, begin_session
 from bot.terminal.summary import print_summary
 from bot.trading.checks import Check
+from tests.commands.showing import show
 from tests.factories import START_MS, a_bar, a_signal, a_step, an_equity
 from tests.performance.test_funnel import IDENTITY, a_check_list, reported
 
@@ -28,9 +29,9 @@ def shown(what: str, path, capsys) -> list[str]:
         summary = SessionCounter((), 10_000.0).summary("demo", str(path), 1, "end of data", 0.0)
         print_summary(asyncio.run(with_decisions(summary)), as_json=False)
     elif what == "report":
-        asyncio.run(account_report.report(path))
+        show(report, path)
     else:
-        asyncio.run(inspect.status(path))
+        show(status, path)
     return capsys.readouterr().out.strip().splitlines()
 
 
@@ -75,8 +76,8 @@ def test_every_reader_shows_the_same_funnel_in_text_and_in_json(tmp_path, capsys
         ["all", "BTCUSDT", "ETHUSDT"],
         ["decisions", "32", "31", "1"],
     ]
-    for show in (inspect.status, account_report.report):
-        asyncio.run(show(path, json=True))
+    for command in (status, report):
+        show(command, path, json=True)
         found = json.loads(capsys.readouterr().out)["decisions"]["funnels"]
         assert {step["name"]: step["count"] for step in found["total"]["steps"]} == {
             step.name: step.count for step in told.funnels.total.steps
@@ -86,7 +87,7 @@ def test_every_reader_shows_the_same_funnel_in_text_and_in_json(tmp_path, capsys
 
 def explained(path, number, capsys) -> list[str]:
     capsys.readouterr()
-    asyncio.run(inspect.explain(path, number))
+    show(explain, path, id=number)
     return capsys.readouterr().out.splitlines()
 
 
@@ -153,7 +154,7 @@ def test_a_report_says_when_it_is_only_of_the_last_session(tmp_path, capsys):
         "session 3, the last of 3 (--all reports on all, --session N on one)"
         in shown("report", tmp_path / "a.db", capsys)[0]
     )
-    asyncio.run(account_report.report(tmp_path / "a.db", 2))
+    show(report, tmp_path / "a.db", session=2)
     assert capsys.readouterr().out.splitlines()[0].endswith("session 2")
 
 
@@ -169,7 +170,7 @@ def test_a_report_on_all_names_what_each_session_ran_with_where_they_differ(
     second, differs, tmp_path, capsys
 ):
     sessions(tmp_path / "a.db", ("BTCUSDT", "buy_and_hold"), second)
-    asyncio.run(account_report.report(tmp_path / "a.db", whole=True))
+    show(report, tmp_path / "a.db", all=True)
     told = capsys.readouterr().out
     assert ("sessions that ran with different settings" in told) == differs
     if differs:

@@ -1,15 +1,16 @@
 import asyncio
 import io
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from bot.commands import inspect, status
+from bot.commands import explain, status, trades
 from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.market import INTERVAL_MS
@@ -18,6 +19,7 @@ from bot.store.database import Database, Identity
 from bot.store.steps import StepWriter, begin_session, end_session
 from bot.terminal import explanation
 from bot.trading.events import Step, Transfer
+from tests.commands.showing import show
 from tests.factories import (
     START_MS,
     a_bar,
@@ -77,7 +79,7 @@ def a_database(folder: Path, steps: Sequence[Step] = (), *, ended: bool = True) 
 
 
 def test_trades_are_a_plain_table_when_piped(tmp_path: Path, capsys) -> None:
-    assert asyncio.run(inspect.trades(a_database(tmp_path, [a_round()]))) == 0
+    assert show(trades, a_database(tmp_path, [a_round()])) == 0
     first, header, row = capsys.readouterr().out.splitlines()
     assert first.endswith(
         "demo.db: demo linear, 1 session, decisions of 2023-11-15 00:15 to 2023-11-15 00:15 UTC"
@@ -99,16 +101,16 @@ def test_trades_are_a_plain_table_when_piped(tmp_path: Path, capsys) -> None:
 
 
 def test_trades_as_json_keep_every_digit(tmp_path: Path, capsys) -> None:
-    asyncio.run(inspect.trades(a_database(tmp_path, [a_round()]), json=True))
+    show(trades, a_database(tmp_path, [a_round()]), json=True)
     (trade,) = json.loads(capsys.readouterr().out)
     assert (trade["price"], trade["fee"], trade["confidence"]) == ("100.5", "0.0276375", 0.71)
 
 
 def test_without_trades_people_get_a_hint_and_machines_an_empty_list(tmp_path: Path, capsys) -> None:
     path = a_database(tmp_path)
-    asyncio.run(inspect.trades(path))
+    show(trades, path)
     assert "no trades yet" in capsys.readouterr().out
-    asyncio.run(inspect.trades(path, json=True))
+    show(trades, path, json=True)
     assert json.loads(capsys.readouterr().out) == []
 
 
@@ -119,18 +121,18 @@ class Screen(io.StringIO):
         return True
 
 
-def on_a_screen(monkeypatch: pytest.MonkeyPatch, columns: int, show: Coroutine[Any, Any, int]) -> list[str]:
+def on_a_screen(monkeypatch: pytest.MonkeyPatch, columns: int, command: ModuleType, path: Path) -> list[str]:
     """What a terminal so wide is shown, line by line."""
     screen = Screen()
     with monkeypatch.context() as patch:
         patch.setenv("COLUMNS", str(columns))
         patch.setattr("sys.stdout", screen)
-        asyncio.run(show)
+        show(command, path)
     return screen.getvalue().splitlines()
 
 
 def test_on_a_narrow_screen_what_led_to_a_fill_stands_below_its_figures(tmp_path: Path, monkeypatch) -> None:
-    lines = on_a_screen(monkeypatch, 60, inspect.trades(a_database(tmp_path, [a_round()])))
+    lines = on_a_screen(monkeypatch, 60, trades, a_database(tmp_path, [a_round()]))
     begin = next(place for place, line in enumerate(lines) if "fill  time UTC" in line)
     assert lines[begin:] == [
         "\x1b[1mfill  time UTC          symbol   side  quantity  price   pnl\x1b[0m",
@@ -150,14 +152,14 @@ def test_a_narrow_screen_is_spared_the_columns_that_matter_least(tmp_path: Path,
         (86, ["similarity", "weight"]),
         (79, ["similarity"]),
     ):
-        lines = on_a_screen(monkeypatch, columns, inspect.explain(path))
+        lines = on_a_screen(monkeypatch, columns, explain, path)
         (header,) = [line for line in lines if "moment from .. to, UTC" in line]
         assert [name for name in ("similarity", "weight", "regime") if name in header] == expected
         assert len(header) <= columns + len("\x1b[1m\x1b[0m")
 
 
 def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Path, capsys) -> None:
-    assert asyncio.run(inspect.explain(a_database(tmp_path, [a_round()]))) == 0
+    assert show(explain, a_database(tmp_path, [a_round()])) == 0
     told = capsys.readouterr().out
     for line in (
         "decision 1: LONG BTCUSDT 15, closed at 2023-11-15 00:15:00 UTC, close 100, regime up calm",
@@ -200,7 +202,7 @@ def an_explanation(tmp_path: Path, capsys, outlook: Outlook) -> list[str]:
     whole = a_recollection(a_neighbor())
     assert whole.forecast is not None
     recollection = replace(whole, forecast=replace(whole.forecast, outlook=outlook))
-    asyncio.run(inspect.explain(a_database(tmp_path, [a_step(0, recollection=recollection)])))
+    show(explain, a_database(tmp_path, [a_step(0, recollection=recollection)]))
     return capsys.readouterr().out.splitlines()
 
 
@@ -222,7 +224,7 @@ def test_an_explanation_says_where_the_gate_was_closed(tmp_path: Path, capsys) -
 
 def test_an_explanation_of_a_hold_without_moments_says_why_there_are_none(tmp_path: Path, capsys) -> None:
     path = a_database(tmp_path, [a_step(0, recollection=a_recollection(regime=None))])
-    asyncio.run(inspect.explain(path, 1))
+    show(explain, path, id=1)
     told = capsys.readouterr().out
     assert "decision 1: HOLD" in told
     assert "regime not known yet" in told
@@ -231,7 +233,7 @@ def test_an_explanation_of_a_hold_without_moments_says_why_there_are_none(tmp_pa
 
 
 def test_an_explanation_as_json_has_the_paths_of_its_neighbors(tmp_path: Path, capsys) -> None:
-    asyncio.run(inspect.explain(a_database(tmp_path, [a_round()]), json=True))
+    show(explain, a_database(tmp_path, [a_round()]), json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["signal"]["action"] == "long"
     assert told["neighbors"][0]["closes"] == ["101", "102", "103", "104"]
@@ -240,7 +242,7 @@ def test_an_explanation_as_json_has_the_paths_of_its_neighbors(tmp_path: Path, c
 
 def test_status_tells_session_account_and_feed(tmp_path: Path, capsys) -> None:
     path = a_database(tmp_path, [a_round()])
-    assert asyncio.run(inspect.status(path)) == 0
+    assert show(status, path) == 0
     told = capsys.readouterr().out
     first, equity, counts, *_ = told.splitlines()
     assert first == (
@@ -270,7 +272,7 @@ def test_status_counts_no_deposit_as_a_gain(tmp_path: Path, capsys) -> None:
             )
         ],
     )
-    assert asyncio.run(inspect.status(path)) == 0
+    assert show(status, path) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert (
         "equity 12,009.50 (+10.00, +0.10%, since the start; transfers +1,999.50), drawdown 0.00%, cash 12,009.50"
@@ -279,7 +281,7 @@ def test_status_counts_no_deposit_as_a_gain(tmp_path: Path, capsys) -> None:
 
 
 def test_status_tells_a_killed_session_from_one_that_ended(tmp_path: Path, capsys) -> None:
-    asyncio.run(inspect.status(a_database(tmp_path, ended=False)))
+    show(status, a_database(tmp_path, ended=False))
     assert "was killed; the next start resumes it" in capsys.readouterr().out
 
 
@@ -292,7 +294,7 @@ def test_status_never_says_that_a_finite_run_is_resumed(tmp_path: Path, capsys, 
             await begin_session(database, mode, "{}", START_MS)
 
     asyncio.run(cut_off())
-    assert asyncio.run(inspect.status(path)) == 0
+    assert show(status, path) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "was interrupted" in told
     assert "resumes" not in told
@@ -303,7 +305,7 @@ def test_status_of_a_bot_at_work_names_its_process(tmp_path: Path, capsys) -> No
 
     async def main() -> None:
         async with Database.open(path, DEMO):
-            await inspect.status(path)
+            await asyncio.to_thread(show, status, path)
 
     asyncio.run(main())
     assert "is running (process " in capsys.readouterr().out
@@ -311,7 +313,7 @@ def test_status_of_a_bot_at_work_names_its_process(tmp_path: Path, capsys) -> No
 
 def test_a_missing_database_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no database at"):
-        asyncio.run(inspect.status(tmp_path / "none.db"))
+        show(status, tmp_path / "none.db")
 
 
 def test_without_a_mode_the_only_live_database_is_meant(tmp_path: Path, capsys) -> None:

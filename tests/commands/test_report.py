@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bot.commands import account_report
+from bot.commands import report
 from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.store.database import Database, Identity
@@ -18,6 +18,7 @@ from bot.trading.account import AccountTrack, began_with
 from bot.trading.events import Equity, Fill, FundingPayment, Step
 from bot.trading.ledger import Ledger
 from bot.trading.performance import DAY_MS
+from tests.commands.showing import show
 from tests.factories import (
     START_MS,
     a_bar,
@@ -76,8 +77,8 @@ def a_database(folder: Path, *sessions: Sequence[Step], symbols: tuple[str, ...]
     return path
 
 
-def reported(path: Path, capsys: pytest.CaptureFixture[str], *args: Any, **options: Any) -> dict[str, Any]:
-    assert asyncio.run(account_report.report(path, *args, json=True, **options)) == 0
+def reported(path: Path, capsys: pytest.CaptureFixture[str], **options: Any) -> dict[str, Any]:
+    assert show(report, path, json=True, **options) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found
 
@@ -166,9 +167,11 @@ def two_sessions(folder: Path) -> Path:
 def test_exposure_counts_what_was_held_before_the_session(tmp_path: Path, capsys) -> None:
     path = two_sessions(tmp_path)
     # Held at the close of the first session's second bar; in the second, sold by its first bar and bought again.
-    assert reported(path, capsys, 1)["buy_and_hold_scaled"]["exposure"] == pytest.approx(100 / 990 / 2)
+    assert reported(path, capsys, session=1)["buy_and_hold_scaled"]["exposure"] == pytest.approx(
+        100 / 990 / 2
+    )
     assert reported(path, capsys)["buy_and_hold_scaled"]["exposure"] == pytest.approx(100 / 981 / 2)
-    whole = reported(path, capsys, whole=True)["buy_and_hold_scaled"]["exposure"]
+    whole = reported(path, capsys, all=True)["buy_and_hold_scaled"]["exposure"]
     assert whole == pytest.approx((100 / 990 + 100 / 981) / 4)
 
 
@@ -197,11 +200,11 @@ def test_the_last_session_goes_on_from_where_the_one_before_ended(tmp_path: Path
 
 def test_an_earlier_session_and_the_whole_account_can_be_asked_for(tmp_path: Path, capsys) -> None:
     path = two_sessions(tmp_path)
-    first = reported(path, capsys, 1)
+    first = reported(path, capsys, session=1)
     assert (first["sessions"], first["performance"]["end_equity"]) == ([1], 990)
     own = first["performance"]
     assert (own["fills"], own["fees"], own["funding"], own["round_trips"]) == (1, 1, -3, 0)
-    whole = reported(path, capsys, whole=True)
+    whole = reported(path, capsys, all=True)
     assert (whole["sessions"], whole["bars"]) == ([1, 2], 4)
     own = whole["performance"]
     assert (own["fills"], own["fees"], own["funding"], own["round_trips"]) == (3, 3, -3, 1)
@@ -215,11 +218,11 @@ def test_a_session_that_closed_no_bar_is_passed_over(tmp_path: Path, capsys) -> 
 def test_what_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     path = a_database(tmp_path, [])
     with pytest.raises(InputError, match="no closed bar to report on yet"):
-        asyncio.run(account_report.report(path))
+        show(report, path)
     with pytest.raises(InputError, match=r"session 1 of .* has no closed bar"):
-        asyncio.run(account_report.report(path, 1))
+        show(report, path, session=1)
     with pytest.raises(InputError, match=r"--session: .* holds no session 7; the last is 1"):
-        asyncio.run(account_report.report(path, 7))
+        show(report, path, session=7)
 
 
 def leaning(action: str, confidence: float, positive_ratio: float | None = None) -> dict[str, Any]:
@@ -268,7 +271,7 @@ def test_a_close_that_did_not_move_makes_no_direction_right(tmp_path: Path, caps
 
 def test_people_get_tables_and_the_method_in_words(tmp_path: Path, capsys) -> None:
     path = two_sessions(tmp_path)
-    assert asyncio.run(account_report.report(path, whole=True)) == 0
+    assert show(report, path, all=True) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
         f"{path}: demo linear, sessions 1, 2",
@@ -288,7 +291,7 @@ def test_a_report_can_be_had_while_the_bot_writes(tmp_path: Path, capsys) -> Non
     async def main() -> None:
         async with Database.open(path, DEMO) as database, database.transaction():
             await database.write("DELETE FROM equity", [()])
-            await account_report.report(path, json=True)
+            await asyncio.to_thread(show, report, path, json=True)
 
     asyncio.run(main())
     assert json.loads(capsys.readouterr().out)["performance"]["end_equity"] == 981

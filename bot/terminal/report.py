@@ -1,95 +1,17 @@
-"""``report``: what the trading came to, beside buy and hold, and how far its confidence can be believed."""
+"""A report for a person's eye."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
-import msgspec
-
-from bot.commands.chosen_database import chosen_database
-from bot.commands.inspect import found_recording
-from bot.commands.report import Options
-from bot.config import Config
-from bot.errors import InputError
 from bot.market import minute_text
-from bot.reports.account import Report, load_report
-from bot.sessions.assembly import read_recording
-from bot.sessions.fill_scenarios import Scenarios, of_recording
-from bot.store import queries
-from bot.store.believed import readable
-from bot.store.database import Database
-from bot.store.recording import Recording
-from bot.store.runs.catalogue import INDEX_NAME
-from bot.terminal.fill_scenarios import as_json, print_scenarios
+from bot.reports.account import Report
 from bot.terminal.funnel import print_funnel, print_headlines
-from bot.terminal.progress import Progress
 from bot.terminal.tables import print_table, print_text, print_title
-from bot.trading.performance import (
-    DAY_MS,
-    Estimate,
-    Performance,
-)
+from bot.trading.performance import DAY_MS, Estimate, Performance
 from bot.trading.reliability import Reliability, wilson
-
-OK = 0
 
 _FEW_DAYS = 30
 
 
-async def run(options: Options, config: Config, strategies: Mapping[str, str]) -> int:
-    """``report``, of the last session, one session or the whole account."""
-    path = await chosen_database(options, config)
-
-    def read(recording: Path) -> Recording:
-        return read_recording(recording, config, strategies)
-
-    with readable(path):
-        return await report(
-            path,
-            options.session,
-            whole=options.all,
-            json=options.json,
-            read_for_band=read if options.fills == "band" else None,
-            index=config.runs_path / INDEX_NAME,
-        )
-
-
-async def report(
-    db_path: Path | str,
-    session_id: int | None = None,
-    *,
-    whole: bool = False,
-    json: bool = False,
-    read_for_band: Callable[[Path], Recording] | None = None,
-    index: Path | None = None,
-) -> int:
-    """Print the report. Reads only, as of one commit, in memory that does not grow with the bars.
-
-    ``read_for_band`` reads the session's recording, which is then scored under each preset of fills besides.
-    ``index`` is that of the runs that counts what was tried on these bars; without it, none is counted.
-    """
-    async with Database.open(db_path, readonly=True) as database, database.transaction():
-        found = await load_report(database, session_id, whole=whole, index=index)
-        sessions = (await queries.load_stretch(database, session_id, whole=whole)).sessions
-    band: Scenarios = {}
-    if read_for_band is not None:
-        if whole or sessions[-1].recording is None:
-            raise InputError(
-                "--fills band scores one session from its recording; name a recorded one with --session"
-            )
-        with Progress() as progress:
-            band = await of_recording(
-                read_for_band(found_recording(sessions[-1].recording, Path(db_path))), progress
-            )
-    if json:
-        print(as_json(found, band) if band else msgspec.json.encode(found).decode())
-    else:
-        _print_report(found)
-        if band:
-            print_scenarios(band)
-    return OK
-
-
-def _print_report(found: Report) -> None:
+def print_report(found: Report) -> None:
+    """Print what was traded on, performance beside buy and hold, trades, and calibration."""
     sessions = ", ".join(map(str, found.sessions))
     which = f"session {sessions}" if len(found.sessions) == 1 else f"sessions {sessions}"
     if found.last_of is not None and found.last_of > 1:
