@@ -23,9 +23,9 @@ from bot.sessions import loop
 from bot.sessions.assembly import build_trader, load_strategy
 from bot.sessions.session import SessionCounter
 from bot.sources.csv_bars import check_bars
-from bot.store.checkpoints import DEFAULT, load_checkpoint, save_checkpoint
+from bot.store.account.steps import StepWriter, begin_session
+from bot.store.checkpoints.folder import DEFAULT, load_checkpoint, save_checkpoint
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trader import Trader
 from bot.trading.ledger import Ledger

@@ -11,7 +11,7 @@ import msgspec
 
 from bot.cli import main
 from bot.exchange import socket, wire
-from bot.store import steps
+from bot.store.account import steps
 from bot.trading.events import Step
 from strategies import STRATEGIES
 

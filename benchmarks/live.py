@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.exchange import INTERVAL, LIVE_FROM_BAR, SYMBOL, Addresses, market, serving
 from benchmarks.measure import ROOT, Result, bot, cost, percentile, run_child, seconds
 from benchmarks.yardsticks import bare_commits
+from bot.store.account.steps import StepWriter
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter
 
 _BARS = 400
 _BAR_SECONDS = 0.05

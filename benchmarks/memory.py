@@ -16,7 +16,7 @@ from bot.model.features import RECEPTIVE_BARS, Encoder, FeatureWindow, Key, Keys
 from bot.model.memory import MemoryBank, MemoryConfig
 from bot.model.outcomes import Episode, Moment
 from bot.model.rows import CertifiedRows
-from bot.store.checkpoints import DEFAULT, load_checkpoint
+from bot.store.checkpoints.folder import DEFAULT, load_checkpoint
 from bot.synthetic import PRESETS, SyntheticMarket
 
 _INTERVAL = "15"

@@ -12,8 +12,8 @@ from bot.market import Bar, Notice
 from bot.sessions import loop
 from bot.sessions.assembly import build_trader, load_strategy, recorded_strategy
 from bot.shipped import shipped_strategies
-from bot.store.header import Header
-from bot.store.recording import Recording
+from bot.store.recording.header import Header
+from bot.store.recording.reader import Recording
 from bot.strategy import Strategy
 from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, Signal
 

@@ -11,13 +11,13 @@ from bot.config import Config
 from bot.market import INTERVAL_MS, Bar, Funding, Quote
 from bot.sessions import loop, warm_up
 from bot.sessions.assembly import load_strategy, opening_of
+from bot.store.account.queries import load_account
+from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.database import Database, Identity
-from bot.store.entries import Observed
-from bot.store.header import Header
 from bot.store.provenance import strategy_path
-from bot.store.queries import load_account
-from bot.store.recording import Recorder, record
-from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
+from bot.store.recording.entries import Observed
+from bot.store.recording.header import Header
+from bot.store.recording.recorder import Recorder, record
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.events import Input
 from tests.core import a_config, a_trader, merged

@@ -5,9 +5,9 @@ import signal
 from pathlib import Path
 
 from bot.store.account.tables import ROUND_TRIPS
+from bot.store.account.track import Fold, read_track
 from bot.store.database import Database
 from bot.store.rows import read
-from bot.store.track import Fold, read_track
 from tests.books import audit, rows
 from tests.bot_process import QUICK, run, start, wait_for
 

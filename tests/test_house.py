@@ -11,7 +11,7 @@ LONG_FILES = {
     "bot/evaluation/examine.py": 640,
     "bot/model/encoder.py": 406,
     "bot/model/memory.py": 418,
-    "bot/store/queries.py": 546,
+    "bot/store/account/queries.py": 546,
     "bot/trading/risk.py": 560,
     "bot/trading/walk.py": 491,
 }

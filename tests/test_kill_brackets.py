@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from bot.market import INTERVAL_MS, Bar
 from bot.sessions import loop, warm_up
 from bot.sessions.assembly import opening_of
+from bot.store.account.queries import load_account
+from bot.store.account.steps import StepWriter, begin_session
 from bot.store.database import Database, Identity
-from bot.store.queries import load_account
-from bot.store.steps import StepWriter, begin_session
 from bot.strategy import Situation, StrategyConfig
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.events import RESTING, Action, Signal, Step

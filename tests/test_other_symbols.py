@@ -8,7 +8,7 @@ import pytest
 from bot.cli import main
 from bot.commands.parity import compare
 from bot.market import INTERVAL_MS
-from bot.store.recording import Recording
+from bot.store.recording.reader import Recording
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Signal
 from tests.bot_process import QUICK, run

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from bot.cli import main
 from bot.errors import ConfigError, InputError
 from bot.market import INTERVAL_MS, Bar
-from bot.store.entries import Observed
-from bot.store.recording import Recording
+from bot.store.recording.entries import Observed
+from bot.store.recording.reader import Recording
 from bot.strategy import Situation
 from bot.testing import replay
 from bot.trading.events import Signal

@@ -9,8 +9,8 @@ from bot.market import Bar
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.sessions import warm_up
+from bot.store.account.steps import StepWriter
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter
 from tests.books import audit, rows
 from tests.core import merged
 from tests.lives import MARKET, SYMBOLS, after_a_bar, feed, session, settings

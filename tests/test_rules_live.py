@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bot.cli import main
 from bot.demo.exchange import DemoExchange
-from bot.store.recording import Recording
+from bot.store.recording.reader import Recording
 from bot.synthetic import PRESETS, SyntheticMarket
 from strategies import STRATEGIES
 from tests.bot_process import QUICK, ROOT, environment

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from bot.cli import main
 from bot.errors import InputError
-from bot.store.entries import Observed
-from bot.store.recording import Recording
+from bot.store.recording.entries import Observed
+from bot.store.recording.reader import Recording
 from strategies import STRATEGIES
 from tests.store.test_recording import recorded
 

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from bot.cli import main
+from bot.store.account.steps import StepWriter, begin_session, save_instruments
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session, save_instruments
 from bot.trading.events import Equity, Position, Step, Transfer
 from tests.books import audit, rows
 from tests.bot_process import QUICK, run, start, wait_for

@@ -10,11 +10,11 @@ import pytest
 
 from bot.cli import main
 from bot.market import Bar, Funding, Notice, RuleChange
-from bot.store.compared_tables import COMPARED
-from bot.store.comparison import StoredSession
+from bot.store.account.compared_tables import COMPARED
+from bot.store.account.comparison import StoredSession
 from bot.store.database import Database
-from bot.store.header import Header
-from bot.store.recording import Recording
+from bot.store.recording.header import Header
+from bot.store.recording.reader import Recording
 from bot.trading.events import Close, Pause, Resume, Transfer, Watch
 from tests.eager import ALLOWED
 from tests.factories import an_instrument

@@ -34,7 +34,7 @@ def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> in
 
 async def _run(options: Options, config: "Config") -> int:
     from bot.commands.chosen_database import database_line, reading
-    from bot.store.decisions import load_explanation
+    from bot.store.account.decisions import load_explanation
     from bot.terminal.explanation import print_explanation
     from bot.terminal.tables import print_text
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bot.commands.arguments import path
 from bot.commands.options import DatabaseOptions, add_run
-from bot.store.tables import TABLES
+from bot.store.account.exported import TABLES
 
 if TYPE_CHECKING:
     from bot.config import Config

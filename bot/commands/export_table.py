@@ -14,9 +14,9 @@ from bot.commands.chosen_database import chosen_database
 from bot.commands.export import Options
 from bot.config import Config
 from bot.errors import InputError, StoreError
+from bot.store.account.exported import TABLES
 from bot.store.believed import readable
 from bot.store.database import Database
-from bot.store.tables import TABLES
 
 OK = 0
 

@@ -38,17 +38,17 @@ from bot.sessions.session import SessionCounter, hindsight, with_decisions
 from bot.sessions.taken_up import take_up
 from bot.sessions.watching import WatchList, watch_list
 from bot.sources.instruments import read_given
+from bot.store.account.queries import AccountState
+from bot.store.account.requests import ChangeSymbols, Inbox
+from bot.store.account.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
+from bot.store.account.unbegun import discard_unbegun
+from bot.store.account.watching import keep_watched
 from bot.store.database import Database, Identity
-from bot.store.entries import Observed
-from bot.store.header import Header
 from bot.store.patience import Patience
 from bot.store.provenance import made_with, strategy_path
-from bot.store.queries import AccountState
-from bot.store.recording import Recorder, record
-from bot.store.requests import ChangeSymbols, Inbox
-from bot.store.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
-from bot.store.unbegun import discard_unbegun
-from bot.store.watching import keep_watched
+from bot.store.recording.entries import Observed
+from bot.store.recording.header import Header
+from bot.store.recording.recorder import Recorder, record
 from bot.strategy import Strategy, declared_checks
 from bot.terminal.progress import Progress
 from bot.terminal.step_lines import StepLines

@@ -16,7 +16,7 @@ from bot.sessions import loop
 from bot.sessions.assembly import build_trader, found_recording, read_recording, recorded_strategy
 from bot.store.believed import believed, readable
 from bot.store.database import Database
-from bot.store.recording import Recording, is_recording
+from bot.store.recording.reader import Recording, is_recording
 from bot.terminal.tables import print_table, print_text, print_title
 from bot.trader import Trader
 from bot.trading.events import RESTING, Fill, Order, Position, Signal, Step

@@ -18,15 +18,15 @@ from bot.market import Bar, utc_text
 from bot.sessions import loop
 from bot.sessions.assembly import build_trader, checkpoint_sha256, read_recording, recorded_strategy
 from bot.sessions.session import SessionCounter, Summary, with_decisions
+from bot.store.account.comparison import Difference, StoredSession
+from bot.store.account.opening import save_opening
+from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.account.tables import BooksAtStart
 from bot.store.believed import believed, readable
-from bot.store.comparison import Difference, StoredSession
 from bot.store.database import Database, Identity, discard
-from bot.store.entries import Observed
-from bot.store.opening import save_opening
 from bot.store.provenance import made_with
-from bot.store.recording import Recording
-from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
+from bot.store.recording.entries import Observed
+from bot.store.recording.reader import Recording
 from bot.strategy import Strategy, declared_checks
 from bot.terminal.progress import Progress
 from bot.terminal.summary import print_summary

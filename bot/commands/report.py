@@ -47,7 +47,7 @@ async def _run(options: Options, config: "Config", strategies: Mapping[str, str]
     from bot.reports.account import load_report
     from bot.sessions.assembly import found_recording, read_recording
     from bot.sessions.fill_scenarios import Scenarios, of_recording
-    from bot.store.queries import load_stretch
+    from bot.store.account.queries import load_stretch
     from bot.store.runs.catalogue import INDEX_NAME
     from bot.terminal.fill_scenarios import as_json, print_scenarios
     from bot.terminal.progress import Progress

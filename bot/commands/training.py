@@ -30,15 +30,8 @@ from bot.model.views import Look, Run, ShapeConfig, scaled_runs
 from bot.sessions.data_files import check_data
 from bot.sources.sessions import calendar_for
 from bot.store.bars import load_starts
-from bot.store.checkpoints import (
-    REPORT,
-    BarRange,
-    Card,
-    OddsCard,
-    load_checkpoint,
-    prepare_folder,
-    save_checkpoint,
-)
+from bot.store.checkpoints.card import BarRange, Card, OddsCard
+from bot.store.checkpoints.folder import REPORT, load_checkpoint, prepare_folder, save_checkpoint
 from bot.store.history.market import load_bars, market_of
 from bot.terminal.progress import Progress
 

@@ -8,14 +8,14 @@ from msgspec import Struct
 from bot.market import INTERVAL_MS, Category
 from bot.performance.benchmark import BuyAndHold, Risk, held_at, risk_of
 from bot.performance.funnel import DecisionReport
-from bot.store import queries
+from bot.store.account import queries
+from bot.store.account.exposure import average_exposure
+from bot.store.account.funnel import read_decision_report
+from bot.store.account.period import period_performance
+from bot.store.account.queries import Stretch
+from bot.store.account.session_runs import SessionRun, read_session_runs
 from bot.store.database import Database, Mode
-from bot.store.exposure import average_exposure
-from bot.store.funnel import read_decision_report
-from bot.store.period import period_performance
-from bot.store.queries import Stretch
 from bot.store.runs.trials import EvaluatedBars, count_tried
-from bot.store.session_runs import SessionRun, read_session_runs
 from bot.trading.performance import EquityCurve, HeldEqually, Performance, return_period_ms
 from bot.trading.reliability import Claim, Reliability, ReliabilityCount
 

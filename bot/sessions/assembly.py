@@ -16,10 +16,10 @@ from bot.market import ALWAYS_OPEN, INTERVAL_MS, Calendar, Instrument
 from bot.model.features import KEY_BARS
 from bot.model.rows import sound_rows
 from bot.model.similarity import SimilarityModel
-from bot.store.checkpoints import DEFAULT, Checkpoint, load_checkpoint
+from bot.store.account.queries import AccountState
+from bot.store.checkpoints.folder import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.provenance import strategy_source
-from bot.store.queries import AccountState
-from bot.store.recording import Recording
+from bot.store.recording.reader import Recording
 from bot.strategy import Costs, Strategy, declared_checks
 from bot.trader import Trader
 from bot.trading.account import AccountTrack

@@ -32,14 +32,14 @@ from bot.sessions.fill_scenarios import PRESETS, Scenarios, run_preset
 from bot.sessions.known_funding import funding_note
 from bot.sessions.session import SessionCounter, Summary, hindsight, with_decisions
 from bot.sources.sessions import calendar_for
+from bot.store.account.funding_rates import save_funding_rates
+from bot.store.account.queries import load_account
+from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.bars import BarsDigest
 from bot.store.database import Database, Identity, discard
-from bot.store.funding_rates import save_funding_rates
-from bot.store.queries import load_account
 from bot.store.runs.catalogue import Run, index_beside, save_run
 from bot.store.runs.schema import INDEX
 from bot.store.runs.trials import EvaluatedBars, note_trial
-from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.strategy import Strategy, declared_checks
 from bot.trader import Trader
 from bot.trading.fills import Preset

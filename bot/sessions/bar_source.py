@@ -11,10 +11,10 @@ from bot.errors import InputError
 from bot.market import INTERVAL_MS, Bar, FundingRate, Instrument, PriceGrid, minute_text
 from bot.sessions.data_files import DataFiles
 from bot.store import bars as bar_table
+from bot.store.account.funding_rates import load_funding_rates
+from bot.store.account.queries import load_instruments
 from bot.store.database import Database
-from bot.store.funding_rates import load_funding_rates
 from bot.store.history.market import Market, load_bars, load_rates, load_rules
-from bot.store.queries import load_instruments
 
 
 class BarSource(Struct, frozen=True):

@@ -11,9 +11,9 @@ from bot.sessions.data_files import DataFiles
 from bot.sessions.watching import owned_symbols
 from bot.sources.instruments import Given, Settled, settle_all
 from bot.store import bars as bar_store
+from bot.store.account.queries import AccountState
+from bot.store.account.watching import read_watched
 from bot.store.database import Database
-from bot.store.queries import AccountState
-from bot.store.watching import read_watched
 from bot.synthetic import PRESETS, SyntheticMarket
 
 _BAR_SECONDS = 0.05

@@ -10,7 +10,7 @@ from bot.sessions import loop
 from bot.sessions.assembly import build_trader, recorded_strategy
 from bot.sessions.session import SessionCounter, Summary
 from bot.store.believed import believed
-from bot.store.recording import Recording
+from bot.store.recording.reader import Recording
 from bot.trader import Trader
 from bot.trading.events import Input, Position
 from bot.trading.fills import Preset

@@ -11,9 +11,9 @@ from bot.exchange.stream import MarketStream
 from bot.market import INTERVAL_MS, TRADING, Bar
 from bot.sessions import warm_up
 from bot.store import bars as bar_store
+from bot.store.account.requests import ChangeSymbols
+from bot.store.account.steps import StepWriter
 from bot.store.database import Database
-from bot.store.requests import ChangeSymbols
-from bot.store.steps import StepWriter
 from bot.trading.events import Answer, History, Step, Watch
 from bot.trading.held import LookBack
 

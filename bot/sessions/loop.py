@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, Callable
 
 from bot.market import Notice
-from bot.store.steps import StepWriter
+from bot.store.account.steps import StepWriter
 from bot.trader import Trader
 from bot.trading.events import Answer, History, Input, Step
 

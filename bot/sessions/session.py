@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from bot.market import utc_text
 from bot.performance.funnel import DecisionReport
 from bot.sessions.known_funding import FundingNote
+from bot.store.account.funnel import load_decision_report
 from bot.store.database import Database
-from bot.store.funnel import load_decision_report
 from bot.trading.events import Position, Step
 from bot.trading.performance import EquityCurve
 

@@ -14,8 +14,8 @@ from bot.exchange.rest import PAGE_BARS, BybitRest, RequestRefused
 from bot.market import INTERVAL_MS, Bar
 from bot.model.features import STATE_BARS, WINDOW_BARS
 from bot.store import bars as store
+from bot.store.account.steps import StepWriter
 from bot.store.database import Database
-from bot.store.steps import StepWriter
 
 T = TypeVar("T")
 Alive = Callable[[], Awaitable[object]] | None

@@ -15,12 +15,13 @@ from msgspec import Struct
 from bot.errors import BrokenInvariant, DatabaseLocked, InputError, shortened
 from bot.market import Category, plain
 from bot.market.bounds import field_problem
+from bot.store.account.schema import ACCOUNT
 from bot.store.believed import readable
 from bot.store.connecting import connect, uri
+from bot.store.kinds import Kind, exact_distance
 from bot.store.layout import LAYOUT, layout_problem
 from bot.store.lock import disk_failures, lock, release
 from bot.store.patience import Patience
-from bot.store.schema import ACCOUNT, Kind, exact_distance
 from bot.store.sqlite_failures import translated
 
 Mode = Literal["demo", "testnet", "mainnet", "backtest", "replay"]
@@ -321,7 +322,7 @@ class Database:
                 await self._connection.execute(statement)
         if self._kind.account and 0 < version < 4:
             # It reads its rows as values, by what stands on this module.
-            from bot.store.backfill import backfill
+            from bot.store.account.backfill import backfill
 
             with readable(self.path):
                 await backfill(self)

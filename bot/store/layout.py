@@ -6,7 +6,7 @@ from contextlib import closing
 from functools import cache
 from typing import Any
 
-from bot.store.schema import Kind, exact_distance
+from bot.store.kinds import Kind, exact_distance
 
 LAYOUT = """
 SELECT m.type, m.name, iif(m.type = 'view', m.sql, NULL), t.strict, t.wr, i.name,

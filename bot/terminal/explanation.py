@@ -8,8 +8,8 @@ from typing import Any
 from bot.market import INTERVAL_MS, plain, utc_text
 from bot.market.times import span_text
 from bot.performance.decisions import KINDS
+from bot.store.account.decisions import Explanation, RecalledMoment
 from bot.store.account.tables import StoredSignal
-from bot.store.decisions import Explanation, RecalledMoment
 from bot.terminal.money import money_text
 from bot.terminal.tables import print_table, print_text, print_title
 from bot.trading.checks import Check, first_failed

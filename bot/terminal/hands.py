@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from bot.market import utc_text
+from bot.store.account.queries import Status
 from bot.store.account.tables import StoredRequest
-from bot.store.queries import Status
 from bot.terminal.money import price_text
 from bot.terminal.tables import print_text
 from bot.trading.events import Watched

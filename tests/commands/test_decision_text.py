@@ -8,8 +8,8 @@ import pytest
 
 from bot.commands import explain, report, status
 from bot.sessions.session import SessionCounter, with_decisions
+from bot.store.account.steps import StepWriter, begin_session
 from bot.store.database import Database
-from bot.store.steps import StepWriter, begin_session
 from bot.terminal.summary import print_summary
 from bot.trading.checks import Check
 from tests.commands.showing import show

@@ -14,9 +14,9 @@ from bot.cli import main
 from bot.commands import export, export_table
 from bot.config import Config, RunConfig
 from bot.errors import InputError, StoreError
+from bot.store.account.exported import TABLES
+from bot.store.account.steps import StepWriter, begin_session
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session
-from bot.store.tables import TABLES
 from tests.factories import START_MS, a_bar, a_fill, a_signal, a_step, an_order
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal(10000))

@@ -15,8 +15,8 @@ from bot.config import Config, RunConfig
 from bot.errors import InputError
 from bot.market import INTERVAL_MS
 from bot.model.outlook import Outlook
+from bot.store.account.steps import StepWriter, begin_session, end_session
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session, end_session
 from bot.terminal import explanation
 from bot.trading.events import Step, Transfer
 from tests.commands.showing import show

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from bot.cli import main
 from bot.commands.parity_session import Parity, compare
 from bot.market import Bar, Book
-from bot.store.recording import Recording
+from bot.store.recording.reader import Recording
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Signal
 from tests.books import audit, rows

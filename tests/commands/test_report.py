@@ -12,8 +12,8 @@ import pytest
 from bot.commands import report
 from bot.config import Config, RunConfig
 from bot.errors import InputError
+from bot.store.account.steps import StepWriter, begin_session, end_session
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session, end_session
 from bot.trading.account import AccountTrack, began_with
 from bot.trading.events import Equity, Fill, FundingPayment, Step
 from bot.trading.ledger import Ledger

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from bot.cli import main
 from bot.market import plain
-from bot.store.checkpoints import load_checkpoint
+from bot.store.checkpoints.folder import load_checkpoint
 from tests.model.walks import walk
 
 BARS = 4_000

@@ -14,7 +14,7 @@ from bot.errors import InputError
 from bot.model.encoder import StreamingTransformer, WindowNetwork
 from bot.model.features import STATE_FEATURES
 from bot.model.odds import OddsNetwork
-from bot.store.checkpoints import CARD, WEIGHTS, load_checkpoint, save_checkpoint
+from bot.store.checkpoints.folder import CARD, WEIGHTS, load_checkpoint, save_checkpoint
 from tests.fuzz.absurd import damaged, within
 from tests.fuzz.oracle import Findings, bounded, rounds
 from tests.model.test_encoder import weights_of

@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from bot.cli import main
-from bot.store.schema import SCHEMA_VERSION
+from bot.store.account.schema import SCHEMA_VERSION
 from strategies import STRATEGIES
 from tests.fuzz.absurd import damaged, like, value
 from tests.fuzz.oracle import Findings, judge, rounds

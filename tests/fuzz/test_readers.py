@@ -14,7 +14,7 @@ from bot.errors import ConfigError, InputError, printable
 from bot.sources.csv_bars import check_bars
 from bot.sources.csv_funding import read_funding
 from bot.sources.instruments import read_given
-from bot.store.recording import Recording
+from bot.store.recording.reader import Recording
 from tests.fuzz.absurd import TEXTS, damaged
 from tests.fuzz.oracle import LONGEST_LINE, Findings, bounded, place_of, rounds
 from tests.fuzz.test_files import SAID, candles, rules, table

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bot.store.recording import Recording
+from bot.store.recording.reader import Recording
 from tests.fuzz.absurd import damaged, within
 from tests.fuzz.oracle import Findings, judge, rounds
 from tests.test_strangers_recordings import written
@@ -21,7 +21,7 @@ FEW = 40
 @cache
 def parts(path: Path) -> tuple[Any, tuple[Any, ...]]:
     """A recording's header, and some of its entries, as the plain values that they are written as."""
-    from bot.store.entries import write_entry
+    from bot.store.recording.entries import write_entry
 
     recording = Recording.read(path)
     entries = list(recording)

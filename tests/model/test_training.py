@@ -106,7 +106,7 @@ def test_training_ends_when_unseen_shapes_are_no_longer_found_better_and_keeps_t
 
 
 def test_nothing_but_training_imports_torch():
-    modules = "bot.commands.live_session, bot.sessions.backtest, bot.commands.training, bot.store.checkpoints"
+    modules = "bot.commands.live_session, bot.sessions.backtest, bot.commands.training, bot.store.checkpoints.folder"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "False\n"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from bot.performance.decisions import outcome_of
 from bot.performance.funnel import FunnelCount, headlines, why_no_trade
+from bot.store.account.funnel import load_decision_report
+from bot.store.account.steps import StepWriter, begin_session
 from bot.store.database import Database, Identity
-from bot.store.funnel import load_decision_report
-from bot.store.steps import StepWriter, begin_session
 from bot.trading.asked import asked_of
 from bot.trading.checks import Check, first_failed
 from bot.trading.events import Signal

@@ -10,7 +10,8 @@ from bot.model.encoder import StreamingTransformer, WindowNetwork, unit_scale
 from bot.model.features import STATE_FEATURES
 from bot.model.odds import OddsNetwork
 from bot.model.views import Look, ShapeConfig, scaled_runs
-from bot.store.checkpoints import DEFAULT, BarRange, Card, OddsCard, load_checkpoint, save_checkpoint
+from bot.store.checkpoints.card import BarRange, Card, OddsCard
+from bot.store.checkpoints.folder import DEFAULT, load_checkpoint, save_checkpoint
 from bot.synthetic import PRESETS, SyntheticMarket
 from tests.model.test_encoder import weights_of
 from tests.model.test_odds import some_weights

@@ -10,16 +10,17 @@ from msgspec import Struct
 from msgspec.structs import asdict, fields, replace
 
 from bot.store.account import tables
+from bot.store.account.exported import TABLES as EXPORTED
+from bot.store.account.schema import ACCOUNT
 from bot.store.columns import Table
 from bot.store.database import Database, Identity
 from bot.store.history import tables as history
 from bot.store.history.schema import HISTORY
+from bot.store.kinds import Kind, exact_distance
 from bot.store.rows import read
 from bot.store.runs.catalogue import RUNS
 from bot.store.runs.schema import INDEX
 from bot.store.runs.trials import TRIALS
-from bot.store.schema import ACCOUNT, Kind, exact_distance
-from bot.store.tables import TABLES as EXPORTED
 from bot.trading.events import Fill, Order, RoundTrip, Signal
 from tests.factories import a_bar, a_fill, a_neighbor, a_tier, an_instrument, an_order
 

@@ -16,9 +16,10 @@ import pytest
 from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant, InputError, StoreError
+from bot.store.account.schema import ACCOUNT, SCHEMA_VERSION
 from bot.store.database import Database, Identity, discard
+from bot.store.kinds import Kind
 from bot.store.lock import holder
-from bot.store.schema import ACCOUNT, SCHEMA_VERSION, Kind
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal("10000"))
 

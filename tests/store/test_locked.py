@@ -12,9 +12,9 @@ import pytest
 
 from bot.errors import DatabaseLocked
 from bot.sessions import loop
+from bot.store.account.steps import StepWriter, begin_session, end_session
 from bot.store.database import Database, Identity
 from bot.store.patience import BUSY_SECONDS, Patience
-from bot.store.steps import StepWriter, begin_session, end_session
 from tests.core import a_trader
 from tests.factories import START_MS, a_bar
 

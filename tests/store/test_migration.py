@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bot.sessions.assembly import opening_of
+from bot.store.account.funnel import load_decision_report
+from bot.store.account.queries import load_account, load_instruments, load_status, load_trades
+from bot.store.account.schema import SCHEMA_VERSION
 from bot.store.database import Database, Identity
-from bot.store.funnel import load_decision_report
-from bot.store.queries import load_account, load_instruments, load_status, load_trades
-from bot.store.schema import SCHEMA_VERSION
 from bot.trading.risk import NOTHING_YET
 from tests.books import audit, rows
 

@@ -14,10 +14,10 @@ from msgspec.structs import replace
 
 from bot.errors import InputError
 from bot.market import Instrument, Mark, Notice, RiskTier
-from bot.store import decisions, queries
+from bot.store.account import decisions, queries
+from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.account.tables import Trade
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.trading.account import began_with
 from bot.trading.events import FundingPayment, Halt, Rejection, Step, Transfer
 from bot.trading.risk import RiskState

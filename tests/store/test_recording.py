@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from bot.errors import InputError, StoreError
 from bot.market import Bar, Funding, Notice, Quote, RuleChange
-from bot.store.entries import Entry, Observed
-from bot.store.header import Header
-from bot.store.recording import Recording, record
+from bot.store.recording.entries import Entry, Observed
+from bot.store.recording.header import Header
+from bot.store.recording.reader import Recording
+from bot.store.recording.recorder import record
 from bot.trading.account import began_with
 from bot.trading.ledger import Ledger
 from bot.trading.opening import Opening

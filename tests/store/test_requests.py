@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from bot.errors import InputError
+from bot.store.account.requests import ChangeSymbols, Inbox, ask, read_request
+from bot.store.account.steps import StepWriter
 from bot.store.database import Database, Identity
-from bot.store.requests import ChangeSymbols, Inbox, ask, read_request
-from bot.store.steps import StepWriter
 from bot.trading.events import Answer, Close, Pause, Resume, Step, Transfer
 from tests.factories import a_step
 from tests.store.test_migration import OLD

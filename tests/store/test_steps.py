@@ -11,9 +11,9 @@ import pytest
 
 from bot.errors import BrokenInvariant, StoreError
 from bot.market import Instrument, Notice
-from bot.store import queries
+from bot.store.account import queries
+from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.database import Database, Identity
-from bot.store.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.trading.events import FundingPayment, Rejection, Step, Transfer
 from tests.factories import (
     START_MS,

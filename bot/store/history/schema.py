@@ -1,6 +1,6 @@
 """The tables of the history store, by the schema versions that led to them."""
 
-from bot.store.schema import Kind
+from bot.store.kinds import Kind
 
 _FIRST = (
     """CREATE TABLE bars (

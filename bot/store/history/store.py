@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from bot.errors import InputError
+from bot.store.account.schema import ACCOUNT
 from bot.store.database import Database
 from bot.store.history.schema import HISTORY
-from bot.store.schema import ACCOUNT
 
 EARLIER_VENUE = "earlier-backtest"
 """What bars are filed under of which nobody wrote down where they came from."""

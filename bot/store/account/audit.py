@@ -9,12 +9,12 @@ from msgspec.structs import asdict
 from bot.errors import BrokenInvariant
 from bot.exact import EXACT, ZERO
 from bot.market import ALWAYS_OPEN, Bar, Calendar, plain, utc_text
+from bot.store.account.opening import read_opening
 from bot.store.account.tables import ACCOUNT_STATE, POSITIONS, ROUND_TRIPS
+from bot.store.account.track import Fold, FoldedRow, track_row
 from bot.store.columns import Row, Table
 from bot.store.database import Database
-from bot.store.opening import read_opening
 from bot.store.rows import read
-from bot.store.track import Fold, FoldedRow, track_row
 from bot.trading.account import TrackState
 from bot.trading.events import RoundTrip
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from bot.errors import BrokenInvariant
 from bot.exact import EXACT
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, plain
+from bot.store.account.opening import read_opening
 from bot.store.account.tables import (
     ACCOUNT_STATE,
     BARS,
@@ -23,7 +24,6 @@ from bot.store.account.tables import (
 )
 from bot.store.columns import Row, Table
 from bot.store.database import Database
-from bot.store.opening import read_opening
 from bot.store.rows import decimal_of, read, stream
 from bot.trading.account import ONE, AccountTrack, TrackState, began_with
 from bot.trading.events import Equity, Fill, FundingPayment, Position, RoundTrip, Transfer

@@ -5,11 +5,11 @@ from decimal import Decimal
 from msgspec import Struct
 
 from bot.exact import EXACT
+from bot.store.account.queries import AccountState, load_instruments, read_settings
 from bot.store.account.tables import REQUESTS, RequestKind, StoredRequest
+from bot.store.account.watching import read_requests
 from bot.store.database import Database
-from bot.store.queries import AccountState, load_instruments, read_settings
 from bot.store.rows import decimal_of
-from bot.store.watching import read_requests
 from bot.trading.events import Close, Pause, Resume, Transfer
 from bot.trading.margin import Margin
 

@@ -7,9 +7,9 @@ from msgspec import Struct
 from bot.errors import InputError
 from bot.market import utc_text
 from bot.market.funding import KnownFunding
-from bot.store.compared_tables import COMPARED, PLACES, REPLAYED, Compared
+from bot.store.account.compared_tables import COMPARED, PLACES, REPLAYED, Compared
 from bot.store.database import Database
-from bot.store.header import Header
+from bot.store.recording.header import Header
 from bot.trading.events import Halt, Order, Step
 
 

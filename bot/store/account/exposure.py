@@ -3,9 +3,9 @@
 from msgspec.structs import replace
 
 from bot.performance.exposure import AverageExposure
+from bot.store.account.opening import read_opening
+from bot.store.account.queries import Stretch, stream_closes, stream_equity
 from bot.store.database import Database
-from bot.store.opening import read_opening
-from bot.store.queries import Stretch, stream_closes, stream_equity
 
 
 async def average_exposure(database: Database, stretch: Stretch, session_id: int | None) -> float | None:

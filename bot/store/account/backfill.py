@@ -1,11 +1,11 @@
 """What the fourth schema says of an account, for rows that were written before it."""
 
 from bot.market import plain
+from bot.store.account.queries import load_instruments, read_account
 from bot.store.account.tables import ACCOUNT_STATE, EQUITY, FILLS, FUNDING, ROUND_TRIPS, TRANSFERS
+from bot.store.account.track import Fold, track_row
 from bot.store.database import Database
-from bot.store.queries import load_instruments, read_account
 from bot.store.rows import read
-from bot.store.track import Fold, track_row
 
 
 async def backfill(database: Database) -> None:

@@ -9,6 +9,8 @@ import msgspec
 from bot.errors import BrokenInvariant, DatabaseLocked
 from bot.market import Bar, Instrument, Mark, Notice, plain
 from bot.model.similarity import Recollection
+from bot.store.account.hand_rows import HandRows
+from bot.store.account.signal_rows import SignalRows
 from bot.store.account.tables import (
     ACCOUNT_STATE,
     BARS,
@@ -31,12 +33,10 @@ from bot.store.account.tables import (
     Session,
     StoredRisk,
 )
+from bot.store.account.track import track_row
 from bot.store.bars import BarsDigest, Inserted, insert_bar_rows
 from bot.store.columns import Row
 from bot.store.database import Database, Mode
-from bot.store.hand_rows import HandRows
-from bot.store.signal_rows import SignalRows
-from bot.store.track import track_row
 from bot.trading.account import ONE, TrackState
 from bot.trading.events import Equity, RoundTrip, Step
 from bot.trading.risk import RiskState

@@ -13,6 +13,8 @@ from bot.market import INTERVAL_MS, Category, Instrument, Mark
 from bot.market.calendars import ALWAYS_OPEN, Calendar
 from bot.market.funding import KnownFunding
 from bot.performance.funnel import DecisionReport
+from bot.store.account.funnel import read_decision_report
+from bot.store.account.opening import read_opening
 from bot.store.account.tables import (
     EQUITY,
     FILLS,
@@ -30,13 +32,11 @@ from bot.store.account.tables import (
     StoredRequest,
     Trade,
 )
+from bot.store.account.track import read_track
+from bot.store.account.watching import read_marks, read_requests, read_watched
 from bot.store.database import Database, Mode
-from bot.store.funnel import read_decision_report
 from bot.store.lock import Holder, holder
-from bot.store.opening import read_opening
 from bot.store.rows import decimal_of, json_of, read, structs
-from bot.store.track import read_track
-from bot.store.watching import read_marks, read_requests, read_watched
 from bot.trading.account import TrackState, drawdown
 from bot.trading.events import (
     RESTING,

@@ -1,11 +1,7 @@
 """The tables of a database, by the schema versions that led to them."""
 
-from decimal import Decimal
-
-from msgspec import Struct
-
-from bot.exact import EXACT, plain
-from bot.store.older_schemas import FIRST_SCHEMA, SECOND_SCHEMA, THIRD_SCHEMA
+from bot.store.account.older_schemas import FIRST_SCHEMA, SECOND_SCHEMA, THIRD_SCHEMA
+from bot.store.kinds import Kind
 
 _FOURTH_SCHEMA = (
     # What a backtest charged funding by, those that met no position included.
@@ -200,28 +196,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """Statements that lead from each schema version to the next; ``MIGRATIONS[0]`` starts from nothing."""
 
 SCHEMA_VERSION = len(MIGRATIONS)
-
-
-def exact_distance(one: str, other: str) -> str:
-    """How far two decimals lie apart: what a migration may ask for under this name."""
-    return plain(EXACT.subtract(Decimal(one), Decimal(other)).copy_abs())
-
-
-class Kind(Struct, frozen=True, kw_only=True):
-    """A kind of SQLite file of this bot, known by its application id and brought up to date by migrations."""
-
-    holds: str
-    application_id: int
-    migrations: tuple[tuple[str, ...], ...]
-    account: bool = False
-    """Whether it keeps an account's books, which belong to somebody."""
-    shared: bool = False
-    """Whether several processes write to it, each for the length of a transaction."""
-
-    @property
-    def version(self) -> int:
-        """The newest schema."""
-        return len(self.migrations)
 
 
 ACCOUNT = Kind(

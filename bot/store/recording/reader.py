@@ -1,180 +1,33 @@
-"""A session's recording: all that the core saw, in order, so that the session runs again from this file alone.
+"""Recording: a session's inputs, read again from its file, which anybody may have written."""
 
-After a magic and the format's version come records: the body's length, a checksum of that, a checksum
-of the body, the body. The bodies are blocks of one zstandard stream, flushed after each record, so
-that what repeats costs little. The first holds the :class:`Header`, every other a list of entries, in
-msgpack. A record is on the disk before the commit that it leads to.
-"""
-
-import asyncio
-import errno
 import os
-import struct
-import zlib
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
-from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar
+from typing import BinaryIO, Self
 
 import msgspec
 import zstandard
 
 from bot import files
-from bot.errors import InputError, StoreError
+from bot.errors import InputError
 from bot.market import Bar, Instrument
-from bot.store.entries import Entry, Observed, Written, read_entry, write_entry
-from bot.store.header import Header, read_header
-from bot.store.recorded import Unpacked, problem_of
-from bot.trading.events import History, Input
+from bot.store.recording.entries import Entry, Observed, Written, read_entry
+from bot.store.recording.format import FORMAT_VERSION, HEAD, MAGIC, PREAMBLE, checksum
+from bot.store.recording.header import Header, read_header
+from bot.store.recording.recorded import Unpacked, problem_of
+from bot.trading.events import Input
 
-FORMAT_VERSION = 1
-
-_MAGIC = b"\x93BOTREC"
-_PREAMBLE = _MAGIC + bytes([FORMAT_VERSION])
-_HEAD = struct.Struct(">I4s4s")
 _MAX_BODY = 1 << 26
 _MAX_WINDOW = 1 << 23
 MAX_BYTES = 4_000 * files.MEGABYTE
 _BLOCK_BARS = 500
-_GATHERED = 1_000
-"""Entries of one record: what comes without a commit for long must not fill the memory."""
-_LEVEL = 3
-
-
-EventT = TypeVar("EventT", bound=Input)
-
-
-class _Framer:
-    """Makes records of contents; each may only be understood after those before it."""
-
-    def __init__(self) -> None:
-        self._compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
-        self._encode = msgspec.msgpack.Encoder().encode
-
-    def record(self, content: Header | list[Written]) -> bytes:
-        body = self._compressor.compress(self._encode(content))
-        body += self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
-        return _HEAD.pack(len(body), _checksum(struct.pack(">I", len(body))), _checksum(body)) + body
-
-
-class Recorder:
-    """Writes one session's recording. Made by :func:`record` alone."""
-
-    def __init__(self, path: Path, file: FileIO, framer: _Framer) -> None:
-        self.path = path
-        self._file = file
-        self._framer = framer
-        self._entries: list[Written] = []
-        self._sealed: list[bytes] = []
-        # One thread: what it is given is written in that order, whatever is cancelled meanwhile.
-        self._thread = ThreadPoolExecutor(1, "recorder")
-        self._broken = False
-
-    def note(self, entry: Entry) -> None:
-        """Take down what the core is about to see."""
-        if isinstance(entry, History):
-            self._entries += [write_entry(Observed(bar)) for bar in entry.bars]
-        else:
-            self._entries.append(write_entry(entry))
-        if len(self._entries) >= _GATHERED:
-            self._seal()
-
-    async def tap(self, events: AsyncIterable[EventT]) -> AsyncIterator[EventT]:
-        """Hand events on, each noted before anybody has seen it."""
-        async for event in events:
-            self.note(event)
-            yield event
-
-    async def commit(self) -> None:
-        """Bring everything noted onto the disk. StoreError where that fails."""
-        self._seal()
-        if self._sealed:
-            block = b"".join(self._sealed)
-            self._sealed.clear()
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, block)
-
-    async def close(self) -> None:
-        """Commit what is left, unless the disk has failed before: after half a record comes nothing more."""
-        try:
-            if not self._broken:
-                await self.commit()
-        finally:
-            self._thread.submit(self._file.close)
-            self._thread.shutdown()
-
-    def _seal(self) -> None:
-        if self._entries:
-            self._sealed.append(self._framer.record(self._entries))
-            self._entries.clear()
-
-    def _write(self, block: bytes) -> None:
-        try:
-            _write_through(self._file, block)
-        except OSError as error:
-            self._broken = True
-            raise StoreError(
-                f"cannot write {self.path}: {error.strerror}; the session cannot be recorded"
-            ) from error
-
-
-@asynccontextmanager
-async def record(folder: Path, header: Header) -> AsyncIterator[Recorder]:
-    """A new recording in ``folder``, its header on the disk, for the length of a ``with`` block.
-
-    Raises InputError where no file can be made there, StoreError where the disk fails.
-    """
-    framer = _Framer()
-    path, file = _new_file(folder, header, _PREAMBLE + framer.record(header))
-    recorder = Recorder(path, file, framer)
-    try:
-        yield recorder
-    finally:
-        await recorder.close()
-
-
-def _new_file(folder: Path, header: Header, content: bytes) -> tuple[Path, FileIO]:
-    started = header.started_ms // 1000
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            stamp = datetime.fromtimestamp(started, UTC).strftime("%Y%m%dT%H%M%SZ")
-            path = folder / f"{stamp}-{header.session_id}.rec.zst"
-            try:
-                file = FileIO(path, "xb")
-            except FileExistsError:
-                # Another account's session of this number began in the same second.
-                started += 1
-                continue
-            _write_through(file, content)
-            # A new name is safe only once its folder has been written too.
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            return path, file
-    except OSError as error:
-        kind = StoreError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else InputError
-        raise kind(
-            f'cannot record into {folder}: {error.strerror}; name another run.recordings, or "" to record nothing'
-        ) from error
-
-
-def _write_through(file: FileIO, content: bytes) -> None:
-    left = memoryview(content)
-    while left:
-        left = left[file.write(left) :]
-    os.fsync(file.fileno())
 
 
 def is_recording(path: Path | str) -> bool:
     """Whether a file says of itself that it is one. InputError where it cannot be read."""
     with files.opened(path, "the recording") as file:
-        return file.read(len(_MAGIC)) == _MAGIC
+        return file.read(len(MAGIC)) == MAGIC
 
 
 class Recording:
@@ -258,7 +111,7 @@ class _Records:
     def __init__(self, path: Path, file: BinaryIO, end: int, limit: int) -> None:
         self.end = end
         self._left = limit
-        self.position = len(_PREAMBLE)
+        self.position = len(PREAMBLE)
         self._path = path
         self._file = file
         self._unpacked = Unpacked()
@@ -291,10 +144,10 @@ class _Records:
             yield entries
 
     def _check_preamble(self) -> None:
-        preamble = self._file.read(len(_PREAMBLE))
-        if preamble[: len(_MAGIC)] != _MAGIC[: len(preamble)] or not preamble:
+        preamble = self._file.read(len(PREAMBLE))
+        if preamble[: len(MAGIC)] != MAGIC[: len(preamble)] or not preamble:
             raise InputError(f"{self._path} is not a recording of this bot; they are named *.rec.zst")
-        if len(preamble) < len(_PREAMBLE):
+        if len(preamble) < len(PREAMBLE):
             raise InputError(f"{self._path} is cut off within its header, so nothing can be replayed")
         if preamble[-1] != FORMAT_VERSION:
             raise InputError(
@@ -305,18 +158,18 @@ class _Records:
     def _payload(self) -> bytes | None:
         """The next record's content; None where no whole record is left."""
         left = self.end - self.position
-        head = self._file.read(min(left, _HEAD.size))
-        if len(head) >= 8 and head[4:8] != _checksum(head[:4]):
+        head = self._file.read(min(left, HEAD.size))
+        if len(head) >= 8 and head[4:8] != checksum(head[:4]):
             raise self._damaged("a length does not match its checksum")
-        if len(head) < _HEAD.size:
+        if len(head) < HEAD.size:
             return None
-        length, _, checksum = _HEAD.unpack(head)
+        length, _, stated = HEAD.unpack(head)
         if length > _MAX_BODY:
             raise self._damaged(f"a record of {length} bytes is longer than any")
-        if length > left - _HEAD.size:
+        if length > left - HEAD.size:
             return None
         body = self._file.read(length)
-        if _checksum(body) != checksum:
+        if checksum(body) != stated:
             raise self._damaged("a record does not match its checksum")
         try:
             self._decompress(body)
@@ -328,12 +181,8 @@ class _Records:
             raise InputError(
                 f"{self._path} unpacks to more than run.max_recording_mb allows; raise it if you trust the file"
             )
-        self.position += _HEAD.size + length
+        self.position += HEAD.size + length
         return payload
 
     def _damaged(self, what: str) -> InputError:
         return InputError(f"{self._path} is damaged at byte {self.position}: {what}; use another copy of it")
-
-
-def _checksum(data: bytes) -> bytes:
-    return struct.pack(">I", zlib.crc32(data))

@@ -8,6 +8,7 @@ from msgspec.structs import asdict
 from bot.errors import InputError
 from bot.market import INTERVAL_MS
 from bot.performance.decisions import DecisionOutcome, outcome_of
+from bot.store.account.funnel import read_check_labels
 from bot.store.account.tables import (
     FILLS,
     HALTS,
@@ -19,7 +20,6 @@ from bot.store.account.tables import (
     StoredSignal,
 )
 from bot.store.database import Database
-from bot.store.funnel import read_check_labels
 from bot.store.rows import decimal_of, read
 from bot.trading.events import Fill, Halt, Order, Pause
 

@@ -1,0 +1,1 @@
+"""Weights as bytes, and a card that says what they are."""
