@@ -16,10 +16,11 @@ from bot.commands.history_store import history_path, opened
 from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.evaluation.bot_run import KeptKeys, ModelMaker, Protocol, TraderMaker
-from bot.evaluation.examine import Costs, examine
+from bot.evaluation.examine import examine
 from bot.evaluation.findings import BarsReport
 from bot.evaluation.ground_truth import INTERVAL, SYMBOL, MarketReport, MarketStudy, study_markets
 from bot.evaluation.report import bars_page, estimate_text, market_page
+from bot.evaluation.trading_result import BaselineCosts
 from bot.market import ALWAYS_OPEN, Bar, Calendar, FundingRate, Instrument, price_grid, utc_text
 from bot.market.borrow import Borrow
 from bot.model.memory import MemoryConfig
@@ -157,17 +158,17 @@ async def _on_bars(
             make_trader=_trader_maker(config, strategies, instruments, calendar),
             memory=config.memory,
             horizon_bars=config.strategy.horizon_bars,
-            costs=Costs(
-                turn=float(broker.taker_fee)
+            costs=BaselineCosts(
+                cost_per_turnover=float(broker.taker_fee)
                 + float(broker.half_spread_bps + broker.slippage_bps) * _BASIS_POINT,
-                fraction=float(risk.position_fraction),
+                position_fraction=float(risk.position_fraction),
             ),
             progress=progress,
             rates=rates,
             calendar=calendar,
             borrow=Borrow(broker.borrow_rate) if config.run.category == "equity" else None,
         )
-    bot = report.earnings[0]
+    bot = report.trading[0]
 
     async def note() -> None:
         async with Database.open(index_path, kind=INDEX) as index:
@@ -353,7 +354,7 @@ def _told(report: BarsReport | MarketReport) -> str:
         for each in report.skill
         if each.horizon_bars == report.horizon_bars
     ]
-    bot = report.earnings[0]
+    bot = report.trading[0]
     lines += [f"note: {warning}" for warning in report.warnings]
     lines.append(f"IC {report.horizon_bars} bars ahead; the bot's net return {bot.net_return:+.2%}")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ from bot.config import Config
 from bot.errors import ConfigError, InputError
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar
 from bot.model.encoder import Network, StreamingTransformer, WindowNetwork
-from bot.model.feature_table import panel_of
+from bot.model.feature_table import feature_table
 from bot.model.features import RECEPTIVE_BARS, STATE_FEATURES
 from bot.model.odds import OddsNetwork
 from bot.model.views import Look, Run, ShapeConfig, scaled_runs
@@ -232,7 +232,7 @@ async def _material(options: Options, config: Config, progress: Progress) -> _Ma
 
     def see(symbol: str, bars: list[Bar]) -> None:
         runs[symbol] = scaled_runs(bars, calendar)
-        if bars and len(seen := material_before(panel_of(bars, calendar), len(bars), ODDS.horizons)):
+        if bars and len(seen := material_before(feature_table(bars, calendar), len(bars), ODDS.horizons)):
             moments[symbol] = seen
 
     if options.data:

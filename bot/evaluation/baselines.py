@@ -1,19 +1,18 @@
-"""Forecasts that a memory must beat, and two that cheat so that a leak is known when it is seen.
+"""Baselines that a memory must beat, and two that cheat so that a leak is known when it is seen.
 
 Each gives one figure a queried bar, in units of the volatility expected of the horizon. What is fitted is
 fitted once a fold on rows whose outcome was over when the fold began; what is recalled is recalled online.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.model.feature_table import Panel
+from bot.evaluation.folds import Fold
+from bot.model.feature_table import FeatureTable
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,49 +21,39 @@ Rows = NDArray[np.float32]
 Knows = Literal["past", "unmatured", "future"]
 """What a recall may see: outcomes that were over; also those still running; also moments yet to come."""
 
+MOMENTUM, REVERSAL, RANDOM = "momentum", "reversal", "random"
+RAW, PATH, RIDGE, TREES = "raw-window kNN", "price-path kNN", "ridge", "LightGBM"
+LEAKED, FORESEEN = "LEAK: outcome known at once", "LEAK: memory of the future"
+
 _BLOCK = 256
 _OVER_FETCH = 8
 _MOMENTUM_BARS = 24
 _RIDGE = 100.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """Rows ``first`` to before ``end`` are forecast by weights fitted to what was over before ``first``."""
-
-    first: int
-    end: int
-
-
-def folds_of(first: int, end: int, count: int) -> list[Fold]:
-    """The rows from ``first`` to before ``end`` in ``count`` nearly equal folds, ascending."""
-    edges = np.linspace(first, end, count + 1).astype(int).tolist()
-    return [Fold(begin, stop) for begin, stop in pairwise(edges) if stop > begin]
-
-
-def momentum(panel: Panel, queries: Ints) -> Floats:
+def momentum(table: FeatureTable, queries: Ints) -> Floats:
     """The mean of the last 24 returns over volatility."""
-    return np.asarray(panel.window[queries, -_MOMENTUM_BARS:].mean(axis=1), np.float64)
+    return np.asarray(table.window[queries, -_MOMENTUM_BARS:].mean(axis=1), np.float64)
 
 
-def reversal(panel: Panel, queries: Ints) -> Floats:
+def reversal(table: FeatureTable, queries: Ints) -> Floats:
     """The last return over volatility, turned round."""
-    return np.asarray(-panel.window[queries, -1], np.float64)
+    return np.asarray(-table.window[queries, -1], np.float64)
 
 
 def noise(queries: Ints, seed: int) -> Floats:
-    """Random forecasts: what luck alone looks like."""
+    """Random forecasts: what no skill looks like."""
     return np.random.default_rng(seed).standard_normal(len(queries))
 
 
-def window_keys(panel: Panel) -> Rows:
+def window_keys(table: FeatureTable) -> Rows:
     """The last 48 returns over volatility as unit vectors; NaN rows where they are not known."""
-    return _unit(panel.window)
+    return _unit(table.window)
 
 
-def path_keys(panel: Panel) -> Rows:
+def path_keys(table: FeatureTable) -> Rows:
     """The path of the log price over the last 48 bars, its mean taken out, as unit vectors."""
-    paths = np.cumsum(panel.window, axis=1)
+    paths = np.cumsum(table.window, axis=1)
     return _unit(paths - paths.mean(axis=1, keepdims=True))
 
 
@@ -137,27 +126,27 @@ def fitted(
     known = np.isfinite(outcome) & np.isfinite(inputs).all(axis=1)
     parts = []
     for fold in folds:
-        train = np.flatnonzero(known[: max(0, fold.first - horizon_bars)])
-        asked = queries[(queries >= fold.first) & (queries < fold.end)]
-        parts.append(fit(inputs[train], outcome[train])(inputs[asked]))
+        train = np.flatnonzero(known[: fold.matured_before(horizon_bars)])
+        rows = fold.rows(queries)
+        parts.append(fit(inputs[train], outcome[train])(inputs[rows]))
     return np.concatenate(parts)
 
 
 def ridge(inputs: Rows, outcome: Floats) -> Callable[[Rows], Floats]:
     """Linear regression of standardised inputs, shrunk by the weight of 100 rows."""
-    mean, spread = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
-    x = ((inputs - mean) / spread).astype(np.float64)
+    mean, std = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
+    x = ((inputs - mean) / std).astype(np.float64)
     level = float(outcome.mean())
     weights = np.linalg.solve(x.T @ x + _RIDGE * np.eye(x.shape[1]), x.T @ (outcome - level))
 
-    def forecast(asked: Rows) -> Floats:
-        return np.asarray(((asked - mean) / spread).astype(np.float64) @ weights + level)
+    def forecast(queries: Rows) -> Floats:
+        return np.asarray(((queries - mean) / std).astype(np.float64) @ weights + level)
 
     return forecast
 
 
 def lightgbm_missing() -> str:
-    """Why there are no rows of LightGBM, in words; empty where it is installed."""
+    """Why there are no rows of LightGBM, as text; empty where it is installed."""
     try:
         import_module("lightgbm")
     except ImportError:
@@ -185,4 +174,4 @@ def lightgbm(inputs: Rows, outcome: Floats, *, level: float | None = None) -> Ca
     if level is not None:
         settings["alpha"] = level
     booster = trees.train(settings, trees.Dataset(inputs, outcome), num_boost_round=80)
-    return lambda asked: np.asarray(booster.predict(asked), np.float64)
+    return lambda queries: np.asarray(booster.predict(queries), np.float64)

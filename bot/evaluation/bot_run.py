@@ -1,4 +1,4 @@
-"""How the bot is examined: bars enter through its own door in order of time, and its answers are kept as rows.
+"""A run of the bot for its evaluation: bars enter through its own door in order of time, recalls are kept as rows.
 
 Nothing is fitted here and nothing is shown twice: the memory grows online, as it does live, and what a bar
 recalls is what it would have recalled on that day.
@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from bot.market import Bar, Funding
-from bot.model.feature_table import Panel
+from bot.model.feature_table import FeatureTable
 from bot.model.features import Encoder, FeatureWindow, Key, Keys
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import Recollection, SimilarityModel
@@ -25,7 +25,7 @@ from bot.trading.events import Equity, Fill, FundingPayment, RoundTrip
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_DEALS = 40
+_PERMUTATIONS = 40
 
 ModelMaker = Callable[[MemoryConfig], SimilarityModel]
 TraderMaker = Callable[[], Trader]
@@ -61,11 +61,11 @@ class KeptKeys:
 class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How bars are split and judged.
 
-    The last ``test_share`` of each symbol's bars are forecast, in ``folds`` stretches for which weights are
-    fitted anew; ``horizons`` longer than the bot's own are left out. Every ``every``-th bar is scored
-    (None: as few as leave some 12,000). ``sizes`` are memory sizes beside the configured one. ``trials``
-    counts the configurations that were tried on these bars so far, this one included. ``quantile_trees``
-    and ``odds`` ask for what takes minutes to fit: LightGBM's quantiles, and the odds.
+    The last ``test_share`` (a fraction) of each symbol's bars are forecast, in ``folds`` periods for which
+    weights are fitted anew; ``horizons`` longer than the bot's own are skipped. Every ``every``-th bar is
+    scored (None: as few as leave some 12,000). ``sizes`` are memory sizes beside the configured one.
+    ``trials`` counts the configurations that were tried on these bars so far, this one included.
+    ``quantile_trees`` and ``odds`` ask for what takes minutes to fit: LightGBM's quantiles, and the odds.
     """
 
     test_share: Annotated[float, Meta(gt=0, lt=1)] = 0.6
@@ -79,73 +79,73 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
-    """The rows of several symbols' panels under one another, and where each moment stands among them."""
+class StackedTables:
+    """The rows of several symbols' tables, one table below the other, and each moment's row among them."""
 
-    panels: Mapping[str, Panel]
+    tables: Mapping[str, FeatureTable]
     offsets: Mapping[str, int]
     row_of: Mapping[tuple[str, int], int]
 
     def outcomes(self, horizon_bars: int) -> Floats:
-        """Scaled outcomes of all rows; see :meth:`Panel.outcome`."""
-        return np.concatenate([panel.outcome(horizon_bars) for panel in self.panels.values()])
+        """Scaled outcomes of all rows; see :meth:`FeatureTable.outcome`."""
+        return np.concatenate([table.outcome(horizon_bars) for table in self.tables.values()])
 
 
-def library_of(panels: Sequence[Panel]) -> Library:
-    """The panels' library, in their order."""
+def stack_tables(tables: Sequence[FeatureTable]) -> StackedTables:
+    """The tables one below the other, in their order."""
     offsets: dict[str, int] = {}
     row_of: dict[tuple[str, int], int] = {}
     end = 0
-    for panel in panels:
-        offsets[panel.symbol] = end
-        for i, start_ms in enumerate(panel.start_ms.tolist()):
-            row_of[panel.symbol, start_ms] = end + i
-        end += len(panel)
-    return Library({panel.symbol: panel for panel in panels}, offsets, row_of)
+    for table in tables:
+        offsets[table.symbol] = end
+        for i, start_ms in enumerate(table.start_ms.tolist()):
+            row_of[table.symbol, start_ms] = end + i
+        end += len(table)
+    return StackedTables({table.symbol: table for table in tables}, offsets, row_of)
 
 
-def shuffles(outcome: Floats, seed: int) -> Iterator[Floats]:
-    """Outcomes dealt anew, forty times, among the moments that have one: nothing can be learnt from them."""
+def permutations(outcome: Floats, seed: int) -> Iterator[Floats]:
+    """Outcomes permuted, forty times, among the moments that have one: nothing can be learnt from them."""
     rng = np.random.default_rng(seed)
     known = np.flatnonzero(np.isfinite(outcome))
-    for _ in range(_DEALS):
-        dealt = outcome.copy()
-        dealt[known] = outcome[rng.permutation(known)]
-        yield dealt
+    for _ in range(_PERMUTATIONS):
+        permuted = outcome.copy()
+        permuted[known] = outcome[rng.permutation(known)]
+        yield permuted
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What was recalled at the bars of ``rows`` (of the library, ascending), where anything was.
+class RecallTable:
+    """What was recalled at the bars of ``rows`` (of the stacked tables, ascending), where anything was.
 
-    ``expected`` is the forecast's log return, ``rising`` and ``base`` its probability of a rise and the
-    memory's own share of rises, ``similarity`` the nearest neighbor's. ``neighbors`` (m x k) are rows of
-    the library, -1 where fewer than k were recalled; their ``weights`` sum to 1.
+    ``expected`` is the forecast's log return, ``rise_probability`` its probability of a rise,
+    ``base_rate`` that of the memory as a whole, ``similarity`` the nearest neighbor's. ``neighbors`` (m x k)
+    are rows of the stacked tables, -1 where fewer than k were recalled; their ``weights`` sum to 1.
     """
 
     rows: Ints
     expected: Floats
-    rising: Floats
-    base: Floats
+    rise_probability: Floats
+    base_rate: Floats
     similarity: Floats
     neighbors: Ints
     weights: Floats
 
-    def of(self, rows: Ints) -> "Answers":
-        """The answers to those of ``rows`` that have one."""
+    def at(self, rows: Ints) -> "RecallTable":
+        """What was recalled at those of ``rows`` where anything was."""
         chosen = np.isin(self.rows, rows)
-        return Answers(
+        return RecallTable(
             self.rows[chosen],
             self.expected[chosen],
-            self.rising[chosen],
-            self.base[chosen],
+            self.rise_probability[chosen],
+            self.base_rate[chosen],
             self.similarity[chosen],
             self.neighbors[chosen],
             self.weights[chosen],
         )
 
-    def voted(self, outcome: Floats) -> tuple[Floats, Floats]:
-        """Neighbors' outcomes (m x k) and their weights; one whose outcome is not known weighs nothing."""
+    def neighbor_outcomes(self, outcome: Floats) -> tuple[Floats, Floats]:
+        """Neighbors' outcomes (m x k) and their weights; one whose outcome is not known has weight 0."""
         values = np.where(self.neighbors >= 0, outcome[self.neighbors], np.nan)
         weights = np.where(np.isfinite(values), self.weights, 0.0)
         total = weights.sum(axis=1, keepdims=True)
@@ -153,22 +153,22 @@ class Answers:
 
     def vote(self, outcome: Floats) -> Floats:
         """The neighbors' weighted mean outcome."""
-        values, weights = self.voted(outcome)
+        values, weights = self.neighbor_outcomes(outcome)
         return np.asarray((values * weights).sum(axis=1))
 
 
-class AnswerSheet:
-    """Collects recollections as they come."""
+class RecallRecorder:
+    """Collects recollections, one a bar."""
 
-    def __init__(self, library: Library) -> None:
-        self._row_of = library.row_of
+    def __init__(self, stacked: StackedTables) -> None:
+        self._row_of = stacked.row_of
         self._rows: list[int] = []
         self._figures: list[tuple[float, float, float, float]] = []
         self._neighbors: list[list[int]] = []
         self._weights: list[list[float]] = []
 
     def add(self, bar: Bar, recollection: Recollection | None) -> None:
-        """Keep what was recalled at the close of ``bar``; nothing recalled is nothing kept."""
+        """Keep what was recalled at the close of ``bar``, if anything was."""
         if recollection is None or recollection.forecast is None:
             return
         forecast, neighbors = recollection.forecast, recollection.neighbors
@@ -181,11 +181,11 @@ class AnswerSheet:
                 forecast.best_similarity,
             )
         )
-        self._neighbors.append([self._row_of[each.symbol, each.bar_start_ms] for each in neighbors])
-        self._weights.append([each.weight for each in neighbors])
+        self._neighbors.append([self._row_of[moment.symbol, moment.bar_start_ms] for moment in neighbors])
+        self._weights.append([moment.weight for moment in neighbors])
 
-    def answers(self) -> Answers:
-        """All answers, by row."""
+    def table(self) -> RecallTable:
+        """Everything that was recalled, by row."""
         count = len(self._rows)
         widest = max(map(len, self._neighbors), default=0)
         neighbors = np.full((count, widest), -1, np.int64)
@@ -195,7 +195,7 @@ class AnswerSheet:
             weights[i, : len(votes)] = votes
         order = np.argsort(np.array(self._rows, np.int64), kind="stable")
         figures = np.array(self._figures, np.float64).reshape(count, 4)[order]
-        return Answers(
+        return RecallTable(
             np.array(self._rows, np.int64)[order],
             figures[:, 0],
             figures[:, 1],
@@ -207,15 +207,15 @@ class AnswerSheet:
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """A run of the whole bot: its answers, and what it did.
+class BotRun:
+    """A run of the whole bot: what it recalled, and what it did.
 
     ``decided`` counts bars it decided on, ``signalled`` those with a long or short signal, ``gates`` how
-    often each gate decided. ``held`` is the side (-1, 0, 1) held during each row of the library,
-    ``funding`` what was paid on it.
+    often each gate decided; ``claims`` are the signals' rows, confidences and sides. ``held`` is the side
+    (-1, 0, 1) held during each row of the stacked tables, ``funding`` what was paid on it.
     """
 
-    answers: Answers
+    recalls: RecallTable
     decided: int
     signalled: int
     gates: Mapping[str, int]
@@ -232,14 +232,14 @@ def in_order(bars: Mapping[str, Sequence[Bar]]) -> Iterator[Bar]:
     return heapq.merge(*bars.values(), key=lambda bar: (bar.start_ms, bar.symbol))
 
 
-def walk(
-    trader: Trader, events: Iterable[Bar | Funding], library: Library, decided: Callable[[Bar], bool]
-) -> Walk:
+def run_bot(
+    trader: Trader, events: Iterable[Bar | Funding], stacked: StackedTables, decided: Callable[[Bar], bool]
+) -> BotRun:
     """Run the bot over bars in order, funding among them; bars not ``decided`` on are its warm-up."""
-    sheet = AnswerSheet(library)
+    recorder = RecallRecorder(stacked)
     gates: dict[str, int] = {}
     claims: list[tuple[int, float, int]] = []
-    held = np.zeros(len(library.row_of), np.int64)
+    held = np.zeros(len(stacked.row_of), np.int64)
     side: dict[str, int] = {}
     fills: list[Fill] = []
     equity: list[Equity] = []
@@ -262,14 +262,14 @@ def walk(
         past.clear()
         count += 1
         step = trader.on_bar(bar)
-        row = library.row_of[bar.symbol, bar.start_ms]
+        row = stacked.row_of[bar.symbol, bar.start_ms]
         for position in step.positions:
             side[position.symbol] = (position.quantity > 0) - (position.quantity < 0)
         held[row] = side.get(bar.symbol, 0)
         fills.extend(step.fills)
         equity.extend(step.equity)
         trips.update((trip.id, trip) for trip in step.round_trips)
-        sheet.add(bar, step.recollection)
+        recorder.add(bar, step.recollection)
         signal = step.signal
         if signal is None:
             continue
@@ -277,33 +277,42 @@ def walk(
         gates[gate] = gates.get(gate, 0) + 1
         if signal.action != "hold":
             claims.append((row, signal.confidence, 1 if signal.action == "long" else -1))
-    return Walk(
-        sheet.answers(), count, len(claims), gates, claims, held, fills, equity, funding, list(trips.values())
+    return BotRun(
+        recorder.table(),
+        count,
+        len(claims),
+        gates,
+        claims,
+        held,
+        fills,
+        equity,
+        funding,
+        list(trips.values()),
     )
 
 
-def recalled(
+def recall_at(
     model: SimilarityModel,
     bars: Iterable[Bar],
-    library: Library,
-    asked: Ints,
+    stacked: StackedTables,
+    queries: Ints,
     *,
     frozen_from_ms: int | None = None,
-) -> Answers:
-    """What the model alone recalls at the ``asked`` rows; from ``frozen_from_ms`` on it remembers nothing new."""
-    sheet = AnswerSheet(library)
-    wanted = set(asked.tolist())
+) -> RecallTable:
+    """What the model alone recalls at the queried rows; from ``frozen_from_ms`` on it remembers nothing new."""
+    recorder = RecallRecorder(stacked)
+    queried = set(queries.tolist())
     grew = True
     past: list[Bar] = []
     for bar in bars:
         grows = frozen_from_ms is None or bar.start_ms < frozen_from_ms
-        asks = library.row_of[bar.symbol, bar.start_ms] in wanted
-        if asks or grows != grew:
+        is_query = stacked.row_of[bar.symbol, bar.start_ms] in queried
+        if is_query or grows != grew:
             model.observe_all(past, remember=grew)
             past.clear()
-        if asks:
-            sheet.add(bar, model.observe(bar, remember=grows))
+        if is_query:
+            recorder.add(bar, model.observe(bar, remember=grows))
         else:
             past.append(bar)
         grew = grows
-    return sheet.answers()
+    return recorder.table()

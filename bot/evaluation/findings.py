@@ -1,15 +1,15 @@
-"""What an evaluation on bars found, as values: each row of its report by the name of what was judged."""
+"""What an evaluation on bars found, as values: each row of its report by the name of what was scored."""
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from bot.evaluation.bot_run import Protocol
 from bot.evaluation.metrics import Interval
-from bot.evaluation.trading_result import Earnings
+from bot.evaluation.trading_result import TradingResult
 from bot.trading.reliability import Reliability
 
 
 class Skill(Struct, frozen=True, kw_only=True):
-    """How a forecast of the mean goes with what came, over ``bars`` scored bars."""
+    """The correlation of a forecast of the mean with the outcome, over ``bars`` scored bars."""
 
     symbol: str
     method: str
@@ -20,17 +20,17 @@ class Skill(Struct, frozen=True, kw_only=True):
 
 
 class Gain(Struct, frozen=True, kw_only=True):
-    """How much more one forecast's IC is than another's, on the same bars."""
+    """How much more one forecast's IC is than a baseline's, on the same bars."""
 
     symbol: str
     method: str
-    rival: str
+    baseline: str = field(name="rival")
     horizon_bars: int
     ic: Interval
 
 
-class Tenth(Struct, frozen=True, kw_only=True):
-    """The IC of the memory's vote where the nearest moment was so similar."""
+class Decile(Struct, frozen=True, kw_only=True):
+    """The IC of the memory's vote over a tenth of the bars, where the nearest moment's similarity lay in a range."""
 
     symbol: str
     low: float
@@ -39,11 +39,11 @@ class Tenth(Struct, frozen=True, kw_only=True):
     ic: Interval
 
 
-class Density(Struct, frozen=True, kw_only=True):
+class DistributionScore(Struct, frozen=True, kw_only=True):
     """A forecast distribution: its mean CRPS in units of the expected volatility, lower is better.
 
-    ``gain`` is by what share it is below the EWMA-volatility empirical distribution's; ``covered`` the
-    share of outcomes inside its 5 % to 95 % quantiles.
+    ``gain`` is by what fraction it is below the EWMA-volatility empirical distribution's; ``coverage_90``
+    the fraction of outcomes inside its 5 % to 95 % quantiles.
     """
 
     symbol: str
@@ -52,25 +52,25 @@ class Density(Struct, frozen=True, kw_only=True):
     bars: int
     crps: float
     gain: Interval
-    covered: float
+    coverage_90: float = field(name="covered")
 
 
-class DensityGain(Struct, frozen=True, kw_only=True):
-    """By what share one distribution's CRPS is below another's, on the same bars."""
+class DistributionGain(Struct, frozen=True, kw_only=True):
+    """By what fraction one distribution's CRPS is below a baseline's, on the same bars."""
 
     symbol: str
     method: str
-    rival: str
+    baseline: str = field(name="rival")
     horizon_bars: int
     gain: Interval
 
 
 class Calibrated(Struct, frozen=True, kw_only=True):
-    """The stated probability of a rise against what came, over forecasts that do not overlap.
+    """The predicted probability of a rise compared with outcomes, over forecasts that do not overlap.
 
     A perfectly calibrated forecast's error stays below ``limit`` 95 times of 100. ``errors`` are the mean, the
-    least and the largest over every way to choose such forecasts from all that were made. ``brier_gain`` is by
-    what share the Brier score is below that of the memory's own base rate.
+    minimum and the maximum over every way to choose such forecasts from all that were made. ``brier_gain`` is by
+    what fraction the Brier score is below that of the memory's own base rate.
     """
 
     symbol: str
@@ -84,7 +84,7 @@ class Calibrated(Struct, frozen=True, kw_only=True):
 
 
 class Signals(Struct, frozen=True, kw_only=True):
-    """What the strategy made of it. ``claims`` judges the confidence of long and short signals."""
+    """What the strategy decided. ``claims`` scores the confidence of long and short signals."""
 
     bars: int
     forecast: int
@@ -93,7 +93,7 @@ class Signals(Struct, frozen=True, kw_only=True):
     claims: Reliability
 
 
-class Stretch(Struct, frozen=True, kw_only=True):
+class Period(Struct, frozen=True, kw_only=True):
     """A symbol's bars and which of them were forecast."""
 
     symbol: str
@@ -106,24 +106,26 @@ class Stretch(Struct, frozen=True, kw_only=True):
 
 
 class BarsReport(Struct, frozen=True, kw_only=True):
-    """Everything that an evaluation on bars found. ``left_out`` says why a row is missing, ``warnings`` what
-    else to know before any figure is believed."""
+    """Everything that an evaluation on bars found.
+
+    ``skipped`` says why a row is missing, ``warnings`` what else to know before any figure is used.
+    """
 
     interval: str
     horizon_bars: int
     protocol: Protocol
-    stretches: list[Stretch]
+    periods: list[Period] = field(name="stretches")
     skill: list[Skill]
     gains: list[Gain]
-    tenths: list[Tenth]
-    density: list[Density]
-    density_gains: list[DensityGain]
+    deciles: list[Decile] = field(name="tenths")
+    distributions: list[DistributionScore] = field(name="density")
+    distribution_gains: list[DistributionGain] = field(name="density_gains")
     calibration: list[Calibrated]
     signals: Signals
-    earnings: list[Earnings]
-    luck: dict[str, float | None]
+    trading: list[TradingResult] = field(name="earnings")
+    permutation_p_values: dict[str, float | None] = field(name="luck")
     sizes: dict[int, list[Skill]]
-    left_out: list[str]
+    skipped: list[str] = field(name="left_out")
     warnings: list[str] = []
     funded: list[str] = []
     """Symbols whose funding was charged."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bot.evaluation.baselines import Fold
+from bot.evaluation.folds import Fold
 from bot.market import INTERVAL_MS
-from bot.model.feature_table import Panel
+from bot.model.feature_table import FeatureTable
 from bot.model.odds import Odds, OddsNetwork
 from bot.model.odds_training import OddsRows, OddsTrainingConfig, train_odds
 
@@ -39,34 +39,34 @@ class FoldOdds:
     odds: Odds
 
 
-def material_before(panel: Panel, row: int, horizons: Sequence[int]) -> OddsRows:
+def material_before(table: FeatureTable, row: int, horizons: Sequence[int]) -> OddsRows:
     """Everything that may be learned from when bar ``row`` opens: moments whose outcomes were all over."""
     end = max(0, row - max(horizons))
-    outcomes = np.column_stack([panel.outcome(h)[:end] for h in horizons])
-    known = np.flatnonzero(panel.stated[:end] & np.isfinite(outcomes).all(axis=1))
+    outcomes = np.column_stack([table.outcome(h)[:end] for h in horizons])
+    known = np.flatnonzero(table.has_state[:end] & np.isfinite(outcomes).all(axis=1))
     return OddsRows(
-        panel.states[known],
+        table.states[known],
         outcomes[known],
-        panel.clock_ms[known],
-        INTERVAL_MS[panel.interval],
+        table.clock_ms[known],
+        INTERVAL_MS[table.interval],
     )
 
 
 def fit_odds(
-    panel: Panel,
+    table: FeatureTable,
     folds: Sequence[Fold],
     *,
     config: OddsTrainingConfig = OddsTrainingConfig(),  # noqa: B008 - it is frozen
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[FoldOdds]:
     """One training a fold. Raises ValueError where the first fold has too little before it."""
-    network = OddsNetwork(inputs=panel.states.shape[1])
+    network = OddsNetwork(inputs=table.states.shape[1])
     fitted = []
     for i, fold in enumerate(folds):
         before = i * config.steps
         trained = train_odds(
             network,
-            material_before(panel, fold.first, network.horizons),
+            material_before(table, fold.first, network.horizons),
             config=config,
             on_step=lambda done, steps, before=before: on_step(before + done, len(folds) * steps),  # type: ignore[misc]
         )
@@ -74,32 +74,34 @@ def fit_odds(
     return fitted
 
 
-def tell_odds(panel: Panel, fitted: Sequence[FoldOdds], queries: Ints, horizon_bars: int) -> OddsTold:
+def tell_odds(table: FeatureTable, fitted: Sequence[FoldOdds], queries: Ints, horizon_bars: int) -> OddsTold:
     """Distributions at the queried rows, ascending, by a memory of every bar."""
-    parts = [_tell(panel, each, queries, horizon_bars) for each in fitted]
+    parts = [_tell(table, each, queries, horizon_bars) for each in fitted]
     return OddsTold(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _tell(panel: Panel, fitted: FoldOdds, queries: Ints, h: int) -> tuple[Floats, Floats, Floats, Floats]:
+def _tell(
+    table: FeatureTable, fitted: FoldOdds, queries: Ints, h: int
+) -> tuple[Floats, Floats, Floats, Floats]:
     odds, fold = fitted.odds, fitted.fold
-    asked = queries[(queries >= fold.first) & (queries < fold.end)]
-    outcome = panel.outcome(h)[: fold.end]
-    stated = panel.stated[: fold.end]
-    moments = np.flatnonzero(stated & np.isfinite(outcome))
-    states, units = odds.standings(panel.states[moments], h)
+    queries = fold.rows(queries)
+    outcome = table.outcome(h)[: fold.end]
+    has_state = table.has_state[: fold.end]
+    moments = np.flatnonzero(has_state & np.isfinite(outcome))
+    states, units = odds.standings(table.states[moments], h)
     outcomes = outcome[moments] / units
     order = np.argsort(outcomes, kind="stable")
     moments, states, outcomes = moments[order], states[order], outcomes[order]
-    spoken = np.flatnonzero(stated[asked])
-    told = np.full((4, len(asked), odds.network.levels), np.nan)
+    spoken = np.flatnonzero(has_state[queries])
+    told = np.full((4, len(queries), odds.network.levels), np.nan)
     for begin in range(0, len(spoken), _BLOCK):
         places = spoken[begin : begin + _BLOCK]
-        rows = asked[places]
+        rows = queries[places]
         # What has happened when the asking bar closes, and what had when the fold began.
         online = np.less_equal(moments + h, rows[:, None])
         frozen = np.broadcast_to(np.less(moments + h, fold.first), online.shape)
-        query = odds.standings(panel.states[rows], h)
-        head = odds.at(odds.heads(panel.states[rows]), h)
+        query = odds.standings(table.states[rows], h)
+        head = odds.at(odds.heads(table.states[rows]), h)
         memory, share = odds.recalled_by(states, outcomes, query, h, online)
         stood_still, _ = odds.recalled_by(states, outcomes, query, h, frozen)
         told[:, places] = head, memory, stood_still, odds.blends(head, memory, share, h)

@@ -5,15 +5,23 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from bot.evaluation.bot_run import Answers, ModelMaker, TraderMaker, library_of, recalled, shuffles, walk
+from bot.evaluation.bot_run import (
+    ModelMaker,
+    RecallTable,
+    TraderMaker,
+    permutations,
+    recall_at,
+    run_bot,
+    stack_tables,
+)
 from bot.evaluation.metrics import calibrated_error_limit, calibration_error, correlation
 from bot.evaluation.oracles import Triggers, precision, retrieval_ceiling, triggers_of
-from bot.evaluation.trading_result import Earnings, earned_by_bot
-from bot.model.feature_table import panel_of
+from bot.evaluation.trading_result import TradingResult, bot_result
+from bot.model.feature_table import feature_table
 from bot.model.memory import MemoryConfig
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.performance import Estimate
@@ -28,7 +36,7 @@ class MarketStudy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Which markets are generated and how long they are.
 
     The last 30 % of ``bars`` are judged; there novel motifs appear. ``sizes`` are memory sizes beside the
-    whole one. ``trades`` False spares the run of the whole bot: only recall is judged then.
+    whole one. ``trades`` False skips the run of the whole bot: only recall is judged then.
     """
 
     market: str
@@ -39,7 +47,7 @@ class MarketStudy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Score(Struct, frozen=True, kw_only=True):
-    """One method's correlation with the realised outcome at trigger bars, by kind of motif.
+    """One method's correlation with the realized outcome at trigger bars, by kind of motif.
 
     ``direction`` is the correlation with the direction that belongs to the motif: sharper, free of the
     outcome's own noise. NaN where it does not vary.
@@ -64,7 +72,7 @@ class SeedResult(Struct, frozen=True, kw_only=True):
     stated: float | None = None
     calibration_error: float | None = None
     calibrated_limit: float | None = None
-    earnings: Earnings | None = None
+    trading: TradingResult | None = field(name="earnings", default=None)
 
 
 class Across(Struct, frozen=True, kw_only=True):
@@ -81,7 +89,7 @@ class Paired(Struct, frozen=True, kw_only=True):
     """One method minus another, market by market, and in how many the first was better."""
 
     method: str
-    rival: str
+    baseline: str = field(name="rival")
     all: Estimate
     known: Estimate
     novel: Estimate
@@ -165,28 +173,28 @@ def _judge(
     spec = replace(PRESETS[study.market], novel_from=first, flip_from=int(0.85 * n))
     market = SyntheticMarket(spec, seed, INTERVAL)
     bars, truth = market.bars(SYMBOL, 0, n), market.truth(SYMBOL, 0, n)
-    panel = panel_of(bars)
-    library = library_of([panel])
-    outcome = panel.outcome(horizon_bars)
+    table = feature_table(bars)
+    stacked = stack_tables([table])
+    outcome = table.outcome(horizon_bars)
     everywhere = triggers_of(truth)
     ceiling = retrieval_ceiling(everywhere, outcome, horizon_bars)
     judged = (everywhere.rows >= first) & np.isfinite(outcome[everywhere.rows])
     triggers, ceiling = everywhere.of(judged), ceiling[judged]
 
-    def ask(make: ModelMaker, size: int, *, frozen: bool = False, believed: bool = False) -> Answers:
-        # A vote needs no belief, and whoever learns none recalls nothing on the way.
-        bars_believed = memory.calibration_bars if believed else 0
-        return recalled(
-            make(replace(memory, size=size, calibration_bars=bars_believed)),
+    def recall(make: ModelMaker, size: int, *, frozen: bool = False, calibrated: bool = False) -> RecallTable:
+        # A vote needs no calibration, and without one nothing is recalled on the way.
+        calibration_bars = memory.calibration_bars if calibrated else 0
+        return recall_at(
+            make(replace(memory, size=size, calibration_bars=calibration_bars)),
             bars,
-            library,
+            stacked,
             triggers.rows,
             frozen_from_ms=market.start_ms(first) if frozen else None,
         )
 
     whole = max(memory.size, n)
-    online, frozen = ask(make_model, whole, believed=True), ask(make_model, whole, frozen=True)
-    plain, plain_frozen = ask(make_plain, whole), ask(make_plain, whole, frozen=True)
+    online, frozen = recall(make_model, whole, calibrated=True), recall(make_model, whole, frozen=True)
+    plain, plain_frozen = recall(make_plain, whole), recall(make_plain, whole, frozen=True)
     novel = triggers.is_novel(spec)
 
     def score(forecast: Floats) -> Score:
@@ -196,48 +204,48 @@ def _judge(
         ORACLE: score(triggers.direction),
         CEILING: score(ceiling),
         MEMORY: score(_filled(online, online.vote(outcome), triggers)),
-        FORECAST: score(_filled(online, online.expected / panel.scale(horizon_bars)[online.rows], triggers)),
+        FORECAST: score(_filled(online, online.expected / table.scale(horizon_bars)[online.rows], triggers)),
         FROZEN: score(_filled(frozen, frozen.vote(outcome), triggers)),
         SHUFFLED: _mean_score(
-            [score(_filled(online, online.vote(dealt), triggers)) for dealt in shuffles(outcome, seed)]
+            [
+                score(_filled(online, online.vote(permuted), triggers))
+                for permuted in permutations(outcome, seed)
+            ]
         ),
         PLAIN: score(_filled(plain, plain.vote(outcome), triggers)),
         PLAIN_FROZEN: score(_filled(plain_frozen, plain_frozen.vote(outcome), triggers)),
     }
     sizes = {}
     for size in (*(size for size in study.sizes if size < n), whole):
-        answers = online if size == whole else ask(make_model, size)
-        sizes[min(size, n)] = score(_filled(answers, answers.vote(outcome), triggers)).all
+        recalls = online if size == whole else recall(make_model, size)
+        sizes[min(size, n)] = score(_filled(recalls, recalls.vote(outcome), triggers)).all
     result = SeedResult(
         seed=seed,
         triggers=len(triggers.rows),
         scores=scores,
         precision={
-            name: float(precision(answers.neighbors, _motifs_of(answers, triggers), truth).mean())
-            for name, answers in ((MEMORY, online), (PLAIN, plain))
-            if len(answers.rows)
+            name: float(precision(recalls.neighbors, _motifs_of(recalls, triggers), truth).mean())
+            for name, recalls in ((MEMORY, online), (PLAIN, plain))
+            if len(recalls.rows)
         },
         sizes=sizes,
     )
     if not study.trades:
         return result
     since_ms = market.start_ms(first)
-    run = walk(make_trader(market)(), bars, library, lambda bar: bar.start_ms >= since_ms)
-    answers = run.answers
-    apart = answers.of(np.arange(first, n, horizon_bars))
-    came = (outcome[apart.rows] > 0).astype(np.float64)
+    run = run_bot(make_trader(market)(), bars, stacked, lambda bar: bar.start_ms >= since_ms)
+    apart = run.recalls.at(np.arange(first, n, horizon_bars))
+    rose = (outcome[apart.rows] > 0).astype(np.float64)
     known = np.isfinite(outcome[apart.rows])
     right = [side * outcome[row] > 0 for row, _, side in run.claims if np.isfinite(outcome[row])]
     return replace(
         result,
         signalled=run.signalled / run.decided,
         hit_rate=float(np.mean(right)) if right else None,
-        stated=float(np.mean([stated for _, stated, _ in run.claims])) if run.claims else None,
-        calibration_error=calibration_error(apart.rising[known], came[known]),
-        calibrated_limit=calibrated_error_limit(apart.rising[known]),
-        earnings=earned_by_bot(
-            run.equity, run.fills, run.held, np.arange(first, n), trials=1, trips=run.trips
-        ),
+        stated=float(np.mean([confidence for _, confidence, _ in run.claims])) if run.claims else None,
+        calibration_error=calibration_error(apart.rise_probability[known], rose[known]),
+        calibrated_limit=calibrated_error_limit(apart.rise_probability[known]),
+        trading=bot_result(run.equity, run.fills, run.held, np.arange(first, n), trials=1, trips=run.trips),
     )
 
 
@@ -245,15 +253,15 @@ def _mean_score(scores: Sequence[Score]) -> Score:
     return Score(**{part: float(np.mean([getattr(each, part) for each in scores])) for part in _PARTS})
 
 
-def _filled(answers: Answers, forecast: Floats, triggers: Triggers) -> Floats:
+def _filled(recalls: RecallTable, forecast: Floats, triggers: Triggers) -> Floats:
     """One forecast a trigger; 0 where nothing was recalled."""
     result = np.zeros(len(triggers.rows))
-    result[np.searchsorted(triggers.rows, answers.rows)] = forecast
+    result[np.searchsorted(triggers.rows, recalls.rows)] = forecast
     return result
 
 
-def _motifs_of(answers: Answers, triggers: Triggers) -> NDArray[np.int64]:
-    return triggers.motif[np.searchsorted(triggers.rows, answers.rows)]
+def _motifs_of(recalls: RecallTable, triggers: Triggers) -> NDArray[np.int64]:
+    return triggers.motif[np.searchsorted(triggers.rows, recalls.rows)]
 
 
 def _score(forecast: Floats, triggers: Triggers, outcome: Floats, novel: NDArray[np.bool_]) -> Score:
@@ -274,16 +282,17 @@ def _over(values: Sequence[float]) -> Estimate:
     return Estimate(value=float(known.mean()), standard_error=error)
 
 
-def _paired(results: Sequence[SeedResult], method: str, rival: str) -> Paired:
+def _paired(results: Sequence[SeedResult], method: str, baseline: str) -> Paired:
     parts = {
         part: [
-            getattr(result.scores[method], part) - getattr(result.scores[rival], part) for result in results
+            getattr(result.scores[method], part) - getattr(result.scores[baseline], part)
+            for result in results
         ]
         for part in ("all", "known", "novel")
     }
     return Paired(
         method=method,
-        rival=rival,
+        baseline=baseline,
         won=sum(gain > 0 for gain in parts["all"]),
         **{part: _over(gains) for part, gains in parts.items()},
     )

@@ -1,4 +1,4 @@
-"""What forecasts are worth, in numbers: association, distributions, calibration, and returns that may be luck.
+"""Figures of forecasts, with errors: association, distributions, calibration, and Sharpe ratios of many trials.
 
 Nothing here knows of bars. Rows are moments in order of time; ``places`` are their times in bars, so that
 a block of the bootstrap holds what is close in time, whatever was left out.
@@ -57,10 +57,10 @@ def correlation_interval(
 
 
 def correlation_gain(
-    forecast: Floats, rival: Floats, outcome: Floats, places: Ints, block_bars: int, *, seed: int = 0
+    forecast: Floats, baseline: Floats, outcome: Floats, places: Ints, block_bars: int, *, seed: int = 0
 ) -> Interval:
-    """How much more a forecast correlates with the outcome than its rival does, resampled in pairs."""
-    columns = np.column_stack((_moments(forecast, outcome), _moments(rival, outcome)))
+    """How much more a forecast correlates with the outcome than a baseline does, resampled in pairs."""
+    columns = np.column_stack((_moments(forecast, outcome), _moments(baseline, outcome)))
 
     def gain(means: Floats) -> Floats:
         return _correlation(means[:, :5]) - _correlation(means[:, 5:])
@@ -73,9 +73,11 @@ def mean_interval(values: Floats, places: Ints, block_bars: int, *, seed: int = 
     return _interval(values[:, None], lambda means: means[:, 0], places, block_bars, seed)
 
 
-def gain_interval(loss: Floats, rival: Floats, places: Ints, block_bars: int, *, seed: int = 0) -> Interval:
-    """By what share a mean loss is below its rival's, as a fraction of the rival's, resampled in pairs."""
-    columns = np.column_stack((loss, rival))
+def gain_interval(
+    loss: Floats, baseline: Floats, places: Ints, block_bars: int, *, seed: int = 0
+) -> Interval:
+    """By what fraction a mean loss is below a baseline's, resampled in pairs."""
+    columns = np.column_stack((loss, baseline))
     return _interval(columns, lambda means: 1.0 - means[:, 0] / means[:, 1], places, block_bars, seed)
 
 
@@ -137,23 +139,25 @@ def crps(quantiles: Floats, outcome: Floats, levels: Floats = LEVELS) -> Floats:
     return np.asarray(2.0 * np.maximum(levels * error, (levels - 1.0) * error).mean(axis=1))
 
 
-def learned_mixture(ours: Floats, rival: Floats, outcome: Floats, places: Ints, horizon_bars: int) -> Floats:
-    """The mean of two forecasts' quantiles (n, levels), each row weighed by what was over before it: (n, levels).
+def learned_mixture(
+    ours: Floats, baseline: Floats, outcome: Floats, places: Ints, horizon_bars: int
+) -> Floats:
+    """The mean of two forecasts' quantiles, each row weighted by outcomes that had matured before it: (n, levels).
 
     The weight of ``ours`` is the best one for the rows that ended ``horizon_bars`` or more before, were the loss of
     a mixture quadratic in it, as the losses of either alone and of equal parts say; it is drawn to equal parts
     as by a thousand rows more for which these are the best. ``places`` (n,) ascend.
     """
-    losses = (crps(each, outcome) for each in (rival, ours, (rival + ours) / 2.0))
+    losses = (crps(each, outcome) for each in (baseline, ours, (baseline + ours) / 2.0))
     known = np.searchsorted(places, places - horizon_bars, side="right")
-    of_rival, of_ours, of_both = (np.concatenate(((0.0,), np.cumsum(loss)))[known] for loss in losses)
-    bend = 2.0 * (of_rival + of_ours - 2.0 * of_both)
+    of_baseline, of_ours, of_both = (np.concatenate(((0.0,), np.cumsum(loss)))[known] for loss in losses)
+    bend = 2.0 * (of_baseline + of_ours - 2.0 * of_both)
     believed = known / (known + _EQUAL_PARTS)
     # Where two forecasts are the same, any weight is as good.
     shift = np.zeros_like(bend)
-    np.divide(believed * (of_rival - of_ours), 2.0 * bend, out=shift, where=bend > 0.0)
+    np.divide(believed * (of_baseline - of_ours), 2.0 * bend, out=shift, where=bend > 0.0)
     weight = 0.5 + np.clip(shift, -0.5, 0.5)[:, None]
-    return np.asarray((1.0 - weight) * rival + weight * ours)
+    return np.asarray((1.0 - weight) * baseline + weight * ours)
 
 
 def normal_quantiles(spread: Floats, levels: Floats = LEVELS) -> Floats:
@@ -161,34 +165,33 @@ def normal_quantiles(spread: Floats, levels: Floats = LEVELS) -> Floats:
     return np.outer(spread, [_NORMAL.inv_cdf(level) for level in levels.tolist()])
 
 
-def calibration_error(stated: Floats, came: Floats) -> float:
-    """Expected calibration error over ten equal bins: stated probabilities against what came (0 to 1)."""
-    if not len(stated):
+def calibration_error(predicted: Floats, realized: Floats) -> float:
+    """Expected calibration error over ten equal bins: predicted probabilities compared with outcomes (0 to 1)."""
+    if not len(predicted):
         return math.nan
-    place = np.minimum((stated * _BINS).astype(np.int64), _BINS - 1)
-    return float(np.abs(np.bincount(place, stated - came, _BINS)).sum() / len(stated))
+    place = np.minimum((predicted * _BINS).astype(np.int64), _BINS - 1)
+    return float(np.abs(np.bincount(place, predicted - realized, _BINS)).sum() / len(predicted))
 
 
-def calibration_errors(stated: Floats, came: Floats, places: Ints, apart_bars: int) -> Interval:
-    """:func:`calibration_error` of forecasts so far apart, mean, least and largest over every bar to begin at.
-
-    One beginning alone is right or wrong by luck of the hour.
+def calibration_errors(predicted: Floats, realized: Floats, places: Ints, horizon_bars: int) -> Interval:
+    """:func:`calibration_error` of forecasts ``horizon_bars`` apart: mean, minimum and maximum over every bar to
+    begin at. One beginning alone depends on its hour.
     """
     errors = [
-        calibration_error(stated[chosen], came[chosen])
-        for begin in range(apart_bars)
-        if (chosen := places % apart_bars == begin).any()
+        calibration_error(predicted[chosen], realized[chosen])
+        for begin in range(horizon_bars)
+        if (chosen := places % horizon_bars == begin).any()
     ]
     if not errors:
         return Interval(value=math.nan, low=math.nan, high=math.nan)
     return Interval(value=float(np.mean(errors)), low=min(errors), high=max(errors))
 
 
-def calibrated_error_limit(stated: Floats, *, seed: int = 0) -> float:
-    """What :func:`calibration_error` stays below, 95 times of 100, had every stated probability been true."""
+def calibrated_error_limit(predicted: Floats, *, seed: int = 0) -> float:
+    """The 95 % quantile of :func:`calibration_error` where every predicted probability is true."""
     rng = np.random.default_rng(seed)
     errors = [
-        calibration_error(stated, (rng.random(len(stated)) < stated).astype(np.float64))
+        calibration_error(predicted, (rng.random(len(predicted)) < predicted).astype(np.float64))
         for _ in range(_DRAWS)
     ]
     return float(np.quantile(errors, 0.95))
@@ -211,8 +214,8 @@ def probabilistic_sharpe(returns: Floats, benchmark: float = 0.0) -> float:
     return _NORMAL.cdf((ratio - benchmark) * math.sqrt(n - 1) / math.sqrt(variance))
 
 
-def luckiest_sharpe(trials: int, periods: int) -> float:
-    """The Sharpe ratio per period that the best of so many skill-less trials is expected to show.
+def best_of_trials_sharpe(trials: int, periods: int) -> float:
+    """The Sharpe ratio per period that the best of ``trials`` without skill is expected to show.
 
     Bailey and López de Prado (2014), each trial's estimate varying as 1 / (periods - 1).
     """
@@ -224,5 +227,5 @@ def luckiest_sharpe(trials: int, periods: int) -> float:
 
 
 def deflated_sharpe(returns: Floats, trials: int) -> float:
-    """:func:`probabilistic_sharpe` against the luckiest of ``trials`` configurations tried."""
-    return probabilistic_sharpe(returns, luckiest_sharpe(trials, len(returns)))
+    """:func:`probabilistic_sharpe` against the best expected of ``trials`` configurations without skill."""
+    return probabilistic_sharpe(returns, best_of_trials_sharpe(trials, len(returns)))

@@ -1,4 +1,4 @@
-"""Plain charts as SVG text, without any library: lines over a scale, and figures with their intervals."""
+"""Plain charts as SVG text, without any stacked: lines over a scale, and figures with their intervals."""
 
 from collections.abc import Sequence
 from html import escape

@@ -8,7 +8,7 @@ from bot.evaluation.ground_truth import MEMORY as MARKET_MEMORY
 from bot.evaluation.ground_truth import PLAIN, MarketReport
 from bot.evaluation.metrics import Interval
 from bot.evaluation.plots import Line, Mark, interval_chart, line_chart
-from bot.evaluation.trading_result import Earnings
+from bot.evaluation.trading_result import TradingResult
 from bot.market.times import date_text
 from bot.trading.performance import Estimate
 from bot.trading.reliability import Reliability
@@ -80,7 +80,7 @@ def bars_page(report: BarsReport) -> Page:
                     date_text(each.last_ms),
                     f"{each.scored:,}",
                 )
-                for each in report.stretches
+                for each in report.periods
             ],
         ),
         *(f"**Note:** {warning}." for warning in report.warnings),
@@ -91,7 +91,7 @@ def bars_page(report: BarsReport) -> Page:
         _table(
             ("symbol", "horizon", "forecast", "less", "IC"),
             [
-                (each.symbol, str(each.horizon_bars), each.method, each.rival, _signed(each.ic))
+                (each.symbol, str(each.horizon_bars), each.method, each.baseline, _signed(each.ic))
                 for each in report.gains
             ],
         ),
@@ -100,7 +100,7 @@ def bars_page(report: BarsReport) -> Page:
             ("symbol", "similarity", "bars", "IC"),
             [
                 (each.symbol, f"{each.low:.2f} to {each.high:.2f}", str(each.bars), _signed(each.ic))
-                for each in report.tenths
+                for each in report.deciles
             ],
         ),
         "## Memory size against skill",
@@ -124,16 +124,16 @@ def bars_page(report: BarsReport) -> Page:
                     each.method,
                     f"{each.crps:.4f}",
                     _percent(each.gain),
-                    f"{each.covered:.1%}",
+                    f"{each.coverage_90:.1%}",
                 )
-                for each in report.density
+                for each in report.distributions
             ],
         ),
         _table(
             ("symbol", "horizon", "distribution", "over", "gain"),
             [
-                (each.symbol, str(each.horizon_bars), each.method, each.rival, _percent(each.gain))
-                for each in report.density_gains
+                (each.symbol, str(each.horizon_bars), each.method, each.baseline, _percent(each.gain))
+                for each in report.distribution_gains
             ],
         ),
         "## Calibration",
@@ -162,19 +162,19 @@ def bars_page(report: BarsReport) -> Page:
         )
         + ".",
         _reliability_table("signals", report.signals.claims),
-        "## What it earned",
-        f"After fees, spread and slippage, {_funded(report.funded)}. Rules beside the bot hold the "
-        f"same share of the equity for {h} bars at a time. PSR is the probability that the Sharpe ratio is above 0, "
-        f"DSR that it is above what the luckiest of all trials on these bars ({report.protocol.trials}) shows by "
-        "chance.",
-        _earnings_table(report.earnings),
+        "## Trading performance, net of costs",
+        f"After fees, spread and slippage, {_funded(report.funded)}. Baselines hold the same "
+        f"fraction of the equity for {h} bars at a time. PSR is the probability that the Sharpe ratio is above 0, "
+        "DSR that it is above the best that all trials on these bars "
+        f"({report.protocol.trials}) are expected to show by chance.",
+        _trading_table(report.trading),
         *(
-            f"{symbol}: the bot's positions, begun at other times, earned at least as much before costs in "
-            f"{luck:.1%} of 1,000 draws."
-            for symbol, luck in report.luck.items()
-            if luck is not None
+            f"{symbol}: permutation p-value {p_value:.1%}: the bot's positions, begun at other times, earned at least "
+            "as much before costs that often."
+            for symbol, p_value in report.permutation_p_values.items()
+            if p_value is not None
         ),
-        *(["## Left out", *(f"- {reason}" for reason in report.left_out)] if report.left_out else []),
+        *(["## Skipped", *(f"- {reason}" for reason in report.skipped)] if report.skipped else []),
     ]
     return "\n\n".join(part for part in parts if part) + "\n", charts
 
@@ -202,7 +202,7 @@ def market_page(report: MarketReport) -> Page:
     parts = [
         f"# Evaluation on generated markets: {study.market}",
         f"Markets: {len(study.seeds)} (seeds {', '.join(map(str, study.seeds))}) of {study.bars:,} bars, judged on "
-        "the last 30 % at the bars shortly after a motif's end. IC is the correlation with the realised outcome; "
+        "the last 30 % at the bars shortly after a motif's end. IC is the correlation with the realized outcome; "
         "the last column is the correlation with the direction that belongs to the motif. Means over markets "
         "± one standard error.",
         _table(
@@ -220,7 +220,7 @@ def market_page(report: MarketReport) -> Page:
             ("", "less", "IC, all", "known", "novel", "better in"),
             [
                 (
-                    each.method, each.rival, estimate_text(each.all), estimate_text(each.known),
+                    each.method, each.baseline, estimate_text(each.all), estimate_text(each.known),
                     estimate_text(each.novel), f"{each.won} of {len(study.seeds)}",
                 )
                 for each in report.paired
@@ -241,8 +241,8 @@ def market_page(report: MarketReport) -> Page:
                     str(each.seed), str(each.triggers), _ratio(each.precision.get(MARKET_MEMORY)),
                     _ratio(each.precision.get(PLAIN)), _ratio(each.signalled, 4), _ratio(each.hit_rate),
                     _ratio(each.stated), _ratio(each.calibration_error), _ratio(each.calibrated_limit),
-                    "-" if each.earnings is None else f"{each.earnings.net_return:+.1%}",
-                    "-" if each.earnings is None else _sharpe(each.earnings),
+                    "-" if each.trading is None else f"{each.trading.net_return:+.1%}",
+                    "-" if each.trading is None else _sharpe(each.trading),
                 )
                 for each in report.seeds
             ],
@@ -253,7 +253,7 @@ def market_page(report: MarketReport) -> Page:
 
 
 def _symbols(report: BarsReport) -> list[str]:
-    return [each.symbol for each in report.stretches]
+    return [each.symbol for each in report.periods]
 
 
 def _skill_table(report: BarsReport, symbol: str) -> str:
@@ -305,17 +305,17 @@ def _funded(symbols: Sequence[str]) -> str:
     return f"and the funding of {', '.join(symbols)}"
 
 
-def _earnings_table(earnings: Sequence[Earnings]) -> str:
+def _trading_table(results: Sequence[TradingResult]) -> str:
     return _table(
         ("", "net return", "costs", "funding", "max drawdown", "Sharpe", "PSR", "DSR", "trades", "exposure"),
         [
             (
                 each.name, f"{each.net_return:+.1%}", f"{each.costs:.1%}", f"{each.funding:+.1%}",
                 f"{each.max_drawdown:.1%}",
-                _sharpe(each), _ratio(each.probabilistic), _ratio(each.deflated), str(each.trades),
+                _sharpe(each), _ratio(each.psr), _ratio(each.dsr), str(each.trades),
                 f"{each.exposure:.0%}",
             )
-            for each in earnings
+            for each in results
         ],
     )  # fmt: skip
 
@@ -343,8 +343,8 @@ def estimate_text(estimate: Estimate) -> str:
     return f"{estimate.value:+.3f} ± {estimate.standard_error:.3f}"
 
 
-def _sharpe(earnings: Earnings) -> str:
-    each = earnings.sharpe
+def _sharpe(result: TradingResult) -> str:
+    each = result.sharpe
     return "-" if each is None else f"{each.value:+.2f} ± {each.standard_error:.2f}"
 
 

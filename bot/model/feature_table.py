@@ -21,12 +21,12 @@ INPUT_LAGS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
-    """Figures of ``n`` bars, ascending; NaN where too few unbroken bars came before.
+class FeatureTable:
+    """Figures of ``n`` bars, ascending; NaN where too few contiguous bars came before.
 
     ``volatility`` is what the close's holder expects of the next bar's log return. ``inputs`` (n x 32)
     are the bar's features and its last 24 returns over volatility, ``window`` (n x 48) the last 48 of
-    those. ``states`` (n x 38) are what odds may depend on, NaN for longer. ``unbroken`` counts the bars
+    those. ``states`` (n x 38) are what odds may depend on, NaN for longer. ``contiguous_bars`` counts the bars
     that directly follow one another up to this one, by the market's clock, which ``clock_ms`` tells of each
     bar's start; of its days, ``days_a_year`` are reckoned to have bars.
     """
@@ -40,14 +40,14 @@ class Panel:
     inputs: Rows
     window: Rows
     states: Rows
-    unbroken: Ints
+    contiguous_bars: Ints
     days_a_year: float
 
     def __len__(self) -> int:
         return len(self.start_ms)
 
     @property
-    def stated(self) -> NDArray[np.bool_]:
+    def has_state(self) -> NDArray[np.bool_]:
         """Which rows have a state."""
         return np.asarray(np.isfinite(self.states).all(axis=1))
 
@@ -60,7 +60,7 @@ class Panel:
         moved = np.full(n, np.nan)
         if n > horizon_bars:
             moved[:-horizon_bars] = self.log_close[horizon_bars:] - self.log_close[:-horizon_bars]
-            whole = self.unbroken[horizon_bars:] > horizon_bars
+            whole = self.contiguous_bars[horizon_bars:] > horizon_bars
             moved[:-horizon_bars][~whole] = np.nan
         return np.asarray(moved / self.scale(horizon_bars))
 
@@ -69,18 +69,18 @@ class Panel:
         return np.asarray(self.volatility * np.sqrt(horizon_bars))
 
 
-def panel_of(bars: Sequence[Bar], calendar: Calendar = ALWAYS_OPEN) -> Panel:
-    """The panel of one symbol's bars, ascending, through the bot's own window."""
+def feature_table(bars: Sequence[Bar], calendar: Calendar = ALWAYS_OPEN) -> FeatureTable:
+    """The table of one symbol's bars, ascending, through the bot's own window."""
     n = len(bars)
     window = FeatureWindow(calendar=calendar)
     volatility = np.full(n, np.nan)
     features = np.full((n, len(FEATURES)), np.nan, np.float32)
     lags = np.full((n, LAGS), np.nan, np.float32)
     states = np.full((n, len(STATE_FEATURES)), np.nan, np.float32)
-    unbroken = np.ones(n, np.int64)
+    contiguous_bars = np.ones(n, np.int64)
     for i, bar in enumerate(bars):
         if i and window.continues_with(bar):
-            unbroken[i] = unbroken[i - 1] + 1
+            contiguous_bars[i] = contiguous_bars[i - 1] + 1
         window.push(bar)
         scaled = window.scaled_returns(LAGS)
         row = feature_row(window)
@@ -90,7 +90,7 @@ def panel_of(bars: Sequence[Bar], calendar: Calendar = ALWAYS_OPEN) -> Panel:
             state = state_row(window)
             if state is not None:
                 states[i] = state
-    return Panel(
+    return FeatureTable(
         symbol=bars[0].symbol,
         interval=bars[0].interval,
         start_ms=np.array([bar.start_ms for bar in bars], np.int64),
@@ -100,6 +100,6 @@ def panel_of(bars: Sequence[Bar], calendar: Calendar = ALWAYS_OPEN) -> Panel:
         inputs=np.hstack((features, lags[:, -INPUT_LAGS:])),
         window=lags,
         states=states,
-        unbroken=unbroken,
+        contiguous_bars=contiguous_bars,
         days_a_year=calendar.days_a_year,
     )

@@ -3,7 +3,6 @@ import pytest
 
 from bot.evaluation.baselines import (
     fitted,
-    folds_of,
     lightgbm,
     lightgbm_missing,
     momentum,
@@ -13,29 +12,23 @@ from bot.evaluation.baselines import (
     ridge,
     window_keys,
 )
-from bot.model.feature_table import panel_of
+from bot.evaluation.folds import folds_of
+from bot.model.feature_table import feature_table
 from tests.model.walks import walk
 
-PANEL = panel_of(walk(1_500))
+TABLE = feature_table(walk(1_500))
 QUERIES = np.arange(900, 1_500, 7)
 SETTINGS = {"neighbors": 8, "matured_bars": 12, "zone_bars": 24, "temperature": 0.1}
 
 
-def test_folds_cover_all_rows_once_and_in_order():
-    folds = folds_of(100, 351, 4)
-    assert folds[0].first == 100
-    assert folds[-1].end == 351
-    assert [fold.end for fold in folds[:-1]] == [fold.first for fold in folds[1:]]
-
-
 def test_momentum_and_reversal_look_back():
     rows = np.array([1_000])
-    assert momentum(PANEL, rows)[0] == pytest.approx(PANEL.window[1_000, -24:].mean(), rel=1e-5)
-    assert reversal(PANEL, rows)[0] == -PANEL.window[1_000, -1]
+    assert momentum(TABLE, rows)[0] == pytest.approx(TABLE.window[1_000, -24:].mean(), rel=1e-5)
+    assert reversal(TABLE, rows)[0] == -TABLE.window[1_000, -1]
 
 
 def test_the_scan_is_what_a_plain_loop_finds():
-    outcome, keys = PANEL.outcome(12), window_keys(PANEL)
+    outcome, keys = TABLE.outcome(12), window_keys(TABLE)
     found = nearest_mean(keys, outcome, QUERIES, **SETTINGS)
     for place in (0, 20, 60):
         query = int(QUERIES[place])
@@ -55,7 +48,7 @@ def test_the_scan_is_what_a_plain_loop_finds():
 
 
 def test_an_honest_recall_sees_no_outcome_that_was_still_running_and_a_leak_does():
-    outcome, keys = PANEL.outcome(12), path_keys(PANEL)
+    outcome, keys = TABLE.outcome(12), path_keys(TABLE)
     query = np.array([1_200])
     poisoned = outcome.copy()
     poisoned[1_200 - 23 :] = 50.0
@@ -69,7 +62,7 @@ def test_an_honest_recall_sees_no_outcome_that_was_still_running_and_a_leak_does
 
 
 def test_nothing_recalled_forecasts_nothing():
-    assert nearest_mean(window_keys(PANEL), PANEL.outcome(12), np.array([310]), **SETTINGS)[0] == 0.0
+    assert nearest_mean(window_keys(TABLE), TABLE.outcome(12), np.array([310]), **SETTINGS)[0] == 0.0
 
 
 @pytest.mark.parametrize("name", ["ridge", "lightgbm"])
@@ -77,12 +70,12 @@ def test_a_fold_is_fitted_to_nothing_that_ended_within_it(name: str):
     if name == "lightgbm" and lightgbm_missing():
         pytest.skip(lightgbm_missing())
     fit = {"ridge": ridge, "lightgbm": lightgbm}[name]
-    outcome = PANEL.outcome(12)
+    outcome = TABLE.outcome(12)
     folds = folds_of(900, 1_500, 2)
     poisoned = outcome.copy()
     poisoned[900 - 12 :] = np.where(np.isnan(outcome[900 - 12 :]), np.nan, 9.0)
-    one = fitted(PANEL.inputs, outcome, 12, folds, QUERIES, fit)
-    other = fitted(PANEL.inputs, poisoned, 12, folds, QUERIES, fit)
+    one = fitted(TABLE.inputs, outcome, 12, folds, QUERIES, fit)
+    other = fitted(TABLE.inputs, poisoned, 12, folds, QUERIES, fit)
     inside = folds[0].end > QUERIES
     assert np.array_equal(one[inside], other[inside])
     assert not np.array_equal(one[~inside], other[~inside])

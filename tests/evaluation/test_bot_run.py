@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bot.config import Config, RunConfig
-from bot.evaluation.bot_run import Answers, KeptKeys, library_of, recalled, shuffles, walk
-from bot.model.feature_table import panel_of
+from bot.evaluation.bot_run import KeptKeys, RecallTable, permutations, recall_at, run_bot, stack_tables
+from bot.model.feature_table import feature_table
 from bot.model.features import FeatureWindow, PlainEncoder, key_of
 from bot.model.memory import MemoryConfig
 from bot.model.similarity import ModelConfig, SimilarityModel
@@ -18,9 +18,9 @@ from tests.model.walks import walk as random_walk
 
 HORIZON = 24
 BARS = random_walk(1_400)
-PANEL = panel_of(BARS)
-LIBRARY = library_of([PANEL])
-ASKED = np.arange(1_000, 1_400, 5)
+TABLE = feature_table(BARS)
+STACKED = stack_tables([TABLE])
+QUERIES = np.arange(1_000, 1_400, 5)
 
 
 def a_model() -> SimilarityModel:
@@ -28,15 +28,15 @@ def a_model() -> SimilarityModel:
 
 
 def test_no_neighbor_is_recalled_before_its_outcome_was_over():
-    answers = recalled(a_model(), BARS, LIBRARY, ASKED)
-    assert answers.rows.tolist() == ASKED.tolist()
-    assert (answers.neighbors + HORIZON <= answers.rows[:, None]).all()
-    assert answers.weights.sum(axis=1) == pytest.approx(np.ones(len(ASKED)))
+    recalls = recall_at(a_model(), BARS, STACKED, QUERIES)
+    assert recalls.rows.tolist() == QUERIES.tolist()
+    assert (recalls.neighbors + HORIZON <= recalls.rows[:, None]).all()
+    assert recalls.weights.sum(axis=1) == pytest.approx(np.ones(len(QUERIES)))
 
 
 def test_a_frozen_memory_recalls_nothing_that_ended_later():
-    frozen = recalled(a_model(), BARS, LIBRARY, ASKED, frozen_from_ms=BARS[900].start_ms)
-    online = recalled(a_model(), BARS, LIBRARY, ASKED)
+    frozen = recall_at(a_model(), BARS, STACKED, QUERIES, frozen_from_ms=BARS[900].start_ms)
+    online = recall_at(a_model(), BARS, STACKED, QUERIES)
     assert frozen.neighbors.max() + HORIZON < 900
     assert online.neighbors.max() > 900
 
@@ -61,37 +61,37 @@ def test_the_whole_bot_recalls_what_its_model_alone_does():
         opening,
         quotes=False,
     )
-    run = walk(trader, BARS, LIBRARY, lambda bar: bar.start_ms >= BARS[1_000].start_ms)
+    run = run_bot(trader, BARS, STACKED, lambda bar: bar.start_ms >= BARS[1_000].start_ms)
     assert run.decided == 400
     assert len(run.equity) >= 400
     assert sum(run.gates.values()) == 400
-    alone = recalled(a_model(), BARS, LIBRARY, ASKED)
-    inside = run.answers.of(ASKED)
+    alone = recall_at(a_model(), BARS, STACKED, QUERIES)
+    inside = run.recalls.at(QUERIES)
     assert np.array_equal(inside.neighbors, alone.neighbors)
     assert np.array_equal(inside.expected, alone.expected)
 
 
 def test_a_vote_leaves_out_neighbors_whose_outcome_is_unknown():
-    answers = Answers(
+    recalls = RecallTable(
         rows=np.array([9]),
         expected=np.zeros(1),
-        rising=np.full(1, 0.5),
-        base=np.full(1, 0.5),
+        rise_probability=np.full(1, 0.5),
+        base_rate=np.full(1, 0.5),
         similarity=np.ones(1),
         neighbors=np.array([[0, 1, 2, -1]]),
         weights=np.array([[0.5, 0.25, 0.25, 0.0]]),
     )
     outcome = np.array([np.nan, 1.0, 4.0, 7.0])
-    assert answers.vote(outcome).tolist() == [2.5]
+    assert recalls.vote(outcome).tolist() == [2.5]
 
 
-def test_shuffled_outcomes_are_the_same_ones_elsewhere():
-    outcome = PANEL.outcome(HORIZON)
+def test_permuted_outcomes_are_the_same_ones_elsewhere():
+    outcome = TABLE.outcome(HORIZON)
     known = np.isfinite(outcome)
-    for dealt in shuffles(outcome, 1):
-        assert np.array_equal(np.isfinite(dealt), known)
-        assert np.array_equal(np.sort(dealt[known]), np.sort(outcome[known]))
-        assert abs(np.corrcoef(dealt[known], outcome[known])[0, 1]) < 0.15
+    for permuted in permutations(outcome, 1):
+        assert np.array_equal(np.isfinite(permuted), known)
+        assert np.array_equal(np.sort(permuted[known]), np.sort(outcome[known]))
+        assert abs(np.corrcoef(permuted[known], outcome[known])[0, 1]) < 0.15
 
 
 def test_kept_keys_are_worked_out_once_and_are_the_encoders_own():

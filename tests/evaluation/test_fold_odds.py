@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bot.evaluation.baselines import folds_of
 from bot.evaluation.fold_odds import FoldOdds, fit_odds, material_before, tell_odds
-from bot.model.feature_table import Panel
+from bot.evaluation.folds import folds_of
+from bot.model.feature_table import FeatureTable
 from bot.model.odds import Odds, OddsNetwork
 from bot.model.odds_training import OddsTrainingConfig
 from tests.model.test_odds import some_weights
@@ -16,12 +16,12 @@ CONFIG = OddsTrainingConfig(steps=6, queries=32, candidates=256, validate_every=
 FOLDS = folds_of(FIRST, BARS, 2)
 
 
-def a_panel(seed=1):
+def a_table(seed=1):
     """A random walk whose states are known from bar 100 on."""
     rng = np.random.default_rng(seed)
     states = rng.standard_normal((BARS, 38)).astype(np.float32)
     states[:100] = np.nan
-    return Panel(
+    return FeatureTable(
         symbol="BTCUSDT",
         interval="60",
         start_ms=HOUR_MS * np.arange(BARS),
@@ -32,16 +32,16 @@ def a_panel(seed=1):
         inputs=np.zeros((BARS, 32), np.float32),
         window=np.zeros((BARS, 48), np.float32),
         states=states,
-        unbroken=np.arange(1, BARS + 1),
+        contiguous_bars=np.arange(1, BARS + 1),
     )
 
 
-def poisoned(panel, row):
+def poisoned(table, row):
     """The same until bar ``row`` closes; another market from there on."""
-    other = a_panel(seed=2)
-    states, closes = panel.states.copy(), panel.log_close.copy()
+    other = a_table(seed=2)
+    states, closes = table.states.copy(), table.log_close.copy()
     states[row + 1 :], closes[row + 1 :] = other.states[row + 1 :], 5.0 + other.log_close[row + 1 :]
-    return replace(panel, states=states, log_close=closes)
+    return replace(table, states=states, log_close=closes)
 
 
 def bits(fitted):
@@ -49,37 +49,37 @@ def bits(fitted):
 
 
 def test_a_fold_is_trained_on_nothing_that_was_open_when_it_began():
-    panel = a_panel()
+    table = a_table()
     for fold in FOLDS:
         # A fold is forecast from the close of its first bar on; what it may know closed before that bar opened.
-        changed = material_before(poisoned(panel, fold.first - 1), fold.first, (1, 4, 24))
-        same = material_before(panel, fold.first, (1, 4, 24))
+        changed = material_before(poisoned(table, fold.first - 1), fold.first, (1, 4, 24))
+        same = material_before(table, fold.first, (1, 4, 24))
         assert np.array_equal(same.rows, changed.rows)
         assert np.array_equal(same.outcomes, changed.outcomes)
         assert same.start_ms[-1] == HOUR_MS * (fold.first - 25)
         # One bar earlier something must change, or this test could not fail.
-        earlier = material_before(poisoned(panel, fold.first - 2), fold.first, (1, 4, 24))
+        earlier = material_before(poisoned(table, fold.first - 2), fold.first, (1, 4, 24))
         assert not np.array_equal(same.outcomes, earlier.outcomes)
 
 
 def test_what_comes_after_a_fold_began_does_not_change_its_weights():
-    panel = a_panel()
-    honest = bits(fit_odds(panel, FOLDS, config=CONFIG))
-    later = bits(fit_odds(poisoned(panel, FOLDS[1].first - 1), FOLDS, config=CONFIG))
+    table = a_table()
+    honest = bits(fit_odds(table, FOLDS, config=CONFIG))
+    later = bits(fit_odds(poisoned(table, FOLDS[1].first - 1), FOLDS, config=CONFIG))
     assert later == honest
-    middle = bits(fit_odds(poisoned(panel, FOLDS[0].first - 1), FOLDS, config=CONFIG))
+    middle = bits(fit_odds(poisoned(table, FOLDS[0].first - 1), FOLDS, config=CONFIG))
     assert middle[0] == honest[0]
     assert middle[1] != honest[1]
 
 
 @pytest.mark.parametrize("h", [1, 16, 24])
 def test_what_is_told_at_a_bar_knows_nothing_of_later_ones(h):
-    panel = a_panel()
-    fitted = fit_odds(panel, FOLDS, config=CONFIG)
+    table = a_table()
+    fitted = fit_odds(table, FOLDS, config=CONFIG)
     queries = np.arange(FIRST, BARS - 24, 7)
     row = int(queries[150])
     before = queries <= row
-    one, other = (tell_odds(each, fitted, queries, h) for each in (panel, poisoned(panel, row)))
+    one, other = (tell_odds(each, fitted, queries, h) for each in (table, poisoned(table, row)))
     for name in ("head", "memory", "frozen", "gated"):
         told, changed = getattr(one, name), getattr(other, name)
         assert np.abs(told[before] - changed[before]).max() < 1e-6
@@ -88,21 +88,21 @@ def test_what_is_told_at_a_bar_knows_nothing_of_later_ones(h):
 
 
 def test_a_bar_without_a_state_is_told_nothing():
-    panel = a_panel()
-    panel.states[FIRST + 3] = np.nan
-    told = tell_odds(panel, fit_odds(panel, FOLDS, config=CONFIG), np.arange(FIRST, FIRST + 6), 4)
+    table = a_table()
+    table.states[FIRST + 3] = np.nan
+    told = tell_odds(table, fit_odds(table, FOLDS, config=CONFIG), np.arange(FIRST, FIRST + 6), 4)
     assert np.isnan(told.gated[3]).all()
     assert np.isfinite(np.delete(told.gated, 3, axis=0)).all()
 
 
 def test_a_frozen_memory_holds_what_was_over_when_its_fold_began():
-    panel = a_panel()
-    fitted = fit_odds(panel, FOLDS, config=CONFIG)
+    table = a_table()
+    fitted = fit_odds(table, FOLDS, config=CONFIG)
     queries = np.arange(FIRST, BARS - 24, 7)
     inside = queries < FOLDS[0].end
     one, other = (
         tell_odds(each, fitted, queries, 4).frozen
-        for each in (panel, replace(panel, log_close=poisoned(panel, FIRST - 1).log_close))
+        for each in (table, replace(table, log_close=poisoned(table, FIRST - 1).log_close))
     )
     assert np.array_equal(one[inside], other[inside])
     assert not np.array_equal(one[~inside], other[~inside])
@@ -110,17 +110,17 @@ def test_a_frozen_memory_holds_what_was_over_when_its_fold_began():
 
 @pytest.mark.parametrize("h", [1, 16])
 def test_a_fold_s_memory_is_what_a_bot_would_recall_of_each_bar_whose_outcome_is_over(h):
-    panel, network = a_panel(), OddsNetwork(inputs=38, width=16)
+    table, network = a_table(), OddsNetwork(inputs=38, width=16)
     odds = Odds(network, some_weights(network))
     queries = np.arange(FIRST, FIRST + 40, 9)
-    told = tell_odds(panel, [FoldOdds(FOLDS[0], odds)], queries, h)
+    told = tell_odds(table, [FoldOdds(FOLDS[0], odds)], queries, h)
     for row, memory, gated in zip(queries.tolist(), told.memory, told.gated, strict=True):
         known = np.arange(100, row - h + 1)
-        each = [odds.standing(panel.states[i], h) for i in known]
-        outcomes = panel.outcome(h)[known] / [float(one.scale) for one in each]
+        each = [odds.standing(table.states[i], h) for i in known]
+        outcomes = table.outcome(h)[known] / [float(one.scale) for one in each]
         order = np.argsort(outcomes)
         states = np.array([each[i].state for i in order])
-        recalled = odds.recalled(states, outcomes[order], odds.standing(panel.states[row], h), h)
+        recalled = odds.recalled(states, outcomes[order], odds.standing(table.states[row], h), h)
         assert memory == pytest.approx(recalled.quantiles, abs=1e-3)
-        blend = odds.blend(odds.at(odds.head(panel.states[row]), h), recalled, h)
+        blend = odds.blend(odds.at(odds.head(table.states[row]), h), recalled, h)
         assert gated == pytest.approx(blend, abs=1e-3)

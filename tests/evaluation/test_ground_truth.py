@@ -52,7 +52,7 @@ def test_who_knows_the_motif_knows_its_direction_and_the_memory_less(report):
 
 
 def test_the_same_model_differs_from_itself_by_nothing(report):
-    pair = next(each for each in report.paired if (each.method, each.rival) == (MEMORY, PLAIN))
+    pair = next(each for each in report.paired if (each.method, each.baseline) == (MEMORY, PLAIN))
     assert (pair.all.value, pair.novel.value, pair.won) == (0.0, 0.0, 0)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bot.evaluation.metrics import (
+    best_of_trials_sharpe,
     calibrated_error_limit,
     calibration_error,
     calibration_errors,
@@ -15,7 +16,6 @@ from bot.evaluation.metrics import (
     deflated_sharpe,
     gain_interval,
     learned_mixture,
-    luckiest_sharpe,
     mean_interval,
     normal_quantiles,
     probabilistic_sharpe,
@@ -91,7 +91,7 @@ def test_no_forecast_gains_on_itself_and_a_better_one_gains():
     assert correlation_gain(x, drawn(3, 900), outcome, places, 10).low > 0.5
 
 
-def test_the_gain_of_a_loss_is_its_share_of_the_rivals():
+def test_the_gain_of_a_loss_is_its_share_of_the_baselines():
     loss = np.abs(drawn(1, 300))
     gain = gain_interval(0.9 * loss, loss, np.arange(300), 10)
     assert (gain.value, gain.low, gain.high) == pytest.approx((0.1, 0.1, 0.1))
@@ -130,14 +130,14 @@ def test_the_true_distribution_scores_better_than_a_wrong_one():
 
 def test_the_calibration_error_is_that_of_the_reports():
     rng = np.random.default_rng(1)
-    stated = rng.random(400)
-    came = (rng.random(400) < 0.5).astype(float)
+    predicted = rng.random(400)
+    realized = (rng.random(400) < 0.5).astype(float)
     count = ReliabilityCount()
-    for i, (p, right) in enumerate(zip(stated.tolist(), came.tolist(), strict=True)):
+    for i, (p, right) in enumerate(zip(predicted.tolist(), realized.tolist(), strict=True)):
         count.add(Claim(symbol="BTCUSDT", start_ms=i, end_ms=i + 1, confidence=p, right=bool(right)))
     ece = count.result().ece
     assert ece is not None
-    assert calibration_error(stated, came) == pytest.approx(ece, abs=1e-12)
+    assert calibration_error(predicted, realized) == pytest.approx(ece, abs=1e-12)
     assert ece > 0.2
 
 
@@ -162,26 +162,26 @@ def test_a_mixture_begins_with_equal_parts_and_knows_nothing_of_what_is_not_over
     rng = np.random.default_rng(5)
     n, horizon_bars = 3_000, 24
     places = 2 * np.arange(n) + 5
-    ours, rival = np.sort(rng.standard_normal((2, n, 19)), axis=2)
+    ours, baseline = np.sort(rng.standard_normal((2, n, 19)), axis=2)
     outcome = rng.standard_normal(n)
-    mixed = learned_mixture(ours, rival, outcome, places, horizon_bars)
-    assert np.allclose(mixed[:12], (ours[:12] + rival[:12]) / 2.0)
-    assert not np.allclose(mixed[12:], (ours[12:] + rival[12:]) / 2.0)
+    mixed = learned_mixture(ours, baseline, outcome, places, horizon_bars)
+    assert np.allclose(mixed[:12], (ours[:12] + baseline[:12]) / 2.0)
+    assert not np.allclose(mixed[12:], (ours[12:] + baseline[12:]) / 2.0)
     poisoned = outcome.copy()
     poisoned[1_000:] = 1e6
-    again = learned_mixture(ours, rival, poisoned, places, horizon_bars)
+    again = learned_mixture(ours, baseline, poisoned, places, horizon_bars)
     # Row 1000's outcome is over 12 rows later.
     assert np.array_equal(again[:1_012], mixed[:1_012])
     assert not np.array_equal(again[1_012], mixed[1_012])
 
 
 def test_a_mixture_is_drawn_to_equal_parts_as_by_a_thousand_rows_more():
-    # A loss of 1 with the rival at -1, of 2 with ours at 2, of a half between them: a parabola with its least at 0.375.
+    # A loss of 1 with the baseline at -1, of 2 with ours at 2, of a half between: a parabola with its least at 0.375.
     n = 3_000
-    ours, rival = np.full((n, 19), 2.0), np.full((n, 19), -1.0)
+    ours, baseline = np.full((n, 19), 2.0), np.full((n, 19), -1.0)
     known = np.arange(n)
     weight = 0.5 - 0.125 * known / (known + 1_000.0)
-    mixed = learned_mixture(ours, rival, np.zeros(n), known, 1)
+    mixed = learned_mixture(ours, baseline, np.zeros(n), known, 1)
     assert np.allclose(mixed, (3.0 * weight - 1.0)[:, None])
 
 
@@ -194,9 +194,9 @@ def test_a_mixture_of_one_forecast_with_itself_is_that_forecast():
 def test_calibration_is_judged_from_every_beginning():
     rng = np.random.default_rng(3)
     places = np.sort(rng.choice(600, 400, replace=False)) + 7
-    stated, came = rng.random(400), (rng.random(400) < 0.5).astype(float)
-    found = calibration_errors(stated, came, places, 24)
-    each = [calibration_error(stated[places % 24 == k], came[places % 24 == k]) for k in range(24)]
+    predicted, realized = rng.random(400), (rng.random(400) < 0.5).astype(float)
+    found = calibration_errors(predicted, realized, places, 24)
+    each = [calibration_error(predicted[places % 24 == k], realized[places % 24 == k]) for k in range(24)]
     assert (found.value, found.low, found.high) == pytest.approx((np.mean(each), min(each), max(each)))
     # One that is right by the hour alone has beginnings that are wrong by far.
     hour = places % 24 < 12
@@ -212,9 +212,9 @@ def test_calibration_from_beginnings_without_a_forecast():
 
 def test_a_true_forecast_stays_below_its_limit_95_times_of_100():
     rng = np.random.default_rng(2)
-    stated = 0.4 + 0.2 * rng.random(300)
-    limit = calibrated_error_limit(stated)
-    errors = [calibration_error(stated, (rng.random(300) < stated).astype(float)) for _ in range(600)]
+    predicted = 0.4 + 0.2 * rng.random(300)
+    limit = calibrated_error_limit(predicted)
+    errors = [calibration_error(predicted, (rng.random(300) < predicted).astype(float)) for _ in range(600)]
     assert np.mean(np.array(errors) > limit) == pytest.approx(0.05, abs=0.03)
 
 
@@ -235,11 +235,11 @@ def test_losses_with_a_long_tail_are_believed_less():
     assert probabilistic_sharpe(crash) < probabilistic_sharpe(steady)
 
 
-def test_the_luckiest_of_many_trials_is_what_simulation_finds():
+def test_the_best_of_many_trials_is_what_simulation_finds():
     rng = np.random.default_rng(3)
     best = np.array([(rng.standard_normal((50, 250)).mean(axis=1) * 1.0).max() for _ in range(400)])
-    assert luckiest_sharpe(50, 251) == pytest.approx(best.mean(), rel=0.05)
-    assert luckiest_sharpe(1, 250) == 0.0
+    assert best_of_trials_sharpe(50, 251) == pytest.approx(best.mean(), rel=0.05)
+    assert best_of_trials_sharpe(1, 250) == 0.0
 
 
 def test_more_trials_deflate_more():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bot.model.feature_table import panel_of
+from bot.model.feature_table import feature_table
 from bot.model.features import RECEPTIVE_BARS, FeatureWindow
 from tests.model.walks import from_closes, walk
 
@@ -9,15 +9,15 @@ from tests.model.walks import from_closes, walk
 def test_on_a_ramp_the_outcome_is_the_growth_of_exactly_the_horizon():
     # ln(close) grows by 1, 2, 3, ... thousandths: only bars t+1 to t+h may count.
     steps = 0.001 * np.arange(1, 601)
-    panel = panel_of(from_closes(100 * np.exp(np.cumsum(steps) / 100)))
+    table = feature_table(from_closes(100 * np.exp(np.cumsum(steps) / 100)))
     row, h = 500, 4
     expected = steps[row + 1 : row + 1 + h].sum() / 100
-    assert panel.outcome(h)[row] * panel.scale(h)[row] == pytest.approx(expected, rel=1e-4)
+    assert table.outcome(h)[row] * table.scale(h)[row] == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_outcome_that_the_end_or_a_gap_cuts_short_is_none():
     bars = walk(900)
-    gap = panel_of(bars[:600] + bars[603:])
+    gap = feature_table(bars[:600] + bars[603:])
     outcome = gap.outcome(8)
     assert np.isfinite(outcome[591])
     assert np.isnan(outcome[592:600]).all()
@@ -29,7 +29,7 @@ def test_an_outcome_that_the_end_or_a_gap_cuts_short_is_none():
 def test_rows_know_nothing_of_later_bars():
     bars = walk(900)
     poisoned = bars[:700] + walk(900, seed=9)[700:]
-    one, other = panel_of(bars), panel_of(poisoned)
+    one, other = feature_table(bars), feature_table(poisoned)
     for name in ("volatility", "inputs", "window"):
         assert np.array_equal(getattr(one, name)[:700], getattr(other, name)[:700], equal_nan=True)
         assert not np.array_equal(getattr(one, name)[701:], getattr(other, name)[701:], equal_nan=True)
@@ -40,8 +40,8 @@ def test_a_row_is_what_the_bots_own_window_says():
     window = FeatureWindow()
     for bar in bars:
         window.push(bar)
-    panel = panel_of(bars)
-    assert panel.volatility[-1] == window.volatility()
-    assert panel.window[-1] == pytest.approx(window.scaled_returns(48).astype(np.float32))
-    assert np.isnan(panel.volatility[: RECEPTIVE_BARS - 1]).all()
-    assert np.isfinite(panel.volatility[RECEPTIVE_BARS - 1 :]).all()
+    table = feature_table(bars)
+    assert table.volatility[-1] == window.volatility()
+    assert table.window[-1] == pytest.approx(window.scaled_returns(48).astype(np.float32))
+    assert np.isnan(table.volatility[: RECEPTIVE_BARS - 1]).all()
+    assert np.isfinite(table.volatility[RECEPTIVE_BARS - 1 :]).all()
