@@ -259,10 +259,12 @@ def _converted(tree: dict[str, Any], origins: dict[str, str], source: str) -> Co
 
 
 def _put(tree: dict[str, Any], dotted: str, value: Any) -> None:
-    section, _, key = dotted.partition(".")
-    branch = tree.setdefault(section, {})
-    if not isinstance(branch, dict):
-        raise ConfigError(f"{section}: this is a section, written [{section}]")
+    section, _, key = dotted.rpartition(".")
+    branch: Any = tree
+    for part in section.split("."):
+        branch = branch.setdefault(part, {})
+        if not isinstance(branch, dict):
+            raise ConfigError(f"{section}: this is a section, written [{section}]")
     branch[key] = value
 
 

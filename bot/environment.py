@@ -7,6 +7,9 @@ from difflib import get_close_matches
 from bot.errors import ConfigError
 
 PREFIX = "BOT__"
+OPTIONS = "BOT__STRATEGY__OPTIONS__"
+"""Behind it stands the name of a strategy's own option."""
+
 _ALIKE = 0.88
 """From here on two names are taken for one with a slip of the hand."""
 
@@ -20,6 +23,9 @@ def settings(environment: Mapping[str, str], known: Iterable[str]) -> dict[str, 
     by_letters = {_letters(variable_of(dotted)): variable_of(dotted) for dotted in known}
     found: dict[str, tuple[str, str]] = {}
     for name, value in environment.items():
+        if name.startswith(OPTIONS) and len(name) > len(OPTIONS):
+            found[f"strategy.options.{name.removeprefix(OPTIONS).lower()}"] = name, value
+            continue
         section, _, key = name.removeprefix(PREFIX).lower().partition("__")
         if name.startswith(PREFIX) and key and f"{section}.{key}" in known:
             found[f"{section}.{key}"] = name, value

@@ -1,7 +1,7 @@
 """What a strategy is asked, and what it may answer."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Meta, Struct
 
@@ -12,6 +12,7 @@ from bot.model.recent import RecentBars
 from bot.model.similarity import Recollection
 from bot.model.timeframes import TimeframeBars
 from bot.run_view import OtherSymbol, RunView
+from bot.strategy_options import read_options
 from bot.trading.checks import Check
 from bot.trading.events import Equity, Order, Position, RoundTrip, Signal
 
@@ -30,9 +31,11 @@ __all__ = [
 
 OnError = Literal["hold", "stop"]
 
+T = TypeVar("T")
+
 
 class StrategyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[strategy]`` of the configuration. ``options`` is for a strategy's own settings.
+    """``[strategy]`` of the configuration. ``options`` is for a strategy's own settings, as they were given.
 
     ``on_error`` says what a live session does where it raises: hold on that bar, or stop. A backtest stops.
     """
@@ -42,6 +45,14 @@ class StrategyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     confidence_threshold: Annotated[float, Meta(ge=0.5, le=0.999999)] = 0.6
     options: dict[str, str | int | float | bool] = {}
     on_error: OnError = "hold"
+
+    def read_options(self, declared: type[T]) -> T:
+        """``options`` as an instance of what a strategy declares, a msgspec Struct or a dataclass.
+
+        Its defaults stand for what was not given. Raises ConfigError that names the key where one is unknown,
+        of the wrong type or out of the range that :class:`msgspec.Meta` gives it.
+        """
+        return read_options(declared, self.options)
 
 
 class Situation(Struct, frozen=True, kw_only=True, eq=False):
@@ -103,6 +114,10 @@ class Strategy(Protocol):
 
     A class is built with its :class:`StrategyConfig`. ``needs_memory`` False spares the encoder
     and the memory for strategies that ask neither.
+
+    A class may declare its settings as ``Options``, a msgspec Struct or a dataclass, and read them with
+    ``config.read_options(self.Options)``. Configuration, environment, ``--option`` and Python fill it; a wrong
+    one ends the start with a line that names the key.
 
     A class may declare ``checks``: the names of its entry's conditions in the order in which it asks them,
     each with what to call those that passed (``{"trend": "with the trend"}``). Its Signals then bring

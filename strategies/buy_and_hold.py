@@ -2,21 +2,24 @@
 
 from typing import ClassVar
 
-from bot.errors import ConfigError
+from msgspec import Struct
+
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.checks import Check
 from bot.trading.events import Signal
 
 
 class BuyAndHoldStrategy:
-    """Long while there is no position, nothing ever after. Takes no options."""
+    """Long while there is no position, nothing ever after."""
+
+    class Options(Struct, frozen=True, kw_only=True):
+        """None."""
 
     needs_memory = False
     checks: ClassVar[dict[str, str]] = {"flat": "not held yet"}
 
     def __init__(self, config: StrategyConfig) -> None:
-        if config.options:
-            raise ConfigError("strategy.options: buy_and_hold takes none")
+        config.read_options(self.Options)
 
     def decide(self, situation: Situation) -> Signal:
         """Buy with nothing in hand, else hold."""

@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta, Struct
 
-from bot.errors import ConfigError
 from bot.model.forecast import Forecast
 from bot.model.similarity import Recollection
 from bot.strategy import Situation, StrategyConfig
@@ -32,6 +31,8 @@ class HistoricalSimilarityStrategy:
     that this bar does not confirm is closed: ``horizon``. ``detail["gate"]`` names which it was.
     """
 
+    Options = SimilarityOptions
+
     needs_memory = True
     checks: ClassVar[dict[str, str]] = {
         "memory": "recalled",
@@ -45,10 +46,7 @@ class HistoricalSimilarityStrategy:
     def __init__(self, config: StrategyConfig) -> None:
         self._horizon_bars = config.horizon_bars
         self._threshold = config.confidence_threshold
-        try:
-            self._options = msgspec.convert(config.options, SimilarityOptions)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"strategy.options: {error}") from error
+        self._options = config.read_options(SimilarityOptions)
 
     def decide(self, situation: Situation) -> Signal:
         """What similar moments advise at the close of ``situation.bar``."""

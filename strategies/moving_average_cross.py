@@ -1,28 +1,34 @@
 """Follow the trend: long while the mean of the last closes is above that of a longer past, else short."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from msgspec import Meta, Struct
 
-from bot.errors import ConfigError
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.checks import Check
 from bot.trading.events import Signal
 
 
 class MovingAverageCrossStrategy:
-    """Options: ``fast`` and ``slow``, the two lengths in bars (20 and 100)."""
+    """Long while the mean of the last ``fast`` closes is above that of the last ``slow``, else short."""
+
+    class Options(Struct, frozen=True, kw_only=True):
+        """Lengths in bars."""
+
+        fast: Annotated[int, Meta(ge=1, le=999)] = 20
+        slow: Annotated[int, Meta(ge=2, le=1000)] = 100
+
+        def __post_init__(self) -> None:
+            if self.fast >= self.slow:
+                raise ValueError(f"fast ({self.fast}) must be below slow ({self.slow})")
 
     needs_memory = False
     checks: ClassVar[dict[str, str]] = {"bars": "enough bars", "cross": "means apart"}
 
     def __init__(self, config: StrategyConfig) -> None:
-        options = {"fast": 20, "slow": 100, **config.options}
-        if set(options) != {"fast", "slow"}:
-            raise ConfigError(f"strategy.options: {sorted(set(options) - {'fast', 'slow'})} unknown")
-        fast, slow = options["fast"], options["slow"]
-        if not (isinstance(fast, int) and isinstance(slow, int) and 0 < fast < slow <= 1000):
-            raise ConfigError("strategy.options: fast and slow are whole bars, 0 < fast < slow <= 1000")
+        options = config.read_options(self.Options)
+        fast, slow = options.fast, options.slow
         self._slow = slow
         self._fast_mean, self._slow_mean = f"signal: the mean of {fast} closes", f"that of {slow}"
         # Fast mean less slow mean, as one product with the closes.

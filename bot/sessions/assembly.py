@@ -21,6 +21,7 @@ from bot.store.checkpoints.folder import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.provenance import strategy_source
 from bot.store.recording.reader import Recording
 from bot.strategy import Costs, Strategy, declared_checks
+from bot.strategy_options import declared_options
 from bot.trader import Trader
 from bot.trading.account import AccountTrack
 from bot.trading.broker import PaperBroker
@@ -54,6 +55,8 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
         raise ConfigError(f"strategy.name: {module_name} cannot be imported: {_told(error)}") from error
     if kind is None:
         raise ConfigError(f"strategy.name: {module_name} has no class {class_name!r}")
+    if isinstance(kind, type) and (declared := declared_options(kind)) is not None:
+        config.strategy.read_options(declared)
     try:
         strategy = kind(config.strategy)
     except ConfigError:
