@@ -40,6 +40,7 @@ COMMANDS = {
     "explain": "why one decision (or the last) was made",
     "report": "what trading came to, beside buy and hold, and how far its confidence can be believed",
     "export": "a table as CSV (with --json: a JSON object a line)",
+    "strategies": "the shipped strategies and the configured one, with their options",
     "doctor": "a check of settings, books, strategy and connections",
     "show-config": "the configuration in force",
 }

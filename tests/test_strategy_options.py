@@ -1,5 +1,6 @@
 """A strategy's declared options: filled from every side, checked, and refused in one line that names the key."""
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -9,9 +10,9 @@ from msgspec import Meta, Struct
 from bot.cli import main
 from bot.config import load
 from bot.errors import ConfigError
-from bot.sessions.assembly import load_strategy
+from bot.sessions.assembly import load_strategy, strategy_class
 from bot.strategy import Situation, StrategyConfig
-from bot.strategy_options import described
+from bot.strategy_options import declared_options, described
 from bot.trading.events import Signal
 from strategies import STRATEGIES
 
@@ -165,3 +166,50 @@ def test_a_command_ends_with_2_and_names_the_key(tmp_path, capsys, monkeypatch):
         .err.splitlines()[-1]
         .startswith("error: strategy.options.fast = 0: expected `int` >= 1")
     )
+
+
+def test_options_on_the_command_line_reach_the_strategy_and_wrong_ones_are_refused(capsys):
+    arguments = ["strategies", "--strategy", OWN["Declares"], "--json"]
+    assert main([*arguments, "--option", "bars_back=9", "--option", "side=short"], STRATEGIES) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert listed["version"] == 1
+    (mine,) = (strategy for strategy in listed["strategies"] if strategy["configured"])
+    assert (mine["given"], mine["problem"]) == ({"bars_back": "9", "side": "short"}, "")
+    assert mine["options"][0] == {
+        "name": "bars_back", "type": "int", "default": None, "required": True, "range": "1 to 500",
+    }  # fmt: skip
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--option", "bars_back"], STRATEGIES)
+    assert caught.value.code == 2
+    assert "'bars_back' is not KEY=VALUE" in capsys.readouterr().err
+
+
+def test_strategies_are_listed_with_options_defaults_and_ranges(capsys):
+    assert main(["strategies"], STRATEGIES) == 0
+    told = capsys.readouterr().out
+    for name in STRATEGIES:
+        assert f"\n{name}" in told
+    assert "historical_similarity (configured)" in told
+    assert "fast    int        20  1 to 999" in told
+    assert "Long while there is no position, nothing ever after." in told
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nope", "none of buy_and_hold"),
+        ("nope:Nothing", "no module 'nope'"),
+        (OWN["Declares"], "bars_back: must be"),
+    ],
+)
+def test_one_that_cannot_be_used_is_listed_with_the_reason_and_hides_no_other(capsys, name, said):
+    assert main(["strategies", "--strategy", name], STRATEGIES) == 0
+    told = capsys.readouterr().out
+    assert f"{name} (configured)\ncannot be used: strategy." in told
+    assert said in told
+    assert "moving_average_cross" in told
+
+
+def test_every_shipped_strategy_declares_its_options():
+    for name in STRATEGIES:
+        assert declared_options(strategy_class(name, STRATEGIES)) is not None

@@ -27,6 +27,14 @@ def named_file(text: str) -> str:
     return f"{symbol}={path(file)}" if separator else path(text)
 
 
+def named_value(text: str) -> tuple[str, str]:
+    """``KEY=VALUE`` as its two parts."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE, such as bars_back=12")
+    return key, value
+
+
 def amount(text: str) -> Decimal:
     """Money above or below 0, in whole millionths."""
     try:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from bot.commands.arguments import named_file, names, path
+from bot.commands.arguments import named_file, named_value, names, path
 from bot.market.times import interval_from_name
 
 
@@ -29,6 +29,7 @@ class CommonOptions(Struct, frozen=True, kw_only=True):
     symbols: tuple[str, ...] | None = None
     interval: str | None = None
     strategy: str | None = None
+    option: tuple[tuple[str, str], ...] = ()
     category: str | None = None
     json: bool = False
     traceback: bool = False
@@ -42,6 +43,7 @@ class CommonOptions(Struct, frozen=True, kw_only=True):
             "run.category": self.category,
             "run.database": self.db,
             "strategy.name": self.strategy,
+            **{f"strategy.options.{name}": value for name, value in self.option},
         }
 
     def named_category(self) -> Literal["equity"] | None:
@@ -114,6 +116,13 @@ def common_arguments(default: Any) -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--strategy", metavar="NAME", help="a shipped strategy, or your own package.module:Class"
+    )
+    group.add_argument(
+        "--option",
+        action="append",
+        type=named_value,
+        metavar="KEY=VALUE",
+        help="a strategy's own; repeatable",
     )
     group.add_argument("--traceback", action="store_true", help="where an error came from, line by line")
     group.add_argument("--category", metavar="C", help="linear, spot, or offline equity (shares)")

@@ -36,12 +36,11 @@ from bot.trading.sizing import Sizer
 _BASIS_POINT = 1e-4
 
 
-def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
-    """The configured strategy. ``strategies`` maps short names to ``module:Class``.
+def strategy_class(name: str, strategies: Mapping[str, str]) -> Any:
+    """What is found under a strategy's name. ``strategies`` maps short names to ``module:Class``.
 
-    Raises ConfigError for a name that is neither known nor such a path, or a class that is no strategy.
+    Raises ConfigError for a name that is neither known nor such a path, and for what is not there.
     """
-    name = config.strategy.name
     path = strategies.get(name, name)
     module_name, _, class_name = path.partition(":")
     if not class_name:
@@ -55,6 +54,17 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
         raise ConfigError(f"strategy.name: {module_name} cannot be imported: {_told(error)}") from error
     if kind is None:
         raise ConfigError(f"strategy.name: {module_name} has no class {class_name!r}")
+    return kind
+
+
+def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
+    """The configured strategy. ``strategies`` maps short names to ``module:Class``.
+
+    Raises ConfigError as :func:`strategy_class` does, for a class that is no strategy, and for options that it
+    does not take.
+    """
+    name = config.strategy.name
+    path, kind = strategies.get(name, name), strategy_class(name, strategies)
     if isinstance(kind, type) and (declared := declared_options(kind)) is not None:
         config.strategy.read_options(declared)
     try:
