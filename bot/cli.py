@@ -77,7 +77,12 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
         # Behind it stands numpy, which help spares.
         from bot.config import load
 
-        config = load(options.config, options.overrides(), named_category=options.named_category())
+        config = load(
+            options.config,
+            options.overrides(),
+            named_category=options.named_category(),
+            note=lambda text: print(f"note: {text}", file=sys.stderr),
+        )
         if options.command not in _AS_RECORDED:
             note = defaults_note(options.config)
         look_beside(Path(options.config or "config.toml"))

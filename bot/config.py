@@ -15,8 +15,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from bot import files
+from bot.config_names import KEYS, present_name, present_value, with_present_names
 from bot.config_paths import folder_of, place_paths
-from bot.environment import settings
+from bot.environment import settings, variable_of
 from bot.errors import ConfigError, InputError
 from bot.exchange.config import ExchangeConfig
 from bot.exchange.proxy import SETTING, without_credentials
@@ -127,20 +128,29 @@ def load(
     environment: Mapping[str, str] = os.environ,
     *,
     named_category: Category | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Config:
     """The configuration of ``path`` under the environment's and then the command line's overrides.
 
     ``path`` None takes ``config.toml`` where there is one. What the file says of relative paths, defaults too,
     belongs to its folder. Overrides are ``section.key`` to value.
     ``named_category`` is what the data's names say; it stands where nobody says otherwise, and what is
-    written down as the default says nothing.
+    written down as the default says nothing. ``note`` gets a line for each earlier name that is used.
     Raises ConfigError naming the key, and where the wrong value came from.
     """
     written, source = _read(path)
-    given = {
-        dotted: (_listed(dotted, value), f"environment variable {name}")
-        for dotted, (name, value) in settings(environment, _KEYS).items()
-    }
+    for earlier in with_present_names(written):
+        note(
+            f"{source}: {earlier} is called {present_name(earlier)} now; the next release knows that name alone"
+        )
+    given: dict[str, tuple[Any, str]] = {}
+    for dotted, (name, value) in settings(environment, _KEYS | KEYS.keys()).items():
+        key = present_name(dotted)
+        if key != dotted:
+            note(
+                f"environment variable {name}: {variable_of(key)} is its name now; the next release knows that alone"
+            )
+        given[key] = present_value(key, _listed(key, value)), f"environment variable {name}"
     given |= {dotted: (value, _COMMAND_LINE) for dotted, value in overrides.items() if value is not None}
 
     def converted(given: Mapping[str, tuple[Any, str]]) -> Config:
@@ -191,6 +201,7 @@ def from_json(text: str, overrides: Mapping[str, Any], source: str) -> Config:
         tree = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise ConfigError(f"{source} is none: {error}") from error
+    with_present_names(tree)
     for dotted, value in overrides.items():
         _put(tree, dotted, value)
     return _converted(tree, dict.fromkeys(overrides, "override"), source)

@@ -23,7 +23,7 @@ KEYS = sorted(f"{section}.{key}" for section, keys in as_tree(Config()).items() 
 NO_PATHS = {
     "run.interval", "run.category", "run.calendar", "run.timezone", "exchange.rest_url", "exchange.ws_url",
     "exchange.proxy", "strategy.name", "strategy.on_error", "log.format", "log.level", "broker.fill_model",
-    "broker.fills", "risk.sizing", "broker.preset",
+    "broker.fill_preset", "risk.sizing", "broker.preset",
 }  # fmt: skip
 PATH_WORDS = {"PATH", "FILE", "DIR", "RECORDING", "DB", "RECORDING|DB"}
 

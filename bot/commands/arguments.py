@@ -46,6 +46,11 @@ def amount(text: str) -> Decimal:
     return amount
 
 
+def fills_name(text: str) -> str:
+    """What ``--fills`` takes by its present name: ``brutal`` and ``band`` are earlier ones."""
+    return {"brutal": "pessimistic", "band": "all"}.get(text, text)
+
+
 def count(text: str) -> int:
     """A whole number above 0."""
     number = count_or_zero(text)

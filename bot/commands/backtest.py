@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from bot.commands.arguments import count_or_zero, when
+from bot.commands.arguments import count_or_zero, fills_name, when
 from bot.commands.options import TradedBarOptions, add_files, add_history
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ EXAMPLES = (
 class Options(TradedBarOptions, frozen=True, kw_only=True):
     """Bars from ``since`` on and before ``until`` (UTC milliseconds), after ``warmup`` observed ones a symbol.
 
-    ``name`` is the run's, ``again`` an earlier one's that is made once more. ``fills`` is a preset, or ``all``
-    (its old name: ``band``).
+    ``name`` is the run's, ``again`` an earlier one's that is made once more. ``fills`` is a preset, or ``all``.
     """
 
     since: int | None = None
@@ -34,7 +33,7 @@ class Options(TradedBarOptions, frozen=True, kw_only=True):
     warmup: int | None = None
     name: str | None = None
     again: str | None = None
-    fills: Literal["optimistic", "realistic", "brutal", "all", "band"] | None = None
+    fills: Literal["optimistic", "realistic", "pessimistic", "all"] | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_history(parser)
     parser.add_argument(
         "--fills",
-        choices=("optimistic", "realistic", "brutal", "all", "band"),
-        help="how kindly orders fill; all: every preset side by side",
+        type=fills_name,
+        choices=("optimistic", "realistic", "pessimistic", "all"),
+        help="assumptions on spread, slippage, impact and volume; all: every preset side by side",
     )
 
 
@@ -88,7 +88,7 @@ async def _run(options: Options, config: "Config", strategies: Mapping[str, str]
         until_ms=options.until,
         warmup=options.warmup,
         fills=next((preset for preset in PRESETS if preset == options.fills), None),
-        all_fills=options.fills in ("all", "band"),
+        all_fills=options.fills == "all",
         name=options.name,
         database=options.db,
         again=options.again,

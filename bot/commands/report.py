@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from bot.commands.arguments import count
+from bot.commands.arguments import count, fills_name
 from bot.commands.options import DatabaseOptions, add_run
 from bot.errors import InputError
 
@@ -22,7 +22,7 @@ class Options(DatabaseOptions, frozen=True, kw_only=True):
 
     session: int | None = None
     all: bool = False
-    fills: Literal["band"] | None = None
+    fills: Literal["all"] | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--session", type=count, metavar="N", help="this session (default: the last)")
     which.add_argument("--all", action="store_true", help="the whole account, over all its sessions")
     parser.add_argument(
-        "--fills", choices=("band",), help="also score the session's recording under each preset of fills"
+        "--fills",
+        type=fills_name,
+        choices=("all",),
+        help="also score the session's recording under each preset of fills",
     )
     add_run(parser)
 
@@ -62,7 +65,7 @@ async def _run(options: Options, config: "Config", strategies: Mapping[str, str]
         if options.fills is not None:
             if whole or recorded is None:
                 raise InputError(
-                    "--fills band scores one session from its recording; name a recorded one with --session"
+                    "--fills all scores one session from its recording; name a recorded one with --session"
                 )
             recording = read_recording(found_recording(recorded, database.path), config, strategies)
             with Progress() as progress:

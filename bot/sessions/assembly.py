@@ -313,10 +313,10 @@ def restore_ledger(account: AccountState) -> Ledger:
 def _costs(config: Config, instrument: Instrument) -> Costs:
     """What fills cost under the preset in force; the impact of an order's size is not known beforehand."""
     every_ms = instrument.funding_interval_minutes * 60_000
-    kindness = PRESETS[config.broker.fills]
+    assumed = PRESETS[config.broker.fill_preset]
     return Costs(
         taker_fee=float(config.broker.taker_fee),
-        half_spread=float(config.broker.half_spread_bps * kindness.spread) * _BASIS_POINT,
-        slippage=float(config.broker.slippage_bps * kindness.slippage) * _BASIS_POINT,
+        half_spread=float(config.broker.half_spread_bps * assumed.spread) * _BASIS_POINT,
+        slippage=float(config.broker.slippage_bps * assumed.slippage) * _BASIS_POINT,
         funding_bars=every_ms / INTERVAL_MS[config.run.interval],
     )

@@ -196,7 +196,7 @@ class _Backtest:
 
     async def _scenario(self, opening: Opening, preset: Preset) -> Summary:
         """The figures under another preset of fills, from the same start; written nowhere."""
-        broker = replace(self._config.broker, fills=preset)
+        broker = replace(self._config.broker, fill_preset=preset)
         trader = self._trader(replace(self._config, broker=broker), opening)
         events = self._events(trader, preset, None)
         return await run_preset(events, trader, (), broker.starting_cash, "backtest", preset)

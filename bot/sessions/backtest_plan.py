@@ -119,7 +119,7 @@ async def plan_backtest(
 def as_backtested(config: Config, fills: Preset | None) -> Config:
     """The settings as a backtest takes them: nobody waits for the next bar, so a strategy's error is mended first."""
     if fills is not None:
-        config = replace(config, broker=replace(config.broker, fills=fills))
+        config = replace(config, broker=replace(config.broker, fill_preset=fills))
     return replace(config, strategy=replace(config.strategy, on_error="stop"))
 
 

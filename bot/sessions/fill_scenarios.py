@@ -1,4 +1,4 @@
-"""Fill scenarios: the same session where the market treats its orders kindly, as expected, or badly."""
+"""Fill scenarios: the same session under optimistic, realistic and pessimistic fills."""
 
 from collections.abc import AsyncIterable, Callable, Mapping
 from decimal import Decimal
@@ -43,7 +43,9 @@ async def of_recording(recording: Recording, progress: Callable[[str, int, int],
     scenarios: dict[str, Summary] = {}
     for preset in PRESETS:
         config = from_json(
-            header.config_json, {"broker.fills": preset}, f"the configuration recorded in {recording.path}"
+            header.config_json,
+            {"broker.fill_preset": preset},
+            f"the configuration recorded in {recording.path}",
         )
         strategy = recorded_strategy(recording, config)
         with believed(recording.path):

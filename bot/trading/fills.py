@@ -12,14 +12,14 @@ from bot.market import Bar, Book, Instrument, Level, Quote
 _ONE = Decimal(1)
 
 FillRule = Literal["quote", "book", "bar"]
-Preset = Literal["optimistic", "realistic", "brutal"]
+Preset = Literal["optimistic", "realistic", "pessimistic"]
 
 
-class Kindness(Struct, frozen=True, kw_only=True):
+class FillAssumptions(Struct, frozen=True, kw_only=True):
     """What a preset makes of the configured figures: factors, and whether a mere touch fills a limit.
 
-    A kinder preset's price is never worse, whatever the size: where ``share`` is halved, ``impact`` at
-    least doubles.
+    A more optimistic preset's price is never worse, whatever the size: where ``share`` is halved, ``impact``
+    at least doubles.
     """
 
     spread: Decimal
@@ -30,12 +30,16 @@ class Kindness(Struct, frozen=True, kw_only=True):
     touch: bool = False
 
 
-PRESETS: dict[Preset, Kindness] = {
-    "optimistic": Kindness(spread=Decimal(1), slippage=Decimal(0), impact=Decimal(0), share=None, touch=True),
-    "realistic": Kindness(spread=Decimal(1), slippage=Decimal(1), impact=Decimal(1), share=Decimal(1)),
-    "brutal": Kindness(spread=Decimal(2), slippage=Decimal(3), impact=Decimal(4), share=Decimal("0.5")),
+PRESETS: dict[Preset, FillAssumptions] = {
+    "optimistic": FillAssumptions(
+        spread=Decimal(1), slippage=Decimal(0), impact=Decimal(0), share=None, touch=True
+    ),
+    "realistic": FillAssumptions(spread=Decimal(1), slippage=Decimal(1), impact=Decimal(1), share=Decimal(1)),
+    "pessimistic": FillAssumptions(
+        spread=Decimal(2), slippage=Decimal(3), impact=Decimal(4), share=Decimal("0.5")
+    ),
 }
-"""How kindly the market is taken to treat an order, from what others call a backtest to a bad day."""
+"""Assumptions on how the market treats an order: without cost, as expected, and as on a bad day."""
 
 
 class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +49,8 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     linear contracts without VIP level). An order may meet the market ``latency_ms`` after its decision.
 
     ``fill_model`` is what prices orders live: the first ``quote``, the recorded depth of the ``book``,
-    or the next ``bar``'s open; offline runs have bars alone. ``fills`` is how kindly (:data:`PRESETS`).
+    or the next ``bar``'s open; offline runs have bars alone. ``fill_preset`` names the assumptions on spread,
+    slippage, impact and volume (:data:`PRESETS`).
     ``slippage_bps`` worsens every market fill; ``half_spread_bps`` stands in for the spread where bars
     are all there is. A fill as large as all that is at hand (the bar's volume; beyond the book, its
     depth) is worse by another ``impact_bps``, a smaller one by its share of that. No bar fills more
@@ -62,7 +67,7 @@ class BrokerConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     maker_fee: Decimal = Decimal("0.0002")
     latency_ms: Annotated[int, Meta(ge=0, le=60_000)] = 250
     fill_model: FillRule = "quote"
-    fills: Preset = "realistic"
+    fill_preset: Preset = "realistic"
     half_spread_bps: Decimal = Decimal("1")
     slippage_bps: Decimal = Decimal("1")
     impact_bps: Decimal = Decimal("50")
@@ -113,15 +118,15 @@ class FillModel:
     """
 
     def __init__(self, config: BrokerConfig, instruments: Mapping[str, Instrument]) -> None:
-        kindness = PRESETS[config.fills]
-        self.preset = config.fills
-        self.touch = kindness.touch
+        assumed = PRESETS[config.fill_preset]
+        self.preset = config.fill_preset
+        self.touch = assumed.touch
         self._instruments = instruments
-        self.slippage = EXACT.multiply(EXACT.multiply(config.slippage_bps, BASIS_POINT), kindness.slippage)
-        half_spread = EXACT.multiply(EXACT.multiply(config.half_spread_bps, BASIS_POINT), kindness.spread)
+        self.slippage = EXACT.multiply(EXACT.multiply(config.slippage_bps, BASIS_POINT), assumed.slippage)
+        half_spread = EXACT.multiply(EXACT.multiply(config.half_spread_bps, BASIS_POINT), assumed.spread)
         self.bar_worse = EXACT.add(half_spread, self.slippage)
-        self.impact = EXACT.multiply(EXACT.multiply(config.impact_bps, BASIS_POINT), kindness.impact)
-        share = kindness.share
+        self.impact = EXACT.multiply(EXACT.multiply(config.impact_bps, BASIS_POINT), assumed.impact)
+        share = assumed.share
         self.volume_share = Decimal(1) if share is None else EXACT.multiply(config.max_volume_share, share)
 
     def tick_size(self, symbol: str) -> Decimal:

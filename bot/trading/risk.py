@@ -44,7 +44,7 @@ class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     followed their predecessor (0: a hole does not matter). At most ``max_orders_per_hour`` orders
     (0: any number). After ``cooldown_losses`` losing round trips in a row (0: never) no entry into
     that symbol for ``cooldown_bars`` bars. None while confidence as stated did worse than the base
-    rate over the last ``stand_down_claims`` predictions (0: it does not matter).
+    rate over the last ``brier_guard_forecasts`` predictions (0: it does not matter).
 
     Limits on the account. At a close at which the account's unit value, which no transfer moves, is
     ``max_daily_loss`` below what it was when the UTC day began, or ``max_drawdown`` below its highest (0: no
@@ -63,7 +63,7 @@ class RiskConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_orders_per_hour: Annotated[int, Meta(ge=0, le=100_000)] = 0
     cooldown_losses: Annotated[int, Meta(ge=0, le=1000)] = 0
     cooldown_bars: Annotated[int, Meta(ge=1, le=100_000)] = 24
-    stand_down_claims: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    brier_guard_forecasts: Annotated[int, Meta(ge=0, le=10_000)] = 100
     max_daily_loss: Decimal = Decimal("0.1")
     max_drawdown: Decimal = Decimal("0.3")
 
@@ -133,7 +133,7 @@ class RiskReview:
         self._last_resume_id = state.last_resume_id
         self._ordered_ms = list(state.ordered_ms)
         self._cooling_ms = dict(state.cooling_ms)
-        self._record = TrackRecord(config.stand_down_claims, state.record, calendar)
+        self._record = TrackRecord(config.brier_guard_forecasts, state.record, calendar)
         # What must be left of a unit's value; without a limit, anything.
         limits = (config.max_daily_loss, config.max_drawdown)
         self._daily_rest, self._drawdown_rest = (

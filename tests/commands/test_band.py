@@ -10,7 +10,7 @@ from bot.cli import main
 from tests.bot_process import QUICK, run
 from tests.eager import ALLOWED
 
-PRESETS = ["optimistic", "realistic", "brutal"]
+PRESETS = ["optimistic", "realistic", "pessimistic"]
 START_MS = 1_700_006_400_000
 
 
@@ -37,7 +37,7 @@ def backtest(data: str, folder: Path, *options: str) -> list[str]:
 
 
 def test_a_backtests_band_has_every_preset_and_a_kinder_market_leaves_more(data, tmp_path, capsys):
-    assert main(backtest(data, tmp_path, "--fills", "band", "--json"), ALLOWED) == 0
+    assert main(backtest(data, tmp_path, "--fills", "all", "--json"), ALLOWED) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["band"]) == PRESETS
     kind, real, bad = (told["band"][preset]["end_equity"] for preset in PRESETS)
@@ -45,12 +45,12 @@ def test_a_backtests_band_has_every_preset_and_a_kinder_market_leaves_more(data,
     # What is written is the configured preset's run, and that is in the band too.
     assert told["end_equity"] == real
     assert told["fills"] == told["band"]["realistic"]["fills"] > 20
-    assert main(backtest(data, tmp_path, "--fills", "band"), ALLOWED) == 0
+    assert main(backtest(data, tmp_path, "--fills", "all"), ALLOWED) == 0
     assert "return between" in capsys.readouterr().out
 
 
 def test_a_single_preset_is_what_is_run_and_stored(data, tmp_path, capsys):
-    assert main(backtest(data, tmp_path, "--fills", "band", "--json"), ALLOWED) == 0
+    assert main(backtest(data, tmp_path, "--fills", "all", "--json"), ALLOWED) == 0
     band = json.loads(capsys.readouterr().out)["band"]
     for preset in PRESETS:
         assert main(backtest(data, tmp_path, "--fills", preset, "--json"), ALLOWED) == 0
@@ -62,7 +62,7 @@ def test_a_single_preset_is_what_is_run_and_stored(data, tmp_path, capsys):
 def test_a_report_scores_a_recorded_session_under_every_preset(tmp_path, capsys):
     (tmp_path / "config.toml").write_text(QUICK)
     assert run(tmp_path, "--demo", "--max-bars", "40").code == 0
-    arguments = ["report", "--db", str(tmp_path / "demo.db"), "--fills", "band"]
+    arguments = ["report", "--db", str(tmp_path / "demo.db"), "--fills", "all"]
     assert main([*arguments, "--json"], ALLOWED) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["band"]) == PRESETS
@@ -78,5 +78,5 @@ def test_a_report_scores_a_recorded_session_under_every_preset(tmp_path, capsys)
 def test_a_session_that_was_not_recorded_has_no_band(tmp_path, capsys):
     (tmp_path / "config.toml").write_text(QUICK)
     assert run(tmp_path, "--demo", "--max-bars", "5", BOT__RUN__RECORDINGS="").code == 0
-    assert main(["report", "--db", str(tmp_path / "demo.db"), "--fills", "band"], ALLOWED) == 2
+    assert main(["report", "--db", str(tmp_path / "demo.db"), "--fills", "all"], ALLOWED) == 2
     assert "recorded one" in capsys.readouterr().err

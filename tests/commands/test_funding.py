@@ -86,7 +86,7 @@ def test_a_backtest_pays_on_what_it_held_just_before_each_settlement(folder, cap
 
 def test_each_run_of_a_band_pays(folder, capsys):
     rates = written(folder, f"{at_close(3)},0.001")
-    told = backtest(capsys, "--funding", f"BTCUSDT={rates}", "--fills", "band")
+    told = backtest(capsys, "--funding", f"BTCUSDT={rates}", "--fills", "all")
     assert all(found["funding"] < 0 for found in told["band"].values())
     assert told["band"]["realistic"]["funding"] == told["funding"]
 

@@ -145,7 +145,7 @@ PAID = {"half_spread_bps": Decimal(2), "slippage_bps": Decimal(3)}
 @pytest.mark.parametrize(("category", "taker_fee"), [("linear", "0.00055"), ("spot", "0.001")])
 def test_costs_are_those_of_the_fills_that_the_preset_in_force_makes(fills, category, taker_fee):
     """A market order of no size to speak of pays, each way, what strategies were told."""
-    broker = BrokerConfig(fills=fills, impact_bps=Decimal(0), taker_fee=Decimal(taker_fee), **PAID)
+    broker = BrokerConfig(fill_preset=fills, impact_bps=Decimal(0), taker_fee=Decimal(taker_fee), **PAID)
     asked = []
 
     class Asks:

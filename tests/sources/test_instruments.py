@@ -166,7 +166,7 @@ def series(draw):
     st.integers(0, 10),
     st.sampled_from([1, 2, 5]),
     st.booleans(),
-    st.sampled_from(["optimistic", "realistic", "brutal"]),
+    st.sampled_from(["optimistic", "realistic", "pessimistic"]),
 )
 def test_no_fill_is_further_outside_its_bar_than_it_states_and_one_tick(
     prices, source, places, step, buys, preset
@@ -178,7 +178,7 @@ def test_no_fill_is_further_outside_its_bar_than_it_states_and_one_tick(
     known = an_instrument("BTCUSDT", tick_size=tick) if source != "inferred" else None
     rules = settle("NOBODYUSDT", "linear", stored=known, grid=grid).rules
     assert rules.tick_size <= grid.low
-    model = FillModel(BrokerConfig(fills=preset), {"BTCUSDT": rules})
+    model = FillModel(BrokerConfig(fill_preset=preset), {"BTCUSDT": rules})
     for price in (bar.open, bar.close):
         (slice,) = BarMarket(model, bar).take(Decimal(1000), price, buys=buys)
         stated = price * (model.bar_worse + model.impact * Decimal("0.001"))

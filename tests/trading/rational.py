@@ -24,7 +24,7 @@ TIERS = ((Fraction(300), Fraction(1, 100), 0), (None, Fraction(2, 100), 3))
 PRESETS = {
     "optimistic": (1, 0, 0, 1 / SHARE, True),
     "realistic": (1, 1, 1, 1, False),
-    "brutal": (2, 3, 4, Fraction(1, 2), False),
+    "pessimistic": (2, 3, 4, Fraction(1, 2), False),
 }
 
 

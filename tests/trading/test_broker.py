@@ -259,7 +259,7 @@ def test_a_bar_must_trade_through_a_limit(low, fills):
 
 
 def test_a_touch_is_enough_for_an_optimist():
-    desk = Desk(fills="optimistic")
+    desk = Desk(fill_preset="optimistic")
     desk.place(a_limit("95"))
     assert told(desk.bar(ohlc(0, "100", "101", "95", "99"))) == [("limit", 1, 95)]
 
@@ -719,13 +719,13 @@ def bars(draw, index: int) -> Bar:
     return ohlc(index, str(first), str(high), str(low), str(last), volume=str(volume))
 
 
-@given(st.data(), st.sampled_from(["optimistic", "realistic", "brutal"]), st.sampled_from(["1", "20"]))
+@given(st.data(), st.sampled_from(["optimistic", "realistic", "pessimistic"]), st.sampled_from(["1", "20"]))
 def test_bars_fill_within_their_range_and_volume_and_nothing_before_its_time(data, fills, leverage):
     desk = Desk(
-        fills=fills, leverage=Decimal(leverage), half_spread_bps=Decimal(3), slippage_bps=Decimal(2),
+        fill_preset=fills, leverage=Decimal(leverage), half_spread_bps=Decimal(3), slippage_bps=Decimal(2),
         impact_bps=Decimal(40), max_volume_share=Decimal("0.2"),
     )  # fmt: skip
-    share = {"optimistic": "1", "realistic": "0.2", "brutal": "0.1"}[fills]
+    share = {"optimistic": "1", "realistic": "0.2", "pessimistic": "0.1"}[fills]
     for index in range(data.draw(st.integers(1, 6))):
         bar = data.draw(bars(index))
         held, taken = desk.held, Decimal(0)
@@ -781,9 +781,9 @@ def test_the_same_order_is_never_filled_better_where_fills_are_less_kind(data, k
     draft, bar = data.draw(drafts(0)), data.draw(bars(0))
     held = data.draw(st.sampled_from(["buy", "sell"]))
     first = []
-    for fills in ("optimistic", "realistic", "brutal"):
+    for fills in ("optimistic", "realistic", "pessimistic"):
         desk = Desk(
-            fills=fills, half_spread_bps=Decimal(3), slippage_bps=Decimal(2), impact_bps=Decimal(40),
+            fill_preset=fills, half_spread_bps=Decimal(3), slippage_bps=Decimal(2), impact_bps=Decimal(40),
             max_volume_share=Decimal("0.2"), latency_ms=0,
         )  # fmt: skip
         desk.place(an_order(side=held, created_ms=START_MS - 15 * MINUTE))

@@ -54,7 +54,7 @@ OPEN = RiskConfig(
     max_total_fraction=Decimal(100),
     max_quote_age_bars=0,
     require_contiguous_bars=0,
-    stand_down_claims=0,
+    brier_guard_forecasts=0,
     max_daily_loss=Decimal(0),
     max_drawdown=Decimal(0),
 )
@@ -168,7 +168,7 @@ class Accounts(RuleBasedStateMachine):
             starting_cash=Decimal(CASH),
             latency_ms=rational.LATENCY_MS,
             fill_model=fill_model,
-            fills=preset,
+            fill_preset=preset,
             half_spread_bps=Decimal(rational.HALF_SPREAD),
             slippage_bps=Decimal(rational.SLIPPAGE),
             impact_bps=Decimal(rational.IMPACT),

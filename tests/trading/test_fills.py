@@ -22,7 +22,7 @@ def a_model(*, fills: str = "realistic", impact_bps: str = "0", **changes: str) 
     settings = {"half_spread_bps": "1", "slippage_bps": "1", "impact_bps": impact_bps}
     broker = {name: changes.pop(name) for name in list(changes) if name in (*settings, "max_volume_share")}
     figures = {name: Decimal(figure) for name, figure in (settings | broker).items()}
-    return FillModel(BrokerConfig(fills=fills, **figures), {"BTCUSDT": an_instrument(**changes)})
+    return FillModel(BrokerConfig(fill_preset=fills, **figures), {"BTCUSDT": an_instrument(**changes)})
 
 
 def bought(market, quantity="1", **options) -> list[tuple[Decimal, Decimal]]:
@@ -112,7 +112,7 @@ def test_no_bar_fills_more_than_the_share_of_its_volume_in_whole_lots():
 
 
 @pytest.mark.parametrize(
-    ("fills", "touched"), [("optimistic", True), ("realistic", False), ("brutal", False)]
+    ("fills", "touched"), [("optimistic", True), ("realistic", False), ("pessimistic", False)]
 )
 def test_a_resting_order_needs_a_trade_through_its_price_unless_one_is_optimistic(fills, touched):
     model = a_model(fills=fills)
@@ -169,7 +169,7 @@ markets = st.sampled_from(["quote", "book", "bar"])
 def test_a_kinder_preset_never_pays_more(kind, price, quantity, size, figures, share, buys):
     half_spread, slippage, impact = figures
     worst = []
-    for fills in ("optimistic", "realistic", "brutal"):
+    for fills in ("optimistic", "realistic", "pessimistic"):
         model = a_model(
             fills=fills, half_spread_bps=half_spread, slippage_bps=slippage, impact_bps=impact,
             max_volume_share=str(share),

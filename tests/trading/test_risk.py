@@ -306,7 +306,7 @@ def cooling() -> RiskReview:
 
 
 def not_believed() -> RiskReview:
-    review = a_full_review(RiskConfig(stand_down_claims=1))
+    review = a_full_review(RiskConfig(brier_guard_forecasts=1))
     review.observe_signal(a_signal(confidence=0.95, horizon_bars=1), BAR, None)
     review.observe(a_bar(2, close="90"))
     return review
@@ -451,7 +451,7 @@ def test_it_takes_as_many_losses_again_to_cool_down_again():
 
 
 def test_only_the_stand_down_stops_entries_while_confidence_is_worse_than_the_base_rate():
-    review = a_review(RiskConfig(stand_down_claims=4), seen=())
+    review = a_review(RiskConfig(brier_guard_forecasts=4), seen=())
     signal = a_signal(confidence=0.95, horizon_bars=1)
     for index, close in enumerate(("100", "99", "98", "97", "96")):
         bar = a_bar(index, close=close)
@@ -581,7 +581,7 @@ def test_stops_and_targets_share_the_fate_of_their_entry():
 
 
 def test_a_review_goes_on_from_its_snapshot_as_if_it_had_not_stopped():
-    config = RiskConfig(cooldown_losses=2, cooldown_bars=9, max_orders_per_hour=2, stand_down_claims=1)
+    config = RiskConfig(cooldown_losses=2, cooldown_bars=9, max_orders_per_hour=2, brier_guard_forecasts=1)
     review = a_review(config)
     Judge(review)("10000", "8000")
     trip(review, "-1", 1, time_ms=BAR.close_ms)
