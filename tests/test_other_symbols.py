@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from bot.cli import main
-from bot.commands.parity import compare
+from bot.commands.parity_session import compare
 from bot.market import INTERVAL_MS
 from bot.store.recording.reader import Recording
 from bot.strategy import Situation, StrategyConfig
