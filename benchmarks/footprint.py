@@ -37,7 +37,8 @@ else:
 _FILLED = f"""
 import sys
 import numpy as np
-from bot.model.memory import MemoryBank, MemoryConfig
+from bot.model.memory.bank import MemoryBank
+from bot.model.memory.moments import MemoryConfig
 from bot.model.outcomes import Episode, Moment
 
 config = MemoryConfig(size={_MOMENTS})

@@ -11,11 +11,13 @@ import torch
 from benchmarks.measure import Result, cost, in_turns
 from benchmarks.yardsticks import PackedMemory, TextbookMemory, TextbookTransformer, textbook_key
 from bot.market import INTERVAL_MS, Bar
-from bot.model.encoder import StreamingTransformer, build_encoder
 from bot.model.features import RECEPTIVE_BARS, Encoder, FeatureWindow, Key, Keys, PlainEncoder, key_of
-from bot.model.memory import MemoryBank, MemoryConfig
+from bot.model.memory.bank import MemoryBank
+from bot.model.memory.index import PrefilteredIndex
+from bot.model.memory.moments import MemoryConfig
+from bot.model.network.encoder import build_encoder
+from bot.model.network.streaming import StreamingTransformer
 from bot.model.outcomes import Episode, Moment
-from bot.model.rows import CertifiedRows
 from bot.store.checkpoints.folder import DEFAULT, load_checkpoint
 from bot.synthetic import PRESETS, SyntheticMarket
 
@@ -150,14 +152,14 @@ def _add_and_search(size: int, spectrum: str, decay: float, rounds: int) -> Resu
 
     stored, bars = drawn(size), 8
     coming = drawn(bars * rounds)
-    rows, textbook = CertifiedRows(_DIMENSION, size), PackedMemory(stored)
-    rows.write(0, stored)
+    index, textbook = PrefilteredIndex(_DIMENSION, size), PackedMemory(stored)
+    index.write(0, stored)
     ours, theirs = iter(enumerate(coming)), iter(coming)
 
     def add_and_search() -> None:
         for slot, key in islice(ours, bars):
-            rows.write(slot, key[None])
-            rows.search(key, _NEIGHBORS)
+            index.write(slot, key[None])
+            index.search(key, _NEIGHBORS)
 
     def refill() -> None:
         for key in islice(theirs, bars):

@@ -24,7 +24,7 @@ from bot.exchange.proxy import SETTING, without_credentials
 from bot.market import INTERVAL_MS, Category
 from bot.market.calendars import NEVER_CLOSES, OBSERVED
 from bot.market.symbols import currency_problem, inverse_problem, symbol_problem
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.model.similarity import ModelConfig
 from bot.strategy import StrategyConfig
 from bot.trading.fills import BrokerConfig

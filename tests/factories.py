@@ -7,7 +7,7 @@ from bot.exact import EXACT
 from bot.market import INTERVAL_MS, Bar, Instrument, Quote, RiskTier
 from bot.model.calibration import Belief
 from bot.model.forecast import Forecast
-from bot.model.memory import Neighbor
+from bot.model.memory.moments import Neighbor
 from bot.model.outlook import Outlook
 from bot.model.similarity import Recollection
 from bot.trading.events import Equity, Fill, Order, Position, Signal, Step

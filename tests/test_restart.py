@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from bot.market import Bar
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.sessions import warm_up
 from bot.store.account.steps import StepWriter

@@ -23,7 +23,7 @@ from bot.evaluation.report import bars_page, estimate_text, market_page
 from bot.evaluation.trading_result import BaselineCosts
 from bot.market import ALWAYS_OPEN, Bar, Calendar, FundingRate, Instrument, price_grid, utc_text
 from bot.market.borrow import Borrow
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.model.similarity import SimilarityModel
 from bot.sessions.assembly import build_trader, configuration_name, find_checkpoint, load_strategy
 from bot.sessions.data_files import check_data, funding_of

@@ -1,12 +1,10 @@
 """``train``: an encoder and odds from stored bars or files, written as a checkpoint folder."""
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +19,21 @@ from bot.commands.history_store import history_path, opened
 from bot.commands.train import Options
 from bot.config import Config
 from bot.errors import ConfigError, InputError
-from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar
-from bot.model.encoder import Network, StreamingTransformer, WindowNetwork
+from bot.market import Bar, Calendar
 from bot.model.feature_table import feature_table
 from bot.model.features import RECEPTIVE_BARS, STATE_FEATURES
+from bot.model.network.encoder import Network, WindowNetwork
+from bot.model.network.streaming import StreamingTransformer
 from bot.model.odds import OddsNetwork
-from bot.model.views import Look, Run, ShapeConfig, scaled_runs
+from bot.model.training.material import (
+    UNSEEN_SHARE,
+    Material,
+    OddsRows,
+    material_before,
+    merged,
+    split_material,
+)
+from bot.model.training.views import Look, Run, ShapeConfig, scaled_runs
 from bot.sessions.data_files import check_data
 from bot.sources.sessions import calendar_for
 from bot.store.bars import load_starts
@@ -36,15 +43,12 @@ from bot.store.history.market import load_bars, market_of
 from bot.terminal.progress import Progress
 
 if TYPE_CHECKING:
-    from bot.model.draws import Cuttings
-    from bot.model.odds_training import OddsRows
+    from bot.model.training.pairs import Cuttings
 
 NETWORKS: dict[str, Network] = {"window": WindowNetwork(), "transformer": StreamingTransformer()}
 """What ``--network`` may name."""
 
 ODDS = OddsNetwork(inputs=len(STATE_FEATURES))
-
-_UNSEEN_SHARE = 0.15
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -62,21 +66,6 @@ class Result(Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Material:
-    """What keys and odds see of the bars, by symbol.
-
-    Of the former, the runs to train on and later ones to validate on; of the latter, all moments. Their times
-    are those of the calendar's clock.
-    """
-
-    interval: str = ""
-    calendar: Calendar = ALWAYS_OPEN
-    training: dict[str, list[Run]] = field(default_factory=dict)
-    validation: dict[str, list[Run]] = field(default_factory=dict)
-    moments: "dict[str, OddsRows]" = field(default_factory=dict)
-
-
 async def run(options: Options, config: Config) -> int:
     """Train, write the folder, and say how well unseen shapes are recognised and unseen odds are told."""
     logs.configure(config.log)
@@ -88,7 +77,7 @@ async def run(options: Options, config: Config) -> int:
     began = time.monotonic()
     with Progress() as progress:
         kept = None if options.odds_only is None else load_checkpoint(Path(options.odds_only))
-        material = _Material()
+        material = Material()
         if kept is not None or shapes.simulated < 1.0:
             material = await _material(options, config, progress)
         prepare_folder(folder)
@@ -134,16 +123,16 @@ def _told(card: Card, missing: str, seconds: float) -> str:
 
 
 def _encoder(
-    options: Options, material: _Material, shapes: ShapeConfig, progress: Progress
+    options: Options, material: Material, shapes: ShapeConfig, progress: Progress
 ) -> tuple[Card, Mapping[str, NDArray[np.float32]]]:
     """A trained encoder's weights, and the card that describes it."""
     # No other command needs torch, which takes seconds to load.
-    from bot.model import training
+    from bot.model.training.encoder import TrainingConfig, train
 
-    settings = training.TrainingConfig(
+    settings = TrainingConfig(
         seed=options.seed, steps=options.steps, pairs=options.pairs, negatives=options.pairs
     )
-    trained = training.train(
+    trained = train(
         network := NETWORKS[options.network],
         _cuttings(material.training, shapes),
         _cuttings(material.validation, shapes),
@@ -171,18 +160,18 @@ def _encoder(
 
 
 def _odds(
-    options: Options, material: _Material, progress: Progress
+    options: Options, material: Material, progress: Progress
 ) -> tuple[tuple[Mapping[str, NDArray[np.float32]], OddsCard] | None, str]:
     """Trained odds and what describes them; or none, and why."""
-    from bot.model import odds_training
+    from bot.model.training.forecaster import OddsTrainingConfig, train_odds
 
     if not material.moments:
         return None, "there are no bars to learn them from"
-    settings = odds_training.OddsTrainingConfig(seed=options.seed, steps=options.odds_steps)
+    settings = OddsTrainingConfig(seed=options.seed, steps=options.odds_steps)
     try:
-        trained = odds_training.train_odds(
+        trained = train_odds(
             ODDS,
-            odds_training.merged([*material.moments.values()]),
+            merged([*material.moments.values()]),
             config=settings,
             on_step=lambda done, total: progress("odds", done, total),
         )
@@ -201,7 +190,7 @@ def _odds(
 
 
 def _moment_ranges(
-    starts: dict[str, NDArray[np.int64]], material: _Material, since_ms: int, until_ms: int
+    starts: dict[str, NDArray[np.int64]], material: Material, since_ms: int, until_ms: int
 ) -> tuple[BarRange, ...]:
     within = {
         symbol: each[(each >= since_ms) & (each < until_ms)].tolist() for symbol, each in starts.items()
@@ -219,11 +208,8 @@ def _moment_ranges(
     )
 
 
-async def _material(options: Options, config: Config, progress: Progress) -> _Material:
+async def _material(options: Options, config: Config, progress: Progress) -> Material:
     """What is seen of the bars asked for, split in time; InputError where they are too few."""
-    # Behind it stands torch, which takes seconds to load.
-    from bot.evaluation.fold_odds import material_before
-
     runs: dict[str, list[Run]] = {}
     moments: dict[str, OddsRows] = {}
 
@@ -257,12 +243,12 @@ async def _material(options: Options, config: Config, progress: Progress) -> _Ma
                 see(symbol, [bar async for bar in stored])
                 progress("bars", done, len(symbols))
         where = f"{path}, {', '.join(symbols)} {interval}"
-    material = dataclasses.replace(_split(runs, interval), moments=moments, calendar=calendar)
+    material = split_material(runs, moments, interval, calendar)
     for part in (material.training, material.validation):
         if not part:
             raise InputError(
                 f"{where}: too few unbroken bars; a key sees none of the first {RECEPTIVE_BARS} after a gap, "
-                f"and the last {_UNSEEN_SHARE:.0%} are kept for validation"
+                f"and the last {UNSEEN_SHARE:.0%} are kept for validation"
             )
     return material
 
@@ -273,37 +259,14 @@ def _asked_for(bar: Bar, options: Options) -> bool:
     )
 
 
-def _split(runs: dict[str, list[Run]], interval: str) -> _Material:
-    """All symbols at one moment; what follows it within a key's reach is on neither side."""
-    starts = [run.start_ms[place] for each in runs.values() for run in each for place in (0, -1)]
-    first, last = min(starts, default=0), max(starts, default=0)
-    cut_ms = int(last - _UNSEEN_SHARE * (last - first))
-    resumed_ms = cut_ms + RECEPTIVE_BARS * INTERVAL_MS[interval]
-    return _Material(
-        interval=interval,
-        training=_within(runs, 0, cut_ms),
-        validation=_within(runs, resumed_ms, int(last) + 1),
-    )
-
-
-def _within(runs: dict[str, list[Run]], since_ms: int, until_ms: int) -> dict[str, list[Run]]:
-    """The runs' parts between two starts, as far as a shape can be cut from them."""
-    shortest = ShapeConfig().longest
-    parts = {
-        symbol: [part for run in each if len(part := run.within(since_ms, until_ms)) >= shortest]
-        for symbol, each in runs.items()
-    }
-    return {symbol: part for symbol, part in parts.items() if part}
-
-
-def _cuttings(runs: dict[str, list[Run]], shapes: ShapeConfig) -> "Cuttings | None":
+def _cuttings(runs: Mapping[str, Sequence[Run]], shapes: ShapeConfig) -> "Cuttings | None":
     # Behind it stands torch, which takes seconds to load.
-    from bot.model.draws import Cuttings
+    from bot.model.training.pairs import Cuttings
 
     return Cuttings([run for each in runs.values() for run in each], shapes) if runs else None
 
 
-def _ranges(runs: dict[str, list[Run]], material: _Material) -> tuple[BarRange, ...]:
+def _ranges(runs: Mapping[str, Sequence[Run]], material: Material) -> tuple[BarRange, ...]:
     return tuple(
         BarRange(
             symbol=symbol,

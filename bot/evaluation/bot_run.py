@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bot.market import Bar, Funding
 from bot.model.feature_table import FeatureTable
 from bot.model.features import Encoder, FeatureWindow, Key, Keys
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.model.similarity import Recollection, SimilarityModel
 from bot.trader import Trader
 from bot.trading.events import Equity, Fill, FundingPayment, RoundTrip

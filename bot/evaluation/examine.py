@@ -49,7 +49,7 @@ from bot.evaluation.trading_result import (
 from bot.market import ALWAYS_OPEN, Bar, Calendar, FundingRate
 from bot.market.borrow import Borrow, among_with
 from bot.model.feature_table import feature_table
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 
 if TYPE_CHECKING:
     from bot.evaluation.fold_odds import FoldOdds

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.evaluation.folds import Fold
-from bot.market import INTERVAL_MS
 from bot.model.feature_table import FeatureTable
 from bot.model.odds import Odds, OddsNetwork
-from bot.model.odds_training import OddsRows, OddsTrainingConfig, train_odds
+from bot.model.training.forecaster import OddsTrainingConfig, train_odds
+from bot.model.training.material import material_before
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,19 +37,6 @@ class FoldOdds:
 
     fold: Fold
     odds: Odds
-
-
-def material_before(table: FeatureTable, row: int, horizons: Sequence[int]) -> OddsRows:
-    """Everything that may be learned from when bar ``row`` opens: moments whose outcomes were all over."""
-    end = max(0, row - max(horizons))
-    outcomes = np.column_stack([table.outcome(h)[:end] for h in horizons])
-    known = np.flatnonzero(table.has_state[:end] & np.isfinite(outcomes).all(axis=1))
-    return OddsRows(
-        table.states[known],
-        outcomes[known],
-        table.clock_ms[known],
-        INTERVAL_MS[table.interval],
-    )
 
 
 def fit_odds(

@@ -22,7 +22,7 @@ from bot.evaluation.metrics import calibrated_error_limit, calibration_error, co
 from bot.evaluation.oracles import Triggers, precision, retrieval_ceiling, triggers_of
 from bot.evaluation.trading_result import TradingResult, bot_result
 from bot.model.feature_table import feature_table
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.performance import Estimate
 

@@ -12,7 +12,7 @@ from bot.evaluation.bot_run import RecallTable, permutations
 from bot.evaluation.findings import Decile, Gain, Skill
 from bot.evaluation.folds import SymbolData, block_bars
 from bot.evaluation.metrics import Interval, correlation, correlation_gain, correlation_interval, ranks
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from bot.model.calibration import Belief, Vote
-from bot.model.memory import BaseRate, Neighbor
+from bot.model.memory.moments import BaseRate, Neighbor
 from bot.model.outlook import Outlook
 
 

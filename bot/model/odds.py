@@ -9,24 +9,21 @@ starts towards the local head and is forced to it where nothing may be recalled,
 what the head says. It does not pretend to be "32 similar days": two thousand moments share the weight.
 
 All distributions are quantiles at :data:`LEVELS`, in units of the volatility expected of the horizon (that
-of one bar times the root of the bars). :mod:`bot.model.odds_training` fits the weights.
+of one bar times the root of the bars). :mod:`bot.model.training.forecaster` fits the weights.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Struct
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Tensor = NDArray[np.float32]
-Weights = Mapping[str, Tensor]
-State = NDArray[np.float32]
+from bot.model.network.parameters import Count, Shapes, Tensor, Weights, packed_layer, require_weights
 
-Count = Annotated[int, Meta(ge=1, le=4096)]
+Floats = NDArray[np.float64]
+State = NDArray[np.float32]
 
 LEVELS: Floats = np.arange(1, 20) / 20.0
 """Levels of the quantiles that a distribution is told in: 5 % to 95 %."""
@@ -69,10 +66,10 @@ class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if not self.horizons or list(self.horizons) != sorted(set(self.horizons)):
             raise ValueError(f"horizons {self.horizons} do not ascend")
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> Shapes:
         """The weights by name; matrices are (out, in)."""
         heads = (len(self.horizons),)
-        found: dict[str, tuple[int, ...]] = {
+        found: Shapes = {
             "inputs.mean": (self.inputs,),
             "inputs.spread": (self.inputs,),
             "log_temperature": heads,
@@ -109,16 +106,7 @@ class Odds:
 
     def __init__(self, network: OddsNetwork, weights: Weights) -> None:
         """Raises ValueError where the weights do not fit the network."""
-        expected = network.shapes()
-        if missing := sorted(expected.keys() ^ weights.keys()):
-            raise ValueError(f"weights and network disagree on {', '.join(missing[:3])}")
-        for name, shape in expected.items():
-            if weights[name].shape != shape or weights[name].dtype != np.float32:
-                raise ValueError(
-                    f"{name} is {weights[name].dtype} {weights[name].shape}, not float32 {shape}"
-                )
-            if not np.isfinite(weights[name]).all():
-                raise ValueError(f"{name} is not finite")
+        require_weights(network.shapes(), weights)
         from bot.model.kernels import layers
 
         self._kernels = layers
@@ -127,14 +115,7 @@ class Odds:
         self.weights = weights
         self._packed = {
             part: np.concatenate(
-                [
-                    piece
-                    for layer in ("in", "hidden", "out")
-                    for piece in (
-                        weights[f"{part}.{layer}.bias"],
-                        weights[f"{part}.{layer}.weight"].T.ravel(),
-                    )
-                ]
+                [packed_layer(weights, f"{part}.{layer}") for layer in ("in", "hidden", "out")]
             )
             for part in ("state", "head")
         }

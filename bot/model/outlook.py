@@ -6,7 +6,8 @@ import numpy as np
 from msgspec import Struct
 
 from bot.model.features import Floats
-from bot.model.odds import LEVELS, Odds, Recalled, Tensor
+from bot.model.network.parameters import Tensor
+from bot.model.odds import LEVELS, Odds, Recalled
 
 TOLD_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Levels of the quantiles that an :class:`Outlook` tells."""

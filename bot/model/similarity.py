@@ -19,7 +19,8 @@ from bot.model.features import (
     state_row,
 )
 from bot.model.forecast import Forecast, forecast_from
-from bot.model.memory import MemoryBank, MemoryConfig, Neighbor
+from bot.model.memory.bank import MemoryBank
+from bot.model.memory.moments import MemoryConfig, Neighbor
 from bot.model.odds import Odds, Standing
 from bot.model.outcomes import Episode, Moment, PendingOutcomes
 from bot.model.outlook import Outlook, outlook_of

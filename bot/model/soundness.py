@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from bot.model.encoder import StreamingTransformer, TransformerEncoder, Weights, WindowEncoder
 from bot.model.features import WINDOW_BARS
+from bot.model.network.encoder import WindowEncoder
+from bot.model.network.parameters import Weights
+from bot.model.network.streaming import StreamingTransformer, TransformerEncoder
 from bot.model.odds import LEVELS, Odds
 
 LARGEST_WEIGHT = 1_000.0

@@ -14,7 +14,7 @@ from bot.errors import BrokenInvariant, ConfigError, InputError
 from bot.files import MEGABYTE
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Calendar, Instrument
 from bot.model.features import KEY_BARS
-from bot.model.rows import sound_rows
+from bot.model.memory.index import make_index
 from bot.model.similarity import SimilarityModel
 from bot.store.account.queries import AccountState
 from bot.store.checkpoints.folder import DEFAULT, Checkpoint, load_checkpoint
@@ -171,8 +171,8 @@ def learned_until_ms(config: Config, strategy: Strategy) -> int | None:
 
 
 def search_engine(config: Config) -> str:
-    """What searches the memory on this machine; see :func:`~bot.model.rows.sound_rows`."""
-    engine, _ = sound_rows(KEY_BARS, 1, gpu=config.memory.gpu)
+    """What searches the memory on this machine: the name from :func:`~bot.model.memory.index.make_index`."""
+    engine, _ = make_index(KEY_BARS, 1, gpu=config.memory.gpu)
     return engine
 
 

@@ -7,7 +7,7 @@ from bot.config import Config, RunConfig
 from bot.evaluation.bot_run import KeptKeys, RecallTable, permutations, recall_at, run_bot, stack_tables
 from bot.model.feature_table import feature_table
 from bot.model.features import FeatureWindow, PlainEncoder, key_of
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.model.similarity import ModelConfig, SimilarityModel
 from bot.sessions.assembly import build_trader, load_strategy
 from bot.trading.ledger import Ledger

@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bot.evaluation.fold_odds import FoldOdds, fit_odds, material_before, tell_odds
+from bot.evaluation.fold_odds import FoldOdds, fit_odds, tell_odds
 from bot.evaluation.folds import folds_of
 from bot.model.feature_table import FeatureTable
 from bot.model.odds import Odds, OddsNetwork
-from bot.model.odds_training import OddsTrainingConfig
+from bot.model.training.forecaster import OddsTrainingConfig
+from bot.model.training.material import material_before
 from tests.model.test_odds import some_weights
 
 HOUR_MS = 3_600_000

@@ -13,7 +13,7 @@ from bot.evaluation.ground_truth import (
     MarketStudy,
     study_markets,
 )
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.model.similarity import SimilarityModel
 
 HORIZON = 16

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from bot.errors import InputError
-from bot.model.encoder import StreamingTransformer, WindowNetwork
 from bot.model.features import STATE_FEATURES
+from bot.model.network.encoder import WindowNetwork
+from bot.model.network.streaming import StreamingTransformer
 from bot.model.odds import OddsNetwork
 from bot.store.checkpoints.folder import CARD, WEIGHTS, load_checkpoint, save_checkpoint
 from tests.fuzz.absurd import damaged, within
 from tests.fuzz.oracle import Findings, bounded, rounds
-from tests.model.test_encoder import weights_of
+from tests.model.network.test_encoder import weights_of
 from tests.model.test_odds import some_weights
 from tests.store.test_checkpoints import a_card, an_odds_card
 

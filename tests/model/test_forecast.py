@@ -5,7 +5,7 @@ import pytest
 
 from bot.model.calibration import Belief
 from bot.model.forecast import chance_of, forecast_from
-from bot.model.memory import BaseRate
+from bot.model.memory.moments import BaseRate
 from tests.factories import a_neighbor
 
 EVEN = BaseRate(moments=1_000, mean_move=0.0, mean_size=3.0, positive_ratio=0.5)

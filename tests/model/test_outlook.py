@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bot.model.features import STATE_BARS, STATE_FEATURES, FeatureWindow, state_row
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.model.odds import LEVELS, Odds, OddsNetwork, Recalled
 from bot.model.outlook import TOLD_LEVELS, outlook_of
 from bot.model.similarity import SimilarityModel

@@ -3,11 +3,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bot.model.encoder import WindowNetwork
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
+from bot.model.network.encoder import WindowNetwork
 from bot.model.similarity import SimilarityModel
-from tests.model.test_encoder import encoder_of
+from tests.model.network.test_encoder import encoder_of
 from tests.model.walks import STEP_MS, from_closes, walk
 
 HORIZON = 6

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from bot.errors import InputError
-from bot.model.encoder import StreamingTransformer, WindowNetwork, unit_scale
 from bot.model.features import STATE_FEATURES
+from bot.model.network.encoder import WindowNetwork, unit_scale
+from bot.model.network.streaming import StreamingTransformer
 from bot.model.odds import OddsNetwork
-from bot.model.views import Look, ShapeConfig, scaled_runs
+from bot.model.training.views import Look, ShapeConfig, scaled_runs
 from bot.store.checkpoints.card import BarRange, Card, OddsCard
 from bot.store.checkpoints.folder import DEFAULT, load_checkpoint, save_checkpoint
 from bot.synthetic import PRESETS, SyntheticMarket
-from tests.model.test_encoder import weights_of
+from tests.model.network.test_encoder import weights_of
 from tests.model.test_odds import some_weights
 
 LOOK = Look(step=10, loss=4.5, found=0.25, temperature=0.06)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bot.model.memory import MemoryConfig
+from bot.model.memory.moments import MemoryConfig
 from bot.model.recent import RecentBars
 from bot.model.similarity import SimilarityModel
 from bot.strategy import Costs, Situation, Strategy, StrategyConfig, declared_checks

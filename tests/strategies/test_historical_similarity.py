@@ -5,7 +5,7 @@ from bot.errors import ConfigError
 from bot.model.calibration import Belief
 from bot.model.features import FeatureWindow
 from bot.model.forecast import forecast_from
-from bot.model.memory import BaseRate
+from bot.model.memory.moments import BaseRate
 from bot.model.recent import RecentBars
 from bot.model.similarity import Recollection
 from bot.strategy import Costs, Situation, StrategyConfig

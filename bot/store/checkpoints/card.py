@@ -6,9 +6,9 @@ import msgspec
 from msgspec import Struct
 
 from bot.market import utc_text
-from bot.model.encoder import Network
+from bot.model.network.encoder import Network
 from bot.model.odds import OddsNetwork
-from bot.model.views import Look, ShapeConfig
+from bot.model.training.views import Look, ShapeConfig
 
 FORMAT = 1
 

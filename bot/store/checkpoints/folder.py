@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from bot import files
 from bot.errors import InputError, StoreError, shortened
 from bot.market.bounds import field_problem
-from bot.model.encoder import Network, TransformerEncoder, WindowEncoder, build_encoder
 from bot.model.features import STATE_FEATURES
+from bot.model.network.encoder import Network, WindowEncoder, build_encoder
+from bot.model.network.streaming import TransformerEncoder
 from bot.model.odds import Odds, OddsNetwork
 from bot.model.soundness import encoder_problem, odds_problem
 from bot.store.checkpoints.card import FORMAT, Card

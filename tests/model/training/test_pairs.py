@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from bot.model import draws
-from bot.model.draws import Cuttings
-from bot.model.views import Run, ShapeConfig
+from bot.model.training import pairs
+from bot.model.training.pairs import Cuttings
+from bot.model.training.views import Run, ShapeConfig
 
 
 def seeded(seed):
@@ -12,7 +12,7 @@ def seeded(seed):
 
 
 def draw_pairs(*args):
-    return tuple(view.numpy() for view in draws.draw_pairs(*args))
+    return tuple(view.numpy() for view in pairs.draw_pairs(*args))
 
 
 def unit(windows):
@@ -77,7 +77,7 @@ def test_shapes_come_from_the_bars_in_the_share_that_is_asked_for():
 
 
 def test_noise_is_alike_to_nothing():
-    noise = draws.draw_noise(seeded(1), 300, 48).numpy()
+    noise = pairs.draw_noise(seeded(1), 300, 48).numpy()
     alike = (unit(noise) @ unit(noise).T)[~np.eye(300, dtype=bool)]
     assert noise.shape == (300, 48)
     assert abs(alike.mean()) < 0.005
@@ -86,7 +86,7 @@ def test_noise_is_alike_to_nothing():
 
 def test_a_return_is_scaled_by_what_those_before_it_left():
     returns = 3.0 * torch.randn((5, 60), generator=seeded(2))
-    scaled = draws._scaled(seeded(1), returns)
+    scaled = pairs._scaled(seeded(1), returns)
     variance = (returns[:, 0] / scaled[:, 0]).square()
     for i in range(60):
         expected = (returns[:, i] / variance.sqrt()).clamp(-6.0, 6.0)
@@ -96,6 +96,6 @@ def test_a_return_is_scaled_by_what_those_before_it_left():
 
 def test_a_simulated_shape_is_autoregressive():
     config = ShapeConfig(least_smoothness=0.6, largest_smoothness=0.6)
-    steps = draws._simulated(seeded(1), config, 2000)[:, 20:].numpy()
+    steps = pairs._simulated(seeded(1), config, 2000)[:, 20:].numpy()
     assert np.corrcoef(steps[:, :-1].ravel(), steps[:, 1:].ravel())[0, 1] == pytest.approx(0.6, abs=0.02)
     assert np.corrcoef(steps[:, :-2].ravel(), steps[:, 2:].ravel())[0, 1] == pytest.approx(0.36, abs=0.02)

@@ -6,8 +6,7 @@ it needs torch. On one kind of machine and number of threads two runs of one see
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -18,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bot.model.odds import LARGEST_LOG_SCALE, LEVELS, Odds, OddsNetwork
+from bot.model.training.material import OddsRows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Rows = NDArray[np.float32]
 Weights = dict[str, Tensor]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -55,39 +54,6 @@ class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_field
     averaging: Annotated[float, Meta(ge=0, lt=1)] = 0.98
     validate_every: Count = 25
     memory: Count = 8_192
-
-
-@dataclass(frozen=True, slots=True)
-class OddsRows:
-    """``n`` moments of one or several symbols at one interval, in order of time.
-
-    ``rows`` (n, inputs) hold what was known at each close, ``outcomes`` (n, horizons) what came, in units
-    of the volatility expected of it; all are finite. ``start_ms`` are the bars' starts.
-    """
-
-    rows: Rows
-    outcomes: Floats
-    start_ms: Ints
-    interval_ms: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def of(self, chosen: NDArray[np.bool_] | Ints) -> "OddsRows":
-        """Those of the moments."""
-        return OddsRows(self.rows[chosen], self.outcomes[chosen], self.start_ms[chosen], self.interval_ms)
-
-
-def merged(parts: Sequence[OddsRows]) -> OddsRows:
-    """The moments of several symbols, in order of time; all of one interval, at least one part."""
-    start_ms = np.concatenate([part.start_ms for part in parts])
-    order = np.argsort(start_ms, kind="stable")
-    return OddsRows(
-        np.concatenate([part.rows for part in parts])[order],
-        np.concatenate([part.outcomes for part in parts])[order],
-        start_ms[order],
-        parts[0].interval_ms,
-    )
 
 
 class OddsLook(Struct, frozen=True, kw_only=True):

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bot.model.draws import Cuttings, draw_noise, draw_pairs
-from bot.model.encoder import NORM_EPSILON, Network, StreamingTransformer, WindowNetwork
-from bot.model.views import Look, ShapeConfig
+from bot.model.network.encoder import Network, WindowNetwork
+from bot.model.network.parameters import NORM_EPSILON
+from bot.model.network.streaming import StreamingTransformer
+from bot.model.training.pairs import Cuttings, draw_noise, draw_pairs
+from bot.model.training.views import Look, ShapeConfig
 
 Weights = dict[str, Tensor]
 Positive = Annotated[float, Meta(gt=0)]

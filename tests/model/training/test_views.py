@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bot.model.features import RECEPTIVE_BARS
-from bot.model.views import Run, ShapeConfig, scaled_runs
+from bot.model.training.views import Run, ShapeConfig, scaled_runs
 from tests.model.walks import walk
 
 

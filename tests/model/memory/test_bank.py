@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.errors import BrokenInvariant
-from bot.model.memory import MemoryBank, MemoryConfig
+from bot.model.memory.bank import MemoryBank
+from bot.model.memory.moments import MemoryConfig
 from bot.model.outcomes import Episode, Moment
 from bot.model.shape import SHAPE_BARS
 
@@ -357,7 +358,7 @@ def test_votes_fade_with_distance_and_with_age():
 
 
 def test_without_faiss_in_place_the_bank_answers_the_same(monkeypatch):
-    monkeypatch.setattr("bot.model.rows.overwrites_in_place", lambda *_: False)
+    monkeypatch.setattr("bot.model.memory.index.overwrites_in_place", lambda *_: False)
     fallback = a_bank(size=30)
     monkeypatch.undo()
     usual = a_bank(size=30)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.model.features import Floats
-from bot.model.odds import State, Tensor
+from bot.model.network.parameters import Tensor
+from bot.model.odds import State
 
 # 2^32 over the golden ratio: its multiples are spread evenly, in step with no hour, weekday or funding.
 _GOLDEN = 2_654_435_769
@@ -31,14 +32,14 @@ def keeps_state(bar: int, size: int, wanted: int) -> bool:
     return bar * _GOLDEN % _CIRCLE * size < wanted * _CIRCLE
 
 
-class Ranked(NamedTuple):
+class SortedMoments(NamedTuple):
     """States (n, dimension) and outcomes (n,) in ascending order."""
 
     states: Tensor
     outcomes: Floats
 
 
-class RankedMoments:
+class SortedOutcomes:
     """States (n, dimension) and outcomes (n,) of at most ``size`` moments, in ascending order of outcome.
 
     In that order nothing need be sorted to read quantiles, and the same moments give the same bits in
@@ -72,14 +73,14 @@ class RankedMoments:
         if self._coming.pop(moment, None) is None:
             self._going.add(moment)
 
-    def known(self, now_ms: int) -> "Ranked":
+    def known(self, now_ms: int) -> "SortedMoments":
         """The moments that may be recalled at ``now_ms``; arrays that hold until the next change."""
         self._settle()
         columns = [column[: len(self._moments)] for column in self._columns]
         recallable = columns[-1] <= now_ms
         if not recallable.all():
             columns = [column[recallable] for column in columns]
-        return Ranked(*columns[:-1])
+        return SortedMoments(*columns[:-1])
 
     def _settle(self) -> None:
         if len(self._coming) + len(self._going) > _FEW:

@@ -4,16 +4,11 @@ import math
 import numpy as np
 import pytest
 
-from bot.model.encoder import (
-    StreamingTransformer,
-    TransformerEncoder,
-    WindowEncoder,
-    WindowNetwork,
-    build_encoder,
-    unit_scale,
-)
 from bot.model.features import FeatureWindow, PlainEncoder, key_of
+from bot.model.network.encoder import WindowEncoder, WindowNetwork, build_encoder, unit_scale
+from bot.model.network.streaming import StreamingTransformer, TransformerEncoder
 from tests.factories import a_bar
+from tests.model.network import reference
 from tests.model.walks import from_closes, walk
 
 NETWORKS = [
@@ -77,8 +72,16 @@ def test_one_pass_over_a_history_gives_the_keys_that_its_bars_give_one_by_one(ne
     one_by_one = np.stack([key for key in keys_of(encoder, bars) if key is not None])
     at_once = encoder.keys(scaled_of(bars))
     assert at_once.dtype == np.float32
-    assert at_once.shape == one_by_one.shape
-    assert float(np.abs(at_once - one_by_one).max()) <= ROUNDING
+    assert np.array_equal(at_once, one_by_one)
+
+
+@pytest.mark.parametrize("network", NETWORKS[1:])
+def test_a_transformers_keys_are_those_of_its_definition_in_plain_numpy(network):
+    scaled = np.random.default_rng(5).standard_normal(700)
+    expected = reference.transformer_keys(network, weights_of(network), scaled)
+    keys = encoder_of(network).keys(scaled)
+    assert keys.shape == expected.shape
+    assert float(np.abs(keys - expected).max()) <= ROUNDING
 
 
 @pytest.mark.parametrize("encoder", [*map(encoder_of, NETWORKS), PlainEncoder()])

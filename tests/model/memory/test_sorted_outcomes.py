@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from bot.errors import BrokenInvariant
-from bot.model.memory import MemoryBank, MemoryConfig
+from bot.model.memory.bank import MemoryBank
+from bot.model.memory.moments import MemoryConfig
+from bot.model.memory.sorted_outcomes import SortedOutcomes, keeps_state
 from bot.model.odds import Standing
 from bot.model.outcomes import Episode, Moment
-from bot.model.ranked import RankedMoments, keeps_state
 
 STEP = 10
 DIMENSION = 3
@@ -94,7 +95,7 @@ def test_the_same_moments_give_the_same_bits_in_whatever_order_they_came():
     ]
     answers = []
     for order in (range(600), rng.permutation(600).tolist(), range(599, -1, -1)):
-        moments = RankedMoments(DIMENSION, 600)
+        moments = SortedOutcomes(DIMENSION, 600)
         for count, i in enumerate(order):
             symbol, start, outcome, state, recallable = rows[i]
             moments.add(symbol, start, outcome, state.astype(np.float32), recallable)

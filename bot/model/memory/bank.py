@@ -2,88 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from msgspec import Meta, Struct
 
 from bot.errors import BrokenInvariant
 from bot.model.features import Key
+from bot.model.memory.index import Similarities, Slots, make_index
+from bot.model.memory.moments import BaseRate, MemoryConfig, Neighbor
+from bot.model.memory.sorted_outcomes import SortedMoments, SortedOutcomes, keeps_state
 from bot.model.outcomes import Episode
-from bot.model.ranked import Ranked, RankedMoments, keeps_state
-from bot.model.rows import Similarities, Slots, sound_rows
 from bot.model.shape import SHAPE_BARS, Views
 from bot.model.weights import weights_of
 
 # Returns are summed up as integers of this fraction, so that adding and evicting never leave a residue.
 _FRACTION = 2.0**62
-
-
-class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[memory]`` of the configuration: how much is remembered and how it is recalled.
-
-    ``size`` counts moments of all symbols together; ``neighbors`` is how many distinct episodes vote;
-    ``warmup_bars`` how much history a live start observes. Episodes less than ``exclusion_bars`` apart
-    count as one (None: half the key's window or the horizon, whichever is longer).
-
-    The ``over_fetch`` times ``neighbors`` moments most similar by key are compared again by their raw
-    shapes at several speeds; similarity is ``key_share`` of the first and the rest of the second (None:
-    half of a trained key, nothing of a plain one).
-    ``temperature`` is the difference in similarity that makes a weight e times another. A moment's
-    weight halves with every ``half_life_bars`` of age (0: never), and is multiplied by
-    ``other_regime_weight`` where its regime was another. ``prior_strength`` is the number of episodes
-    that the memory's own base rate counts for. ``calibration_bars`` is how far back stated confidence is
-    held against what happened (0: the vote is believed as it stands).
-
-    A trained checkpoint reads odds from the moments whose states are nearest, each weighted by how near. Of
-    a memory larger than ``odds_moments`` as many are looked at, evenly spread by the calendar (0: none, the
-    head alone).
-
-    With ``gpu`` keys are searched on a GPU where torch sees one; what is found is the same.
-    """
-
-    size: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
-    neighbors: Annotated[int, Meta(ge=1, le=1000)] = 32
-    warmup_bars: Annotated[int, Meta(ge=0, le=10_000_000)] = 10_000
-    exclusion_bars: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-    over_fetch: Annotated[int, Meta(ge=1, le=1000)] = 16
-    key_share: Annotated[float, Meta(ge=0, le=1)] | None = None
-    temperature: Annotated[float, Meta(ge=0.0001, le=100)] = 0.08
-    half_life_bars: Annotated[float, Meta(ge=0, le=1_000_000_000)] = 0.0
-    other_regime_weight: Annotated[float, Meta(ge=0.000001, le=1)] = 1.0
-    prior_strength: Annotated[float, Meta(ge=0, le=1_000_000)] = 8.0
-    calibration_bars: Annotated[int, Meta(ge=0, le=10_000_000)] = 20_000
-    odds_moments: Annotated[int, Meta(ge=0, le=10_000_000)] = 8_192
-    gpu: bool = False
-
-
-class Neighbor(Struct, frozen=True, kw_only=True, gc=False):
-    """A recalled moment. ``forward_return`` is the log return that followed over the horizon.
-
-    ``similarity`` is in [-1, 1], ``weight`` its share of the vote; ``volatility`` the size of one bar's
-    log return as it was known at the moment.
-    """
-
-    symbol: str
-    bar_start_ms: int
-    similarity: float
-    weight: float
-    forward_return: float
-    volatility: float
-    regime: str
-
-
-class BaseRate(Struct, frozen=True, kw_only=True, gc=False):
-    """What followed any moment at all: mean move, mean size of a move, share of rises (ties count half).
-
-    A move is a log return over the volatility known before it. None stands for anything where
-    ``moments`` is 0.
-    """
-
-    moments: int
-    mean_move: float
-    mean_size: float
-    positive_ratio: float
 
 
 class MemoryBank:
@@ -114,7 +47,7 @@ class MemoryBank:
         self._interval_ms = interval_ms
         self._exclusion_ms = exclusion_bars * interval_ms
         size = config.size
-        self.engine, self._rows = sound_rows(dimension, size, gpu=config.gpu)
+        self.engine, self._index = make_index(dimension, size, gpu=config.gpu)
         self._shapes = np.zeros((size if key_share < 1.0 else 0, SHAPE_BARS), dtype=np.float32)
         self._start_ms = np.zeros(size, dtype=np.int64)
         self._matured_ms = np.zeros(size, dtype=np.int64)
@@ -127,7 +60,7 @@ class MemoryBank:
         self._names: list[str] = []
         self._name_ids: dict[str, int] = {}
         self._state_dimension = state_dimension
-        self._odds = RankedMoments(state_dimension, size if state_dimension else 0)
+        self._odds = SortedOutcomes(state_dimension, size if state_dimension else 0)
 
         self._written = 0
         self._known: set[tuple[str, int]] = set()
@@ -206,7 +139,7 @@ class MemoryBank:
             count *= 4
         return ()
 
-    def odds(self, now_ms: int) -> Ranked:
+    def odds(self, now_ms: int) -> SortedMoments:
         """The moments that are asked for odds, in ascending order of outcome.
 
         The same rules as for :meth:`recall` say which may be known at ``now_ms``, but none is left out for
@@ -250,7 +183,7 @@ class MemoryBank:
         first = self._written % self._config.size
         slots = slice(first, first + len(episodes))
         moments = [episode.moment for episode in episodes]
-        self._rows.write(first, np.array([moment.key for moment in moments]))
+        self._index.write(first, np.array([moment.key for moment in moments]))
         if self.compares_shapes:
             self._shapes[slots] = [moment.shape for moment in moments]
         self._start_ms[slots] = [episode.start_ms for episode in episodes]
@@ -301,7 +234,7 @@ class MemoryBank:
         latest_ms = now_ms - self._interval_ms - self._exclusion_ms
         fetch = min(len(self), count + count // 4)
         while True:
-            similarities, slots = self._rows.search(key, fetch)
+            similarities, slots = self._index.search(key, fetch)
             if fetch < len(self):
                 # Rows as similar as the last one may have been cut off: all of them wait for more.
                 whole = similarities > similarities[-1]

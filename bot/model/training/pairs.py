@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from bot.model.views import Run, ShapeConfig
+from bot.model.training.views import Run, ShapeConfig
 
 _DECAY = 0.97
 _CLIP = 6.0

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from bot.model.draws import Cuttings
-from bot.model.encoder import StreamingTransformer, WindowNetwork, build_encoder, unit_scale
-from bot.model.training import TrainingConfig, contrastive_loss, forward, initial, train
-from bot.model.views import Run, ShapeConfig
-from tests.model.test_encoder import NETWORKS, ROUNDING, weights_of
+from bot.model.network.encoder import WindowNetwork, build_encoder, unit_scale
+from bot.model.network.streaming import StreamingTransformer
+from bot.model.training.encoder import TrainingConfig, contrastive_loss, forward, initial, train
+from bot.model.training.pairs import Cuttings
+from bot.model.training.views import Run, ShapeConfig
+from tests.model.network.test_encoder import NETWORKS, ROUNDING, weights_of
 
 SMALL = WindowNetwork(width=32, blocks=1, dimension=16)
 SHORT = TrainingConfig(steps=60, pairs=64, negatives=32, warmup_steps=10, validate_every=20)

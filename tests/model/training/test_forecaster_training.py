@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from bot.evaluation.metrics import crps
 from bot.model.odds import LEVELS, Odds, OddsNetwork
-from bot.model.odds_training import (
-    OddsRows,
+from bot.model.training.forecaster import (
     OddsTrainingConfig,
     forward,
     pinball,
@@ -19,6 +18,7 @@ from bot.model.odds_training import (
     standings,
     train_odds,
 )
+from bot.model.training.material import OddsRows
 from tests.model.test_odds import NETWORK, some_memory, some_weights
 
 STEP_MS = 3_600_000

@@ -1,0 +1,1 @@
+"""Moments whose outcome is known, and exact searches among them."""

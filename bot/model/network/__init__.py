@@ -1,0 +1,1 @@
+"""Networks that make a key of a window of bars."""

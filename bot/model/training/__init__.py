@@ -1,0 +1,1 @@
+"""Fitting the networks: `train` and `evaluate` alone import this, since it needs torch."""
