@@ -11,7 +11,7 @@ from bot.config import Config
 from bot.market import INTERVAL_MS, Bar, Funding, Quote
 from bot.sessions import loop, warm_up
 from bot.sessions.assembly import load_strategy, opening_of
-from bot.store.account.queries import load_account
+from bot.store.account.state import load_account
 from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.database import Database, Identity
 from bot.store.provenance import strategy_path

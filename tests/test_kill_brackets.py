@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from bot.market import INTERVAL_MS, Bar
 from bot.sessions import loop, warm_up
 from bot.sessions.assembly import opening_of
-from bot.store.account.queries import load_account
+from bot.store.account.state import load_account
 from bot.store.account.steps import StepWriter, begin_session
 from bot.store.database import Database, Identity
 from bot.strategy import Situation, StrategyConfig

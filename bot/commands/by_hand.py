@@ -17,8 +17,8 @@ from bot.exact import EXACT, ZERO, floor_to
 from bot.market import plain, utc_text
 from bot.market.symbols import symbol_problem
 from bot.sessions.watching import owned_symbols
-from bot.store.account.queries import read_account, read_risk
 from bot.store.account.requests import ask, read_free_cash, read_request, requested_transfers
+from bot.store.account.state import read_account, read_risk
 from bot.store.account.tables import RequestKind
 from bot.store.account.watching import read_trading
 from bot.store.believed import readable

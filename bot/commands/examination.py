@@ -17,7 +17,7 @@ from bot.market import INTERVAL_MS, utc_text
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
 from bot.sessions.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
 from bot.store.account.audit import audit
-from bot.store.account.queries import read_account
+from bot.store.account.state import read_account
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.lock import holder

@@ -38,8 +38,8 @@ from bot.sessions.session import SessionCounter, hindsight, with_decisions
 from bot.sessions.taken_up import take_up
 from bot.sessions.watching import WatchList, watch_list
 from bot.sources.instruments import read_given
-from bot.store.account.queries import AccountState
 from bot.store.account.requests import ChangeSymbols, Inbox
+from bot.store.account.state import AccountState
 from bot.store.account.steps import StepWriter, begin_session, end_session, name_recording, save_instruments
 from bot.store.account.unbegun import discard_unbegun
 from bot.store.account.watching import keep_watched

@@ -50,7 +50,7 @@ async def _run(options: Options, config: "Config", strategies: Mapping[str, str]
     from bot.reports.account import load_report
     from bot.sessions.assembly import found_recording, read_recording
     from bot.sessions.fill_scenarios import Scenarios, of_recording
-    from bot.store.account.queries import load_stretch
+    from bot.store.account.period import load_period
     from bot.store.runs.catalogue import INDEX_NAME
     from bot.terminal.fill_scenarios import as_json, print_scenarios
     from bot.terminal.progress import Progress
@@ -60,7 +60,7 @@ async def _run(options: Options, config: "Config", strategies: Mapping[str, str]
     async with reading(options, config) as database:
         async with database.transaction():
             found = await load_report(database, session, whole=whole, index=index)
-            recorded = (await load_stretch(database, session, whole=whole)).sessions[-1].recording
+            recorded = (await load_period(database, session, whole=whole)).sessions[-1].recording
         scenarios: Scenarios = {}
         if options.fills is not None:
             if whole or recorded is None:

@@ -30,7 +30,7 @@ def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> in
 async def _run(options: Options, config: "Config") -> int:
     from bot.commands.chosen_database import reading
     from bot.commands.stored_calendar import stored_calendar
-    from bot.store.account.queries import load_status
+    from bot.store.account.status import load_status
     from bot.terminal.status import print_status
 
     async with reading(options, config) as database:

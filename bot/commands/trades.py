@@ -29,7 +29,7 @@ def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> in
 async def _run(options: Options, config: "Config") -> int:
     from bot.commands.chosen_database import database_line, reading
     from bot.store.account.funnel import load_decision_report
-    from bot.store.account.queries import load_trades
+    from bot.store.account.trade_log import load_trades
     from bot.terminal.tables import print_text
     from bot.terminal.trades import print_trades
 

@@ -1,4 +1,4 @@
-"""Report: a stretch of trading in figures, beside buy and hold, and whether its confidence can be believed."""
+"""Report: a period of trading in figures, beside buy and hold, and whether its confidence can be believed."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,12 +8,17 @@ from msgspec import Struct
 from bot.market import INTERVAL_MS, Category
 from bot.performance.benchmark import BuyAndHold, Risk, held_at, risk_of
 from bot.performance.funnel import DecisionReport
-from bot.store.account import queries
 from bot.store.account.exposure import average_exposure
 from bot.store.account.funnel import read_decision_report
-from bot.store.account.period import period_performance
-from bot.store.account.queries import Stretch
-from bot.store.account.session_runs import SessionRun, read_session_runs
+from bot.store.account.period import (
+    Period,
+    load_period,
+    period_performance,
+    stream_claims,
+    stream_closes,
+    stream_equity,
+)
+from bot.store.account.sessions import SessionRun, read_session_runs
 from bot.store.database import Database, Mode
 from bot.store.runs.trials import EvaluatedBars, count_tried
 from bot.trading.performance import EquityCurve, HeldEqually, Performance, return_period_ms
@@ -21,7 +26,7 @@ from bot.trading.reliability import Claim, Reliability, ReliabilityCount
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A stretch of trading in figures: amounts in quote currency, shares and returns as fractions.
+    """A period of trading in figures: amounts in quote currency, shares and returns as fractions.
 
     ``trials`` counts the configurations that ``backtest`` and ``evaluate``, on this database, have judged by
     bars of these symbols and times. ``confidence`` judges every stated leaning, holds' too,
@@ -60,27 +65,25 @@ async def load_report(
     It takes memory that does not grow with the bars. ``index`` is that of the runs that counts what was tried on these
     bars; without it, none is counted. InputError where nothing has happened yet.
     """
-    stretch = await queries.load_stretch(database, session_id, whole=whole)
-    run, opening = stretch.settings.run, stretch.opening
-    period_ms = return_period_ms(stretch.last_ms - opening.time_ms, INTERVAL_MS[run.interval])
+    period = await load_period(database, session_id, whole=whole)
+    run, opening = period.settings.run, period.opening
+    period_ms = return_period_ms(period.last_ms - opening.time_ms, INTERVAL_MS[run.interval])
 
     start = float(opening.equity)
     curve = EquityCurve(opening.time_ms, start, float(opening.unit_value), period_ms=period_ms)
-    only = None if whole else stretch.sessions[0].id
-    runs, covered = await read_session_runs(database), {session.id for session in stretch.sessions}
-    async for time_ms, equity, value in queries.stream_equity(database, only):
+    only = None if whole else period.sessions[0].id
+    runs, covered = await read_session_runs(database), {session.id for session in period.sessions}
+    async for time_ms, equity, value in stream_equity(database, only):
         curve.add(time_ms, equity, value)
 
-    held = HeldEqually(run.symbols, start, float(stretch.settings.broker.taker_fee))
-    exposure = await average_exposure(database, stretch, only)
+    held = HeldEqually(run.symbols, start, float(period.settings.broker.taker_fee))
+    exposure = await average_exposure(database, period, only)
     holdings = {
         share: EquityCurve(opening.time_ms, start, period_ms=period_ms)
         for share in (1.0, *(() if exposure is None else (exposure,)))
     }
     bars = 0
-    async for time_ms, symbol, close in queries.stream_closes(
-        database, run, opening.time_ms, stretch.last_ms
-    ):
+    async for time_ms, symbol, close in stream_closes(database, run, opening.time_ms, period.last_ms):
         gained = held.value(symbol, close) - start
         for share, holding in holdings.items():
             worth = start + share * gained
@@ -88,19 +91,19 @@ async def load_report(
         bars += 1
 
     def claims(*, acted_on: bool) -> AsyncIterator[Claim]:
-        return queries.stream_claims(database, run, opening.time_ms, stretch.last_ms, acted_on=acted_on)
+        return stream_claims(database, run, opening.time_ms, period.last_ms, acted_on=acted_on)
 
     return Report(
         database=str(database.path),
         mode=database.identity.mode,
         category=database.identity.category,
-        sessions=tuple(session.id for session in stretch.sessions),
+        sessions=tuple(session.id for session in period.sessions),
         symbols=run.symbols,
         interval=run.interval,
         start_ms=opening.time_ms,
-        end_ms=stretch.last_ms,
+        end_ms=period.last_ms,
         bars=bars,
-        trials=0 if index is None else await count_tried(index, _judged(stretch)),
+        trials=0 if index is None else await count_tried(index, _judged(period)),
         performance=await period_performance(database, curve, only),
         risk=risk_of(curve, period_ms),
         buy_and_hold=held_at(1.0, holdings[1.0], period_ms),
@@ -113,13 +116,13 @@ async def load_report(
     )
 
 
-def _judged(stretch: Stretch) -> EvaluatedBars:
-    run, bar_ms = stretch.settings.run, INTERVAL_MS[stretch.settings.run.interval]
+def _judged(period: Period) -> EvaluatedBars:
+    run, bar_ms = period.settings.run, INTERVAL_MS[period.settings.run.interval]
     return EvaluatedBars(
         symbols=run.symbols,
         interval=run.interval,
-        first_ms=stretch.opening.time_ms,
-        last_ms=stretch.last_ms - bar_ms,
+        first_ms=period.opening.time_ms,
+        last_ms=period.last_ms - bar_ms,
     )
 
 

@@ -16,7 +16,7 @@ from bot.market import ALWAYS_OPEN, INTERVAL_MS, Calendar, Instrument
 from bot.model.features import KEY_BARS
 from bot.model.memory.index import make_index
 from bot.model.similarity import SimilarityModel
-from bot.store.account.queries import AccountState
+from bot.store.account.state import AccountState
 from bot.store.checkpoints.folder import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.provenance import strategy_source
 from bot.store.recording.reader import Recording

@@ -33,7 +33,7 @@ from bot.sessions.known_funding import funding_note
 from bot.sessions.session import SessionCounter, Summary, hindsight, with_decisions
 from bot.sources.sessions import calendar_for
 from bot.store.account.funding_rates import save_funding_rates
-from bot.store.account.queries import load_account
+from bot.store.account.state import load_account
 from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.bars import BarsDigest
 from bot.store.database import Database, Identity, discard

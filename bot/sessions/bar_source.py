@@ -12,7 +12,7 @@ from bot.market import INTERVAL_MS, Bar, FundingRate, Instrument, PriceGrid, min
 from bot.sessions.data_files import DataFiles
 from bot.store import bars as bar_table
 from bot.store.account.funding_rates import load_funding_rates
-from bot.store.account.queries import load_instruments
+from bot.store.account.state import load_instruments
 from bot.store.database import Database
 from bot.store.history.market import Market, load_bars, load_rates, load_rules
 

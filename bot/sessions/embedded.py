@@ -11,7 +11,7 @@ from bot.sessions.data_files import DataFiles
 from bot.sessions.watching import owned_symbols
 from bot.sources.instruments import Given, Settled, settle_all
 from bot.store import bars as bar_store
-from bot.store.account.queries import AccountState
+from bot.store.account.state import AccountState
 from bot.store.account.watching import read_watched
 from bot.store.database import Database
 from bot.synthetic import PRESETS, SyntheticMarket

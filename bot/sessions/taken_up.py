@@ -4,7 +4,7 @@ from bot.config import Config
 from bot.errors import ConfigError
 from bot.market import plain
 from bot.sessions.assembly import opening_of
-from bot.store.account.queries import AccountState, load_account
+from bot.store.account.state import AccountState, load_account
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.trading.opening import Opening

@@ -10,7 +10,7 @@ from bot.errors import BrokenInvariant, ConfigError
 from bot.exchange.rest import BybitRest
 from bot.market import TRADING, Instrument, Listing
 from bot.sessions import warm_up
-from bot.store.account.queries import AccountState, load_instruments
+from bot.store.account.state import AccountState, load_instruments
 from bot.store.account.watching import read_watched, traded_by_hand
 from bot.store.database import Database
 from bot.trading.events import Input, Watch

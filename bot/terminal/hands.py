@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bot.market import utc_text
-from bot.store.account.queries import Status
+from bot.store.account.status import Status
 from bot.store.account.tables import StoredRequest
 from bot.terminal.money import price_text
 from bot.terminal.tables import print_text

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bot.market import INTERVAL_MS, plain, utc_text
-from bot.store.account.queries import FeedQuality, Status
+from bot.store.account.status import FeedQuality, Status
 from bot.terminal.explanation import halt_text, pause_text, print_orders
 from bot.terminal.funnel import print_funnel, print_headlines
 from bot.terminal.hands import mark_cells, print_requests, print_watched

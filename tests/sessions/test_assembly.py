@@ -16,7 +16,7 @@ from bot.sessions.assembly import (
     opening_of,
     restore_ledger,
 )
-from bot.store.account.queries import AccountState
+from bot.store.account.state import AccountState
 from bot.strategy import StrategyConfig
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.account import AccountTrack, began_with

@@ -10,8 +10,10 @@ import pytest
 
 from bot.sessions.assembly import opening_of
 from bot.store.account.funnel import load_decision_report
-from bot.store.account.queries import load_account, load_instruments, load_status, load_trades
 from bot.store.account.schema import SCHEMA_VERSION
+from bot.store.account.state import load_account, load_instruments
+from bot.store.account.status import load_status
+from bot.store.account.trade_log import load_trades
 from bot.store.database import Database, Identity
 from bot.trading.risk import NOTHING_YET
 from tests.books import audit, rows

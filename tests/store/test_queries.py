@@ -14,9 +14,12 @@ from msgspec.structs import replace
 
 from bot.errors import InputError
 from bot.market import Instrument, Mark, Notice, RiskTier
-from bot.store.account import decisions, queries
+from bot.store.account import decisions
+from bot.store.account.state import AccountState, Progress, load_account, load_instruments
+from bot.store.account.status import load_status
 from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.account.tables import Trade
+from bot.store.account.trade_log import load_trades
 from bot.store.database import Database, Identity
 from bot.trading.account import began_with
 from bot.trading.events import FundingPayment, Halt, Rejection, Step, Transfer
@@ -95,8 +98,8 @@ def test_an_account_comes_back_to_the_last_digit(
     # What is held is worth its last mark; where none was ever told, the last stored close.
     valued = Mark(symbol="BTCUSDT", price=Decimal(100), time_ms=START_MS + BAR_MS)
     with tempfile.TemporaryDirectory() as folder:
-        state = asked(Path(folder) / "a.db", [step], queries.load_account)
-    assert state == queries.AccountState(
+        state = asked(Path(folder) / "a.db", [step], load_account)
+    assert state == AccountState(
         starting_cash=Decimal("10000"),
         fills=(fill,),
         funding=(paid,),
@@ -105,9 +108,7 @@ def test_an_account_comes_back_to_the_last_digit(
         positions=(position,),
         equity=equity,
         progress=(
-            queries.Progress(
-                symbol="BTCUSDT", interval="15", last_start_ms=START_MS, last_decided_ms=START_MS
-            ),
+            Progress(symbol="BTCUSDT", interval="15", last_start_ms=START_MS, last_decided_ms=START_MS),
         ),
         next_signal_id=2,
         next_order_id=8,
@@ -119,7 +120,7 @@ def test_an_account_comes_back_to_the_last_digit(
 
 
 def test_a_fresh_account_has_its_starting_cash_and_first_ids(tmp_path: Path) -> None:
-    state = asked(tmp_path / "a.db", [], queries.load_account)
+    state = asked(tmp_path / "a.db", [], load_account)
     assert state.starting_cash == 10000
     assert state.equity is None
     assert (state.next_signal_id, state.next_order_id, state.next_fill_id, state.next_transfer_id) == (1,) * 4
@@ -128,14 +129,14 @@ def test_a_fresh_account_has_its_starting_cash_and_first_ids(tmp_path: Path) -> 
 def test_only_open_orders_are_resumed(tmp_path: Path) -> None:
     statuses = ("open", "filled", "rejected", "cancelled", "open")
     orders = tuple(an_order(id=number, status=status) for number, status in enumerate(statuses, start=1))
-    state = asked(tmp_path / "a.db", [a_step(0, orders=orders)], queries.load_account)
+    state = asked(tmp_path / "a.db", [a_step(0, orders=orders)], load_account)
     assert [order.id for order in state.open_orders] == [1, 5]
 
 
 def test_progress_tells_a_stored_bar_from_a_decided_one(tmp_path: Path) -> None:
     undecided = Step(time_ms=START_MS, bar=a_bar(3))
     steps = [a_step(0), undecided, Step(time_ms=START_MS, bar=a_bar(symbol="ETHUSDT"))]
-    bitcoin, ether = asked(tmp_path / "a.db", steps, queries.load_account).progress
+    bitcoin, ether = asked(tmp_path / "a.db", steps, load_account).progress
     assert (bitcoin.last_start_ms, bitcoin.last_decided_ms) == (START_MS + 3 * BAR_MS, START_MS)
     assert not bitcoin.decided
     assert (ether.symbol, ether.last_decided_ms, ether.decided) == ("ETHUSDT", None, False)
@@ -161,7 +162,7 @@ def a_trading_step() -> Step:
 
 
 def test_a_trade_is_told_with_its_signal_and_its_three_closest_moments(tmp_path: Path) -> None:
-    (trade,) = asked(tmp_path / "a.db", [a_trading_step()], queries.load_trades)
+    (trade,) = asked(tmp_path / "a.db", [a_trading_step()], load_trades)
     assert trade.time_utc == "2023-11-15 00:00:01"
     assert (trade.price, trade.fee) == (Decimal("100.5"), Decimal("0.0276375"))
     assert (trade.action, trade.confidence, trade.reason) == ("long", 0.7, "leans up by 0.4%")
@@ -175,14 +176,14 @@ def test_trades_are_oldest_first_and_a_limit_keeps_the_newest(tmp_path: Path) ->
     step = a_step(0, fills=tuple(a_fill(number) for number in (1, 2, 3)))
 
     async def ask(database: Database) -> tuple[Trade, ...]:
-        return await queries.load_trades(database, limit=2)
+        return await load_trades(database, limit=2)
 
     assert [trade.fill_id for trade in asked(tmp_path / "a.db", [step], ask)] == [2, 3]
 
 
 @pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the sqlite3 shell")
 def test_the_trade_log_reads_in_the_sqlite3_shell(tmp_path: Path) -> None:
-    asked(tmp_path / "a.db", [a_trading_step()], queries.load_trades)
+    asked(tmp_path / "a.db", [a_trading_step()], load_trades)
     shell = [
         "sqlite3",
         "-readonly",
@@ -228,7 +229,7 @@ def test_status_counts_what_the_last_session_did(tmp_path: Path) -> None:
         a_step(3, signal=a_signal("long"), orders=(an_order(id=2),), positions=(a_position(),)),
         Step(time_ms=START_MS, notices=(Notice(kind="gap", time_ms=START_MS),)),
     ]
-    status = asked(tmp_path / "a.db", steps, queries.load_status)
+    status = asked(tmp_path / "a.db", steps, load_status)
     assert (status.mode, status.category, status.running) == ("demo", "linear", None)
     assert status.session is not None
     assert status.session.ended_ms is None
@@ -246,10 +247,10 @@ def test_status_sees_a_bot_at_work_and_its_end(tmp_path: Path) -> None:
         async with Database.open(path, DEMO) as database:
             session = await begin_session(database, "demo", "{}", START_MS)
             async with Database.open(path, readonly=True) as reader:
-                during = await queries.load_status(reader)
+                during = await load_status(reader)
             await end_session(database, session, START_MS + 1, "stopped by a signal")
         async with Database.open(path, readonly=True) as reader:
-            after = await queries.load_status(reader)
+            after = await load_status(reader)
         return [during, after]
 
     during, after = asyncio.run(main())
@@ -278,7 +279,7 @@ def test_a_brackets_orders_and_what_priced_a_fill_come_back_to_the_digit(tmp_pat
     over = replace(trail, id=4, status="cancelled")
     fill = a_fill(reference_ms=START_MS - 9, slippage=Decimal("0.010"), preset="brutal")
     steps = [a_step(orders=(an_order(id=1, status="filled"), trail, target, over), fills=(fill,))]
-    account = asked(tmp_path / "a.db", steps, queries.load_account)
+    account = asked(tmp_path / "a.db", steps, load_account)
     assert account.open_orders == (trail, target)
     assert account.fills == (fill,)
 
@@ -296,7 +297,7 @@ def test_the_rules_of_an_instrument_come_back_with_their_tiers(tmp_path: Path) -
     async def main() -> dict[str, Instrument]:
         async with Database.open(tmp_path / "a.db", DEMO) as database:
             await save_instruments(database, [rules])
-            return await queries.load_instruments(database)
+            return await load_instruments(database)
 
     assert asyncio.run(main()) == {"BTCUSDT": rules}
 
@@ -310,7 +311,7 @@ def test_status_tells_the_halt_in_force_and_what_was_rejected_by_which_rule(tmp_
         for number, rule in ((1, "halted"), (2, "max_total"), (3, "halted"))
     ]
     step = a_step(orders=tuple(rejected), halts=(HALT,), risk=RiskState(halt=HALT, next_halt_id=2))
-    status = asked(tmp_path / "a.db", [step], queries.load_status)
+    status = asked(tmp_path / "a.db", [step], load_status)
     assert (status.halt, status.resume_asked) == (HALT, False)
     assert status.rejections == {"halted": 2, "max_total": 1}
     assert [(one.order_id, one.rule, one.reason) for one in status.last_rejections] == [
@@ -345,7 +346,7 @@ def test_a_halt_is_one_row_that_its_resume_completes_in_the_session_of_its_begin
             await StepWriter(database, 2).append(
                 Step(time_ms=1, halts=(ended,), risk=RiskState(next_halt_id=2))
             )
-            assert (await queries.load_account(database)).risk == RiskState(next_halt_id=2)
+            assert (await load_account(database)).risk == RiskState(next_halt_id=2)
             return await database.fetch("SELECT * FROM halts")
 
     assert asyncio.run(main()) == [

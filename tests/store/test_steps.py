@@ -11,7 +11,7 @@ import pytest
 
 from bot.errors import BrokenInvariant, StoreError
 from bot.market import Instrument, Notice
-from bot.store.account import queries
+from bot.store.account.state import load_instruments
 from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
 from bot.store.database import Database, Identity
 from bot.trading.events import FundingPayment, Rejection, Step, Transfer
@@ -294,7 +294,7 @@ def test_instruments_come_back_as_last_saved(tmp_path: Path) -> None:
         async with Database.open(tmp_path / "a.db", DEMO) as database:
             await save_instruments(database, [old])
             await save_instruments(database, [new, an_instrument("ETHUSDT", category="spot")])
-            return await queries.load_instruments(database)
+            return await load_instruments(database)
 
     found = asyncio.run(main())
     assert found == {"BTCUSDT": new, "ETHUSDT": an_instrument("ETHUSDT", category="spot")}

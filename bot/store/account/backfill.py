@@ -1,7 +1,7 @@
 """What the fourth schema says of an account, for rows that were written before it."""
 
 from bot.market import plain
-from bot.store.account.queries import load_instruments, read_account
+from bot.store.account.state import load_instruments, read_account
 from bot.store.account.tables import ACCOUNT_STATE, EQUITY, FILLS, FUNDING, ROUND_TRIPS, TRANSFERS
 from bot.store.account.track import Fold, track_row
 from bot.store.database import Database

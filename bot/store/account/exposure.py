@@ -4,12 +4,12 @@ from msgspec.structs import replace
 
 from bot.performance.exposure import AverageExposure
 from bot.store.account.opening import read_opening
-from bot.store.account.queries import Stretch, stream_closes, stream_equity
+from bot.store.account.period import Period, stream_closes, stream_equity
 from bot.store.database import Database
 
 
-async def average_exposure(database: Database, stretch: Stretch, session_id: int | None) -> float | None:
-    """The mean share of the equity that was held at the closes of a stretch. Inside the caller's transaction.
+async def average_exposure(database: Database, period: Period, session_id: int | None) -> float | None:
+    """The mean share of the equity that was held at the closes of a period. Inside the caller's transaction.
 
     Whatever was held counts, also what the last session was not to trade, at the closes of its interval; None
     without any.
@@ -21,17 +21,17 @@ async def average_exposure(database: Database, stretch: Stretch, session_id: int
         "SELECT session_id, time_ms, symbol, side, quantity FROM fills ORDER BY id"
     ):
         signed = float(quantity) if side == "buy" else -float(quantity)
-        if session < stretch.sessions[0].id:
+        if session < period.sessions[0].id:
             held[symbol] = held.get(symbol, 0.0) + signed
         else:
             fills.append((time_ms, symbol, signed))
-    run = stretch.settings.run
+    run = period.settings.run
     run = replace(run, symbols=tuple(sorted({*run.symbols, *held, *(symbol for _, symbol, _ in fills)})))
     exposure = AverageExposure(held, fills)
-    equity, rows = float(stretch.opening.equity), stream_equity(database, session_id)
+    equity, rows = float(period.opening.equity), stream_equity(database, session_id)
     ahead = await anext(rows, None)
     closed: dict[str, float] = {}
-    closed_ms = stretch.opening.time_ms
+    closed_ms = period.opening.time_ms
 
     async def count() -> None:
         nonlocal ahead, equity
@@ -39,9 +39,7 @@ async def average_exposure(database: Database, stretch: Stretch, session_id: int
             equity, ahead = ahead[1], await anext(rows, None)
         exposure.close(closed_ms, closed, equity)
 
-    async for time_ms, symbol, close in stream_closes(
-        database, run, stretch.opening.time_ms, stretch.last_ms
-    ):
+    async for time_ms, symbol, close in stream_closes(database, run, period.opening.time_ms, period.last_ms):
         if closed and time_ms > closed_ms:
             await count()
             closed = {}

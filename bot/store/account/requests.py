@@ -5,7 +5,8 @@ from decimal import Decimal
 from msgspec import Struct
 
 from bot.exact import EXACT
-from bot.store.account.queries import AccountState, load_instruments, read_settings
+from bot.store.account.sessions import read_settings
+from bot.store.account.state import AccountState, load_instruments
 from bot.store.account.tables import REQUESTS, RequestKind, StoredRequest
 from bot.store.account.watching import read_requests
 from bot.store.database import Database

@@ -1,9 +1,10 @@
-"""What each session ran with: its symbols, interval, strategy and weights; reads only."""
+"""What sessions ran with: symbols, interval, strategy, weights, and the settings that reports need; reads only."""
 
 from msgspec import Struct
 
 from bot.store.database import Database
 from bot.store.rows import json_of
+from bot.trading.fills import BrokerConfig
 
 
 class SessionRun(Struct, frozen=True, kw_only=True):
@@ -47,3 +48,23 @@ async def read_session_runs(database: Database) -> tuple[SessionRun, ...]:
             )
         )
     return tuple(found)
+
+
+class RunSettings(Struct, frozen=True, kw_only=True):
+    """``[run]`` of a session's configuration, as far as reports need it."""
+
+    symbols: tuple[str, ...]
+    interval: str
+
+
+class SessionSettings(Struct, frozen=True, kw_only=True):
+    """What a session ran with, as far as reports need it."""
+
+    run: RunSettings
+    broker: BrokerConfig
+
+
+async def read_settings(database: Database, session_id: int) -> SessionSettings:
+    """What a session ran with."""
+    text = await database.value("SELECT config_json FROM sessions WHERE id = ?", (session_id,))
+    return json_of(database, text, SessionSettings, "sessions.config_json")
