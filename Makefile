@@ -9,7 +9,7 @@ TORCH_INDEX ?=
 # Tests that run at once: many of them wait for a process or a clock.
 WORKERS ?= 3
 
-.PHONY: setup setup-dev demo test fuzz lint format bench audit lock clean
+.PHONY: setup setup-dev demo test fuzz lint format commands bench audit lock clean
 
 setup: .venv/ready
 
@@ -43,10 +43,15 @@ lint: setup-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m docs.commands --check
 
 format: setup-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The page docs/commands.md, from the parsers.
+commands: setup
+	$(BIN)/python -m docs.commands
 
 bench: setup-dev
 	$(BIN)/python -m benchmarks

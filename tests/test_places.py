@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.cli import parser_of_all
+from bot.commands.parser import complete_parser
 from bot.config import Config, as_tree, load
 from bot.config_paths import PATHS
 from bot.environment import variable_of
@@ -97,7 +97,7 @@ def actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def test_every_option_that_takes_a_path_knows_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/of/me")
-    paths = [action for action in actions(parser_of_all()) if action.metavar in PATH_WORDS]
+    paths = [action for action in actions(complete_parser()[0]) if action.metavar in PATH_WORDS]
     assert len(paths) > 20
     for action in paths:
         assert callable(action.type), action

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from bot import program
 from bot.commands.runs import Options
 from bot.config import Config
 from bot.errors import InputError
@@ -47,7 +48,7 @@ async def _run(options: Options, folder: Path) -> int:
     elif options.compare is not None:
         _print_comparison(runs)
     elif not runs:
-        print(f"no runs in {folder} yet; run_bot.py backtest makes one")
+        print(f"no runs in {folder} yet; {program.name()} backtest makes one")
     else:
         _print_runs(runs, folder)
     return OK
@@ -64,11 +65,13 @@ async def known_runs(folder: Path) -> list[Run]:
 
 def _named(runs: Sequence[Run], names: Sequence[str], folder: Path) -> list[Run]:
     if len(names) < 2:
-        raise InputError("--compare: name at least two runs; run_bot.py runs lists them")
+        raise InputError(f"--compare: name at least two runs; {program.name()} runs lists them")
     by_name = {each.name: each for each in runs}
     for name in names:
         if name not in by_name:
-            raise InputError(f"--compare: there is no run {name} in {folder}; run_bot.py runs lists them")
+            raise InputError(
+                f"--compare: there is no run {name} in {folder}; {program.name()} runs lists them"
+            )
     return [by_name[name] for name in names]
 
 
@@ -76,7 +79,7 @@ async def _delete(folder: Path, name: str) -> None:
     path = run_path(folder, check_name(name))
     known = name in {each.name for each in await known_runs(folder)}
     if not known and not path.exists():
-        raise InputError(f"--delete: there is no run {name} in {folder}; run_bot.py runs lists them")
+        raise InputError(f"--delete: there is no run {name} in {folder}; {program.name()} runs lists them")
     # Refuses what is no backtest, and one that is being written.
     await discard(path, "backtest")
     if known:

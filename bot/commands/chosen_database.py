@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bot import program
 from bot.commands.catalogue import known_runs
 from bot.commands.options import CommonOptions, DatabaseOptions
 from bot.config import Config, Mode
@@ -73,8 +74,8 @@ async def _there_is(config: Config) -> str:
     ]
     runs = await known_runs(config.runs_path)
     if runs:
-        others = f", the newest of {len(runs)}; run_bot.py runs lists them" if len(runs) > 1 else ""
+        others = f", the newest of {len(runs)}; {program.name()} runs lists them" if len(runs) > 1 else ""
         named.append(f"--run {runs[-1].name}{others}")
     if not named:
-        return "there is none yet: run_bot.py --demo or run_bot.py backtest makes one"
+        return f"there is none yet: {program.name()} --demo or {program.name()} backtest makes one"
     return f"name one: {', '.join(named)}"

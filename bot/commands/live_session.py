@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from msgspec.structs import replace
 
-from bot import logs, standard_streams
+from bot import logs, program, standard_streams
 from bot.commands.live import Options
 from bot.commands.stopping import Stop, UnawaitedThreads
 from bot.config import Config, Mode
@@ -194,7 +194,7 @@ class _Session:
         if self._mode == "testnet":
             _log.warning(
                 "testnet_prices",
-                note="testnet's prices are not the market's; for those: python run_bot.py --mainnet",
+                note=f"testnet's prices are not the market's; for those: {program.call()} --mainnet",
             )
         if run.category == "spot" and config.broker.taker_fee < _SPOT_FEE:
             _log.warning("spot_fees", note=f"Bybit takes {_SPOT_FEE}; set broker.taker_fee, maker_fee")

@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bot import program
 from bot.config import Config, from_json
 from bot.errors import InputError
 from bot.market import FundingRate, Instrument
@@ -169,7 +170,9 @@ async def _planned_again(options: Options, name: str, config: Config, stack: Asy
     """An earlier run's own bars, rates, rules and settings."""
     earlier = run_path(config.runs_path, check_name(name))
     if not earlier.exists():
-        raise InputError(f"--again: there is no run {name} in {config.runs_path}; run_bot.py runs lists them")
+        raise InputError(
+            f"--again: there is no run {name} in {config.runs_path}; {program.name()} runs lists them"
+        )
     with readable(earlier):
         database = await stack.enter_async_context(Database.open(earlier, readonly=True))
         stored = await database.value("SELECT config_json FROM sessions")
@@ -206,7 +209,7 @@ def _place(options: Options, config: Config, default: str) -> tuple[str, Path]:
     path = run_path(config.runs_path, name)
     if path.exists():
         raise InputError(
-            f"--name {name}: there is such a run already; delete it (run_bot.py runs --delete {name})"
+            f"--name {name}: there is such a run already; delete it ({program.name()} runs --delete {name})"
         )
     return name, path
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import structlog
 from msgspec import Struct
 
+from bot import program
 from bot.errors import FeedError
 from bot.exchange.rest import PAGE_BARS, BybitRest, RequestRefused
 from bot.market import INTERVAL_MS, Bar
@@ -86,7 +87,7 @@ async def persist(request: Callable[[], Awaitable[T]], what: str, alive: Alive =
                 error=str(error),
                 attempt=failures,
                 retry_seconds=pause,
-                note="asks again until it is answered; Ctrl-C stops, `run_bot.py doctor` looks for the cause",
+                note=f"asks again until it is answered; Ctrl-C stops, `{program.name()} doctor` looks for the cause",
             )
         await asyncio.sleep(pause)
         pause = min(longest, 2 * pause)

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from bot import files
+from bot import files, program
 from bot.errors import InputError, shortened
 from bot.market import Category, Instrument, RuleSource, plain
 from bot.market.bounds import field_problem
@@ -93,7 +93,7 @@ def settle(
     rules = base if given is None else _with_given(symbol, category, given, base, grid)
     if rules is None:
         raise InputError(
-            f"the trading rules of {symbol} are not known: fetch them (run_bot.py fetch), or give tick_size and "
+            f"the trading rules of {symbol} are not known: fetch them ({program.name()} fetch), or give tick_size and "
             f"lot_size, as in --instrument {symbol}:tick_size=0.01,lot_size=0.001"
         )
     text = _text(rules)

@@ -5,6 +5,7 @@ from decimal import Decimal
 from math import log
 from typing import Any
 
+from bot import program
 from bot.market import INTERVAL_MS, plain, utc_text
 from bot.market.times import span_text
 from bot.performance.decisions import KINDS
@@ -241,14 +242,14 @@ def pause_text(pause: Pause) -> str:
     if pause.resumed_ms is not None:
         return f"{text}; resumed {utc_text(pause.resumed_ms)} UTC"
     scope = f" {pause.symbol}" if pause.symbol else ""
-    return f"{text}; nothing is entered until `run_bot.py resume{scope}`, exits go on"
+    return f"{text}; nothing is entered until `{program.name()} resume{scope}`, exits go on"
 
 
 def halt_text(halt: Halt) -> str:
     """Since when, by which rule, and whether a person has resumed."""
     text = f"since {utc_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason}"
     if halt.resumed_ms is None:
-        return f"{text}, and nothing is entered until `run_bot.py resume`"
+        return f"{text}, and nothing is entered until `{program.name()} resume`"
     note = f" ({halt.note})" if halt.note else ""
     return f"{text}; resumed {utc_text(halt.resumed_ms)} UTC{note}"
 

@@ -1,11 +1,10 @@
 """A session's summary for a person's eye."""
 
-import os
-import sys
 from collections.abc import Mapping
 
 import msgspec
 
+from bot import program
 from bot.sessions.session import Summary
 from bot.terminal.funnel import print_funnel, print_headlines
 from bot.terminal.tables import print_text
@@ -20,10 +19,6 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         print(msgspec.json.encode(summary).decode())
         return
     database = f" --db {summary.database}" if summary.run is None else f" --run {summary.run}"
-    # As it was called, so that the lines can be pasted: a .venv need not be activated.
-    python = os.path.relpath(sys.executable)
-    if python.startswith(".."):
-        python = "python"
     print_text(f"\nSession {summary.session_id} ({summary.mode}) ended: {summary.exit_reason}")
     print_headlines(summary.decisions)
     lines = (
@@ -58,8 +53,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         f"  written to     {summary.database}",
         "",
         "Try next:",
-        f"  {python} run_bot.py explain{database}    why the last decision was made",
-        f"  {python} run_bot.py trades{database}     every fill, with the moments it looked like",
+        f"  {program.call()} explain{database}    why the last decision was made",
+        f"  {program.call()} trades{database}     every fill, with the moments it looked like",
         f"  sqlite3 {summary.database} 'SELECT * FROM trade_log'",
     ]
     print("\n".join(commands))

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from bot import program
 from bot.exact import ZERO
 from bot.market import minute_text, plain
 from bot.performance.funnel import DecisionReport
@@ -25,7 +26,7 @@ def print_trades(log: Sequence[Trade], report: DecisionReport | None) -> None:
     Of an empty one, ``report`` says why there was no trade.
     """
     if not log:
-        print_text("no trades yet; `run_bot.py explain` says why the last bar led to none")
+        print_text(f"no trades yet; `{program.name()} explain` says why the last bar led to none")
         print_headlines(report)
     elif sys.stdout.isatty():
         _print_on_screen(log)

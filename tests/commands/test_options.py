@@ -8,21 +8,15 @@ import sys
 import msgspec
 import pytest
 
-from bot.cli import COMMANDS, module_of, parser_of_all
 from bot.commands.options import CommonOptions, options_of
+from bot.commands.parser import COMMANDS, complete_parser, module_of
 
 # No result of a command, but what argparse itself does.
 OWN = {"help", "version"}
 
 
-def parsers() -> dict[str | None, argparse.ArgumentParser]:
-    """The program's parser by command, without one None for live sessions."""
-    whole = parser_of_all()
-    (subparsers,) = (each for each in whole._actions if isinstance(each, argparse._SubParsersAction))
-    return {None: whole, **subparsers.choices}
-
-
-PARSERS = parsers()
+PROGRAM, BY_COMMAND = complete_parser()
+PARSERS = {None: PROGRAM, **BY_COMMAND}
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -60,9 +54,8 @@ def test_what_is_no_value_of_a_field_makes_no_options():
 
 def test_no_help_waits_for_what_only_a_running_command_needs():
     code = (
-        "import sys\nfrom bot import cli\n"
-        "for command in cli.COMMANDS: cli.module_of(command)\n"
-        "cli.parser_of_all().format_help()\n"
+        "import sys\nfrom bot import cli\nfrom bot.commands.parser import complete_parser\n"
+        "complete_parser()[0].format_help()\n"
         "heavy = 'numpy numba faiss torch pandas ccxt pybit aiohttp aiosqlite rich structlog bot.config'.split()\n"
         "print([name for name in heavy if name in sys.modules])"
     )

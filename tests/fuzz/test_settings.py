@@ -8,7 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from bot.cli import main, parser_of_all
+from bot.cli import main
+from bot.commands.parser import complete_parser
 from strategies import STRATEGIES
 from tests.fuzz.absurd import FLOATS, INTEGERS, TEXTS, damaged, value
 from tests.fuzz.oracle import Findings, judge, rounds
@@ -207,9 +208,8 @@ def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
     """The bot's own by command, without one "" for live sessions."""
-    whole = parser_of_all()
-    subs = next(each for each in whole._actions if isinstance(each, argparse._SubParsersAction))
-    return {"": whole, **subs.choices}
+    whole, commands = complete_parser()
+    return {"": whole, **commands}
 
 
 def word(random: Random, action: argparse.Action) -> str:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from bot import files
+from bot import files, program
 from bot.errors import InputError, StoreError, shortened
 from bot.market.bounds import field_problem
 from bot.model.features import STATE_FEATURES
@@ -91,7 +91,7 @@ def save_checkpoint(folder: Path, weights: _Tensors, card: Card, odds: _Tensors 
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
-    """Read a folder that ``run_bot.py train`` wrote.
+    """Read a folder that ``train`` wrote.
 
     Raises InputError, in one line that names the file, where one is missing, damaged, of a newer format,
     or where the two do not belong together.
@@ -169,7 +169,7 @@ def _card_problem(card: Card) -> str | None:
 def _read(path: Path, folder: Path, limit_bytes: int) -> bytes:
     if not os.path.lexists(path):
         raise InputError(
-            f"{folder} is no checkpoint: it holds no {path.name}; train one with run_bot.py train --out {folder}"
+            f"{folder} is no checkpoint: it holds no {path.name}; train one with {program.name()} train --out {folder}"
         )
     return files.content(path, "the checkpoint's", limit_bytes)
 
