@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 CLONE, INSTALLED, MODULE = "run_bot.py", "paper-trading-bot", "python -m bot"
 """The three ways to call it: from a clone, as the installed command, as a module."""
@@ -9,8 +10,10 @@ CLONE, INSTALLED, MODULE = "run_bot.py", "paper-trading-bot", "python -m bot"
 
 def name() -> str:
     """As it was called."""
-    called = os.path.basename(sys.argv[0]) if sys.argv else ""
-    return {INSTALLED: INSTALLED, "__main__.py": MODULE}.get(called, CLONE)
+    called = Path(sys.argv[0])
+    if called.name == INSTALLED:
+        return INSTALLED
+    return MODULE if called.parts[-2:] == ("bot", "__main__.py") else CLONE
 
 
 def call() -> str:

@@ -80,6 +80,9 @@ def test_an_installed_bot_needs_no_repository(installed, tmp_path):
 
     program = [str(python), str(installed / "paper-trading-bot")]
     assert "2 bars" in ran(*program, "--demo", "--max-bars", "2")
+    # What the program says to type next can be typed.
+    assert "usage: paper-trading-bot " in ran(*program, "--help")
+    assert "  paper-trading-bot explain --db " in ran(*program, "--demo", "--max-bars", "1")
     assert "bars decided" in ran(str(python), "-m", "bot", "backtest", "--data", str(bars), "--name", "one")
     assert "equity" in ran(*program, "report", "--run", "one").lower()
     assert "decision" in ran(*program, "explain", "--run", "one")
