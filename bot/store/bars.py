@@ -94,8 +94,8 @@ async def load_bars(
 ) -> AsyncIterator[Bar]:
     """Stored bars by close, then symbol; a few thousand of them in memory at a time.
 
-    ``since_ms`` and ``until_ms`` bound the starts (the end is excluded); ``limit`` keeps each symbol's
-    newest so many within them.
+    ``since_ms`` and ``until_ms`` bound the starts (the end is excluded); ``limit`` keeps that
+    many of each symbol's newest within them.
     """
     bounds = (since_ms or 0, (1 << 63) - 1 if until_ms is None else until_ms)
     firsts: dict[str, int] = {}
@@ -152,16 +152,16 @@ async def missing_ranges(
     database: Database, symbol: str, interval: str, first_ms: int, last_ms: int, scope: str = ""
 ) -> list[tuple[int, int]]:
     """The holes among the starts in [first_ms, last_ms], both on the grid, as first and last missing start."""
-    step = INTERVAL_MS[interval]
+    interval_ms = INTERVAL_MS[interval]
     stored = f"FROM bars WHERE {scope}symbol = ?1 AND interval = ?2 AND start_ms BETWEEN ?3 AND ?4"
     return [
-        (before + step, after - step)
+        (before + interval_ms, after - interval_ms)
         for before, after in await database.fetch(
             f"""SELECT before, after FROM (
                 SELECT start_ms AS after, lag(start_ms, 1, ?3 - ?5) OVER (ORDER BY start_ms) AS before
                 FROM (SELECT start_ms {stored} UNION ALL SELECT ?4 + ?5)
             ) WHERE after - before > ?5""",
-            (symbol, interval, first_ms, last_ms, step),
+            (symbol, interval, first_ms, last_ms, interval_ms),
         )
     ]
 

@@ -39,5 +39,5 @@ def readable(path: Path | str) -> Iterator[None]:
 
 
 def _told(error: Exception) -> str:
-    told = shortened(error) or "it contradicts itself"
-    return told if isinstance(error, BrokenInvariant) else f"{type(error).__name__}: {told}"
+    problem = shortened(error) or "it contradicts itself"
+    return problem if isinstance(error, BrokenInvariant) else f"{type(error).__name__}: {problem}"

@@ -18,8 +18,8 @@ from bot.store.rows import read
 from bot.trading.account import TrackState
 from bot.trading.events import RoundTrip
 
-_MAX_TOLD = 5
-"""More differences than these are counted and not told."""
+_MAX_REPORTED = 5
+"""More differences than these are counted and not reported."""
 
 
 async def audit(database: Database, calendar: Calendar = ALWAYS_OPEN) -> tuple[str, ...]:
@@ -31,18 +31,18 @@ async def audit(database: Database, calendar: Calendar = ALWAYS_OPEN) -> tuple[s
     ``calendar`` is the market's. Inside the caller's transaction. Raises InputError for a row that nobody has
     written.
     """
-    told: list[str] = []
+    reported: list[str] = []
     left_out = 0
     try:
         async for difference in _differences(database, calendar):
-            if len(told) < _MAX_TOLD:
-                told.append(difference)
+            if len(reported) < _MAX_REPORTED:
+                reported.append(difference)
             else:
                 left_out += 1
     except BrokenInvariant as error:
         # From here on nothing can be said to follow.
-        told.append(str(error))
-    return (*told, *([f"and {left_out} more"] if left_out else []))
+        reported.append(str(error))
+    return (*reported, *([f"and {left_out} more"] if left_out else []))
 
 
 async def _differences(database: Database, calendar: Calendar) -> AsyncIterator[str]:

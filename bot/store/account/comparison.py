@@ -1,4 +1,4 @@
-"""Whether a database tells the same of a session as its replay does; reads only."""
+"""Whether a database says the same of a session as its replay does; reads only."""
 
 from typing import Any, Self
 
@@ -30,7 +30,7 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 class StoredSession:
-    """A session as a database tells it, as of the transaction that it is looked at in.
+    """A session as a database has it, as of the caller's transaction.
 
     Made by :meth:`find`. ``config_json`` is the configuration that the database has for it.
     """

@@ -1,5 +1,16 @@
 """The tables of the schema versions before this one, as they were."""
 
+BAR_COLUMNS = """symbol TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        start_ms INTEGER NOT NULL,
+        open TEXT NOT NULL,
+        high TEXT NOT NULL,
+        low TEXT NOT NULL,
+        close TEXT NOT NULL,
+        volume TEXT NOT NULL,
+        turnover TEXT,
+        source TEXT NOT NULL,"""
+
 FIRST_SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     """CREATE TABLE sessions (
@@ -23,17 +34,8 @@ FIRST_SCHEMA = (
         funding_interval_minutes INTEGER NOT NULL,
         max_leverage TEXT NOT NULL
     ) STRICT""",
-    """CREATE TABLE bars (
-        symbol TEXT NOT NULL,
-        interval TEXT NOT NULL,
-        start_ms INTEGER NOT NULL,
-        open TEXT NOT NULL,
-        high TEXT NOT NULL,
-        low TEXT NOT NULL,
-        close TEXT NOT NULL,
-        volume TEXT NOT NULL,
-        turnover TEXT,
-        source TEXT NOT NULL,
+    f"""CREATE TABLE bars (
+        {BAR_COLUMNS}
         PRIMARY KEY (symbol, interval, start_ms)
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE signals (

@@ -21,7 +21,7 @@ from bot.trading.reliability import Claim, likelier
 class Period(Struct, frozen=True, kw_only=True):
     """One session's part of the account's life, or all of it.
 
-    ``opening`` is what the account was worth before: the last row of the sessions before, or the
+    ``opening`` is the account's equity before: the last row of the sessions before, or the
     starting cash at the start of the first bar. ``last_ms`` is the latest time of the period's rows;
     its fills and bars lie between the two. ``settings`` are the last session's.
     """
@@ -80,14 +80,14 @@ async def stream_closes(
     database: Database, run: RunSettings, after_ms: int, until_ms: int
 ) -> AsyncIterator[tuple[int, str, float]]:
     """Close time, symbol and close of the bars that closed in (after_ms, until_ms], by close and symbol."""
-    step = INTERVAL_MS[run.interval]
+    interval_ms = INTERVAL_MS[run.interval]
     marks = ", ".join("?" * len(run.symbols))
     async for start_ms, symbol, close in database.stream(
         f"SELECT start_ms, symbol, CAST(close AS REAL) FROM bars WHERE interval = ? AND symbol IN ({marks}) "
         "AND start_ms > ? AND start_ms <= ? ORDER BY start_ms, symbol",
-        (run.interval, *run.symbols, after_ms - step, until_ms - step),
+        (run.interval, *run.symbols, after_ms - interval_ms, until_ms - interval_ms),
     ):
-        yield start_ms + step, symbol, close
+        yield start_ms + interval_ms, symbol, close
 
 
 async def stream_claims(
@@ -99,7 +99,7 @@ async def stream_claims(
     too: it leans to the side that its moments end on more often than the memory as a whole does, and calls
     the side that is likelier by it.
     """
-    step = INTERVAL_MS[run.interval]
+    interval_ms = INTERVAL_MS[run.interval]
     marks = ", ".join("?" * len(run.symbols))
     actions = (
         "action IN ('long', 'short')" if acted_on else "(action <> 'hold' OR positive_ratio IS NOT NULL)"
@@ -118,7 +118,7 @@ async def stream_claims(
         WHERE signals.interval = ?2 AND bar_start_ms > ?3 AND bar_start_ms <= ?4
             AND signals.symbol IN ({marks}) AND horizon_bars IS NOT NULL AND confidence > 0 AND {actions}
         ORDER BY bar_start_ms, signals.symbol""",
-        (step, run.interval, after_ms - step, until_ms - step, *run.symbols),
+        (interval_ms, run.interval, after_ms - interval_ms, until_ms - interval_ms, *run.symbols),
     ):
         if action == "hold":
             rises, confidence = likelier(bool(rises), confidence)
@@ -131,23 +131,23 @@ async def stream_claims(
         )
 
 
-async def _opening(database: Database, first_id: int, step_ms: int) -> Equity:
-    """What the account was worth before this row of equity."""
+async def _opening(database: Database, first_id: int, interval_ms: int) -> Equity:
+    """The account before this row of equity."""
     before = await read(database, EQUITY, "WHERE id < ? ORDER BY id DESC LIMIT 1", (first_id,))
     if before:
         # What became known late may carry an earlier time than what was written before it.
         latest = await database.value("SELECT max(time_ms) FROM equity WHERE id < ?", (first_id,))
         return msgspec.structs.replace(before[0], time_ms=latest)
-    first_ms, worth, value = (
+    first_ms, equity, value = (
         await database.fetch(
             "SELECT time_ms, start_equity, start_unit_value FROM equity JOIN sessions "
             "ON sessions.id = session_id WHERE equity.id = ?",
             (first_id,),
         )
     )[0]
-    start = decimal_of(database, worth, "sessions.start_equity")
+    start = decimal_of(database, equity, "sessions.start_equity")
     return Equity(
-        time_ms=first_ms - step_ms,
+        time_ms=first_ms - interval_ms,
         cash=start,
         unrealized_pnl=Decimal(0),
         equity=start,

@@ -72,18 +72,18 @@ def _detail_json(signal: Signal, recollection: Recollection | None) -> str:
         asked = ((name, getattr(signal, name), absent) for name, absent in _ASKED)
         detail = detail | {name: value for name, value, absent in asked if value != absent}
     if recollection is not None:
-        told = {
+        said = {
             "moments": recollection.moments,
             "missing": recollection.missing,
             "regime_votes": dict(recollection.regime_votes),
             "forecast": recollection.forecast,
         }
-        detail = detail | {"recollection": told}
+        detail = detail | {"recollection": said}
     return _encode(detail).decode()
 
 
 def _checks_json(checks: tuple[Check, ...]) -> str:
-    """What the entry's checks came to; six digits tell as much as a person asks."""
+    """What the entry's checks came to; six digits are as many as a person reads."""
     return _encode([_short(check) for check in checks]).decode()
 
 

@@ -62,10 +62,10 @@ async def begin_session(
 ) -> int:
     """Write down that a session begins; its id, one more than the last one's where none is given.
 
-    ``checks`` are those that its strategy declares, name to label, in order; ``start`` is what the account is
-    worth, by default what it began with.
+    ``checks`` are those that its strategy declares, name to label, in order; ``start`` is the account then, by
+    default what it began with.
     """
-    worth = (database.identity.starting_cash, ONE) if start is None else (start.equity, start.unit_value)
+    began = (database.identity.starting_cash, ONE) if start is None else (start.equity, start.unit_value)
     async with database.transaction():
         if session_id is None:
             session_id = await database.value("SELECT coalesce(max(id), 0) + 1 FROM sessions")
@@ -77,7 +77,7 @@ async def begin_session(
             checkpoint_sha256=checkpoint_sha256,
             recording=recording,
         )
-        row = SESSIONS.row(session, config_json, _encode(checks).decode(), *map(plain, worth))
+        row = SESSIONS.row(session, config_json, _encode(checks).decode(), *map(plain, began))
         await database.write(SESSIONS.insert, [row])
     return session_id
 
@@ -110,7 +110,7 @@ class StepWriter:
     free. With more, whole Steps are gathered and committed together in any case. What is gathered when the
     process dies is lost as a whole, so call :meth:`flush` at the end. After an error nothing gathered is kept,
     and the session must not go on. ``before_commit`` is awaited before anything is committed: a recording
-    leads, the database follows. ``digest`` is told of all bars that were written.
+    leads, the database follows. ``digest`` takes in all bars that were written.
     """
 
     def __init__(

@@ -189,12 +189,12 @@ async def _causes(database: Database) -> dict[int, _Caused]:
     causes: dict[int, _Caused] = {}
     for table, name in kinds:
         beside = ("equity_id", "session_id", name)
-        async for id, session_id, told, cause in stream(database, table, beside, "ORDER BY equity_id"):
+        async for id, session_id, named, cause in stream(database, table, beside, "ORDER BY equity_id"):
             if not id:
-                raise BrokenInvariant(f"{told} has no row in equity")
+                raise BrokenInvariant(f"{named} has no row in equity")
             if id in causes:
-                raise BrokenInvariant(f"{causes[id].name} and {told} both claim equity row {id}")
-            causes[id] = _Caused(cause, session_id, told)
+                raise BrokenInvariant(f"{causes[id].name} and {named} both claim equity row {id}")
+            causes[id] = _Caused(cause, session_id, named)
     return causes
 
 

@@ -9,6 +9,6 @@ from bot.store.rows import read
 
 
 async def load_trades(database: Database, *, limit: int | None = None) -> tuple[Trade, ...]:
-    """The trade log, oldest first; ``limit`` keeps the newest so many."""
+    """The trade log, oldest first; ``limit`` keeps that many of the newest."""
     newest = "ORDER BY fill_id DESC LIMIT ?"
     return (await read(database, TRADE_LOG, newest, (-1 if limit is None else limit,)))[::-1]

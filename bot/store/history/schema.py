@@ -1,21 +1,13 @@
 """The tables of the history store, by the schema versions that led to them."""
 
+from bot.store.account.older_schemas import BAR_COLUMNS
 from bot.store.kinds import Kind
 
 _FIRST = (
-    """CREATE TABLE bars (
+    f"""CREATE TABLE bars (
         venue TEXT NOT NULL,
         category TEXT NOT NULL,
-        symbol TEXT NOT NULL,
-        interval TEXT NOT NULL,
-        start_ms INTEGER NOT NULL,
-        open TEXT NOT NULL,
-        high TEXT NOT NULL,
-        low TEXT NOT NULL,
-        close TEXT NOT NULL,
-        volume TEXT NOT NULL,
-        turnover TEXT,
-        source TEXT NOT NULL,
+        {BAR_COLUMNS}
         PRIMARY KEY (venue, category, symbol, interval, start_ms)
     ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE funding_rates (

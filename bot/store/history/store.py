@@ -10,14 +10,14 @@ from bot.errors import InputError
 from bot.store.account.schema import ACCOUNT
 from bot.store.database import Database
 from bot.store.history.schema import HISTORY
+from bot.store.history.tables import BARS
 
 EARLIER_VENUE = "earlier-backtest"
 """What bars are filed under of which nobody wrote down where they came from."""
 
 _COPY = f"""
-INSERT INTO bars
-SELECT '{EARLIER_VENUE}', (SELECT value FROM earlier.meta WHERE key = 'category'), symbol, interval, start_ms,
-       open, high, low, close, volume, turnover, source
+INSERT INTO bars ({BARS.selected}, venue, category)
+SELECT {BARS.selected}, '{EARLIER_VENUE}', (SELECT value FROM earlier.meta WHERE key = 'category')
 FROM earlier.bars WHERE true ON CONFLICT DO NOTHING
 """
 

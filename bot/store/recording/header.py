@@ -19,7 +19,7 @@ class Header(Struct, frozen=True, kw_only=True):
     """All that a session began with.
 
     ``strategy`` is its ``module:Class``; ``made_with`` names the versions and the machine that the
-    digits of model figures depend on; ``equity`` is what the account was worth, in quote currency.
+    digits of model figures depend on; ``equity`` is the account's, in quote currency.
     """
 
     session_id: int

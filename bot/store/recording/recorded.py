@@ -1,4 +1,4 @@
-"""What a recording may hold: the one place where a stranger's header and entries are held against bounds."""
+"""What a recording may hold: the one place where a stranger's header and entries are checked against bounds."""
 
 from io import BytesIO
 from typing import Any
