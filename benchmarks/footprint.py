@@ -39,7 +39,7 @@ import sys
 import numpy as np
 from bot.model.memory.bank import MemoryBank
 from bot.model.memory.moments import MemoryConfig
-from bot.model.outcomes import Episode, Moment
+from bot.model.outcomes import MaturedMoment, Moment
 
 config = MemoryConfig(size={_MOMENTS})
 bank = MemoryBank(config, dimension=64, interval_ms=900_000, exclusion_bars=24, key_share=0.5)
@@ -49,7 +49,7 @@ for first in range(0, {_MOMENTS} if sys.argv[1] == "full" else 0, 256):
     rows = [keys, rng.standard_normal((256, 40))]
     rows = [np.asarray(each / np.linalg.norm(each, axis=1, keepdims=True), np.float32) for each in rows]
     bank.remember([
-        Episode(
+        MaturedMoment(
             symbol="BTCUSDT",
             start_ms=900_000 * i,
             matured_ms=900_000 * (i + 25),

@@ -17,7 +17,7 @@ from bot.model.memory.index import PrefilteredIndex
 from bot.model.memory.moments import MemoryConfig
 from bot.model.network.encoder import build_encoder
 from bot.model.network.streaming import StreamingTransformer
-from bot.model.outcomes import Episode, Moment
+from bot.model.outcomes import MaturedMoment, Moment
 from bot.store.checkpoints.folder import DEFAULT, load_checkpoint
 from bot.synthetic import PRESETS, SyntheticMarket
 
@@ -73,7 +73,7 @@ def _add_and_recall(keys: list[tuple[Bar, Key]], size: int) -> Iterator[Result]:
         config, dimension=PlainEncoder.dimension, interval_ms=step, exclusion_bars=_HORIZON_BARS
     )
     episodes = [
-        Episode(
+        MaturedMoment(
             symbol=bar.symbol,
             start_ms=bar.start_ms,
             matured_ms=bar.close_ms + _HORIZON_BARS * step,

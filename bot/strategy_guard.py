@@ -119,7 +119,7 @@ def hold(reason: str, detail: dict[str, object], recollection: Recollection | No
         reason=reason,
         expected_return=forecast.expected_return,
         return_std=forecast.return_std,
-        positive_ratio=forecast.positive_ratio,
+        positive_ratio=forecast.rise_probability,
         detail=detail,
     )
 

@@ -58,13 +58,13 @@ class HistoricalSimilarityStrategy:
 
         rising = forecast.rising
         direction = 1 if rising else -1
-        confidence = forecast.positive_ratio if rising else 1.0 - forecast.positive_ratio
+        confidence = forecast.rise_probability if rising else 1.0 - forecast.rise_probability
         costs = situation.costs.round_trip(direction, self._horizon_bars)
         options = self._options
         checks = (
             _RECALLED,
             Check.at_least("similarity", forecast.best_similarity, options.min_similarity),
-            Check.at_most("evidence", forecast.chance, options.significance),
+            Check.at_most("evidence", forecast.p_value, options.significance),
             Check.above("direction", direction * forecast.mean_return, 0.0),
             Check.above("costs", direction * forecast.expected_return, costs),
             Check.at_least("confidence", confidence, self._threshold),
@@ -77,7 +77,7 @@ class HistoricalSimilarityStrategy:
         against = direction * situation.position.quantity < 0
         why = (
             f"{lean}, expected {forecast.expected_return:+.2%} against {costs:.2%} costs, "
-            f"chance {_chance(forecast.chance)}"
+            f"chance {_chance(forecast.p_value)}"
         )
         outlook = forecast.outlook
         if outlook is not None:
@@ -125,17 +125,17 @@ class HistoricalSimilarityStrategy:
         detail.update(
             moments=recollection.moments,
             neighbors=len(recollection.neighbors),
-            effective=forecast.effective,
-            chance=forecast.chance,
-            vote=forecast.vote,
+            effective=forecast.effective_sample_size,
+            chance=forecast.p_value,
+            vote=forecast.raw_probability,
             mean_return=forecast.mean_return,
             base_return=forecast.base_return,
             base_ratio=forecast.base_ratio,
             best_similarity=forecast.best_similarity,
             regime_votes=recollection.regime_votes,
         )
-        if forecast.belief is not None:
-            detail["belief"] = msgspec.to_builtins(forecast.belief)
+        if forecast.calibration is not None:
+            detail["belief"] = msgspec.to_builtins(forecast.calibration)
         if forecast.outlook is not None:
             detail["outlook"] = {
                 "low": forecast.outlook.quantiles[0],
@@ -149,7 +149,7 @@ class HistoricalSimilarityStrategy:
             confidence=confidence,
             expected_return=forecast.expected_return,
             return_std=forecast.return_std,
-            positive_ratio=forecast.positive_ratio,
+            positive_ratio=forecast.rise_probability,
             horizon_bars=self._horizon_bars,
             close_position=close,
             detail=detail,
@@ -174,6 +174,6 @@ def _lean(recollection: Recollection, forecast: Forecast, rising: bool) -> str:
         if (neighbor.forward_return > 0.0) == rising and neighbor.forward_return != 0.0
     )
     return (
-        f"{len(recollection.neighbors)} distinct moments like this, weighing as {forecast.effective:.0f} "
+        f"{len(recollection.neighbors)} distinct moments like this, weighing as {forecast.effective_sample_size:.0f} "
         f"(best {forecast.best_similarity:.2f}): {went:.0%} {'rose' if rising else 'fell'}"
     )

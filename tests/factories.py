@@ -5,7 +5,7 @@ from typing import Any
 
 from bot.exact import EXACT
 from bot.market import INTERVAL_MS, Bar, Instrument, Quote, RiskTier
-from bot.model.calibration import Belief
+from bot.model.calibration import CalibrationFit
 from bot.model.forecast import Forecast
 from bot.model.memory.moments import Neighbor
 from bot.model.outlook import Outlook
@@ -142,13 +142,13 @@ def an_outlook(**fields: Any) -> Outlook:
     """Half head, nearly half memory, of moments that weigh as 900."""
     known: dict[str, Any] = {
         "quantiles": (-0.03, -0.01, 0.001, 0.01, 0.04),
-        "spread": 0.02,
+        "std": 0.02,
         "head": (-0.02, -0.01, 0.002, 0.01, 0.03),
         "head_ratio": 0.54,
         "recalled": (-0.04, -0.01, 0.0, 0.01, 0.05),
         "gate": 0.41,
         "null": 0.02,
-        "effective": 900.0,
+        "effective_sample_size": 900.0,
     }
     return Outlook(**(known | fields))
 
@@ -158,16 +158,16 @@ def a_recollection(*neighbors: Neighbor, **fields: Any) -> Recollection:
     forecast = Forecast(
         expected_return=0.004,
         return_std=0.011,
-        positive_ratio=0.62,
-        vote=0.66,
+        rise_probability=0.62,
+        raw_probability=0.66,
         mean_return=0.005,
         base_return=0.001,
         base_ratio=0.51,
         moments=1_000,
-        effective=7.2,
-        chance=0.31,
+        effective_sample_size=7.2,
+        p_value=0.31,
         best_similarity=0.83,
-        belief=Belief(slope=0.4, votes=412, alike=0.83, head=0.3),
+        calibration=CalibrationFit(vote_slope=0.4, n_votes=412, similarity_rank=0.83, head_slope=0.3),
     )
     known: dict[str, Any] = {
         "regime": "up calm",

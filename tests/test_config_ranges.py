@@ -182,4 +182,4 @@ def test_every_memory_setting_works_at_both_ends_of_its_range(name, value, marke
         if forecast is not None:
             assert sum(each.weight for each in step.recollection.neighbors) == pytest.approx(1.0)
             assert math.isfinite(forecast.expected_return)
-            assert 0.0 <= forecast.positive_ratio <= 1.0
+            assert 0.0 <= forecast.rise_probability <= 1.0

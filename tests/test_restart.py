@@ -188,10 +188,10 @@ def test_after_an_outage_of_one_symbol_a_restart_recalls_and_believes_the_same_b
 
     running, again = a_model(), asyncio.run(restarted())
     running.observe_all(bars[:cut])
-    beliefs = set()
+    calibrations = set()
     for bar in bars[cut:]:
         answer = running.observe(bar)
         assert again.observe(bar) == answer
         if answer.forecast is not None:
-            beliefs.add(answer.forecast.belief)
-    assert len(beliefs) > 1
+            calibrations.add(answer.forecast.calibration)
+    assert len(calibrations) > 1

@@ -176,7 +176,7 @@ class RecallRecorder:
         self._figures.append(
             (
                 forecast.expected_return,
-                forecast.positive_ratio,
+                forecast.rise_probability,
                 forecast.base_ratio,
                 forecast.best_similarity,
             )

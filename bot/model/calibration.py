@@ -1,184 +1,195 @@
-"""Stated confidence against what happened: how far the memory's votes can be believed."""
+"""Calibration: how far the memory's votes agreed with what followed them, by logistic regression."""
 
 import math
 from bisect import bisect_right, insort
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 
 from bot.model.features import Floats
 
-_CERTAINTY = 1e-3
-# Of slope and head around zero: the fewer the votes, the nearer to worth nothing.
+_MIN_PROBABILITY = 1e-3
+# The prior's precision (1 / variance) of vote slope and head slope: with few votes both are near zero.
 _PRECISION = np.array([1.0, 4.0])
-_LEAST_SLOPE = 0.01
-_LONGEST_STEP = 1.0
+_MIN_SLOPE = 0.01
+_MAX_STEP = 1.0
 _STEPS = 100
 
 
 class Vote(Struct, frozen=True, kw_only=True, gc=False):
-    """What the memory said of a moment, to be held against what happens.
+    """What the memory said of a moment, to be scored once its outcome is known.
 
-    ``lean`` is how far the vote was from the base rate in log odds, positive for a rise, and ``head`` how
-    far the head without memory was, 0 where there is none; ``moments`` is how many the memory knew, and
-    ``similarity`` that of the nearest one.
+    ``log_odds_ratio`` is the log odds of the neighbors' fraction of rises minus those of the base rate: positive
+    for a rise. ``head_log_odds_ratio`` is the same of the network's forecast without memory, 0 where there is none.
+    ``moments`` counts those that the memory knew, ``similarity`` is that of the nearest one (-1 to 1).
     """
 
-    lean: float
+    log_odds_ratio: float
     base_ratio: float
     moments: int
-    head: float = 0.0
+    head_log_odds_ratio: float = 0.0
     similarity: float = 1.0
 
     @staticmethod
     def of(
-        share: float,
+        rise_fraction: float,
         base_ratio: float,
         moments: int,
         head_ratio: float | None = None,
         similarity: float = 1.0,
     ) -> "Vote":
-        """The vote of a share of rises, beside the head's probability of one."""
+        """The vote of a fraction of rises, beside the head's probability of a rise (None: no head)."""
         base = log_odds(base_ratio)
-        head = 0.0 if head_ratio is None else log_odds(head_ratio) - base
-        lean = log_odds(share) - base
-        return Vote(lean=lean, base_ratio=base_ratio, moments=moments, head=head, similarity=similarity)
+        return Vote(
+            log_odds_ratio=log_odds(rise_fraction) - base,
+            base_ratio=base_ratio,
+            moments=moments,
+            head_log_odds_ratio=0.0 if head_ratio is None else log_odds(head_ratio) - base,
+            similarity=similarity,
+        )
 
 
-class Belief(Struct, frozen=True, kw_only=True, gc=False):
-    """How far a vote is believed: log odds are the base rate's plus ``slope * alike**2 * lean``.
+class CalibrationFit(Struct, frozen=True, kw_only=True, gc=False):
+    """Coefficients that turn a vote into a calibrated probability of a rise.
 
-    Moments that are like nothing known lean by chance as far as any other: ``alike`` is the share of past
-    votes whose nearest moment was no more similar than this one's is. The head's own lean is added ``head``
-    times. Neither is negative; both are near zero where votes and head have been worth nothing. ``votes``
-    is how many past ones, whose outcome is known, say so.
+    Log odds = base rate's + ``vote_slope`` · ``similarity_rank``² · vote + ``head_slope`` · head, with vote and
+    head as log odds ratios. ``similarity_rank`` (0 to 1) is the fraction of past votes whose nearest moment was no
+    more similar than this vote's: neighbors that are like nothing known agree by chance as often as others.
+    Slopes are never negative, and near zero where vote and head did not predict. ``n_votes`` is the number of
+    past votes, with known outcomes, that were fitted.
     """
 
-    slope: float
-    votes: int
-    head: float = 0.0
-    alike: float = 1.0
+    vote_slope: float = field(name="slope")
+    n_votes: int = field(name="votes")
+    head_slope: float = field(default=0.0, name="head")
+    similarity_rank: float = field(default=1.0, name="alike")
 
     def rise_probability(self, vote: Vote) -> float:
-        """The probability of a rise after a vote."""
-        believed = self.slope * self.alike**2 * vote.lean + self.head * vote.head
-        return 1.0 / (1.0 + math.exp(-log_odds(vote.base_ratio) - believed))
+        """The calibrated probability of a rise after a vote."""
+        weighted_vote = self.vote_slope * self.similarity_rank**2 * vote.log_odds_ratio
+        calibrated = weighted_vote + self.head_slope * vote.head_log_odds_ratio
+        return 1.0 / (1.0 + math.exp(-log_odds(vote.base_ratio) - calibrated))
 
 
-class _Settled(NamedTuple):
-    """Sorted by time and symbol, so that it does not matter in which order votes came in."""
+class _ScoredVote(NamedTuple):
+    """Sorted by time and symbol, so that the order in which votes came does not matter."""
 
     matured_ms: int
     symbol: str
     vote: Vote
-    base_odds: float
+    base_log_odds: float
     rose: float
 
 
 class _Fit(NamedTuple):
-    """What a stretch of settled votes says; ``similarities`` are theirs, ascending."""
+    """Slopes of some scored votes; ``similarities`` are theirs, ascending."""
 
-    slope: float
-    head: float
+    vote_slope: float
+    head_slope: float
     similarities: Floats
 
-    def alike(self, similarity: float | Floats) -> Floats:
-        """The share of the votes that were no more alike; of these and the one that asks, so never zero."""
+    def similarity_rank(self, similarity: float | Floats) -> Floats:
+        """Fraction of votes that were no more similar; of these and the new one, so never zero."""
         no_more = np.searchsorted(self.similarities, similarity, side="right")
         return np.asarray((1.0 + no_more) / (1.0 + len(self.similarities)))
 
 
 class Calibration:
-    """Holds matured votes against their outcomes, and says how far the next one can be believed.
+    """Calibrates votes by logistic regression on matured votes of the last ``span_ms`` milliseconds.
 
-    The belief is the most likely one given the votes of the last ``span_ms``, and a prior that votes are
-    worth nothing. What a memory said when it was less than half as large does not count: the larger it is,
-    the further it leans where it is right. The belief depends on those votes alone, so whoever observes
-    their bars again comes to the same one, bit for bit.
+    Coefficients are non-negative and shrunk to zero by a Gaussian prior. Votes of a memory less than half
+    today's size are left out: a larger memory gives larger log odds where it is right. The fit depends on those
+    votes only, not on their order, so replaying the bars reproduces it bit for bit.
     """
 
     def __init__(self, span_ms: int) -> None:
         self._span_ms = span_ms
-        self._settled: list[_Settled] = []
+        self._scored: list[_ScoredVote] = []
         self._fit: _Fit | None = None
-        self._based_on = (0, 0)
+        self._fitted_on = (0, 0)
 
     def learn(self, symbol: str, matured_ms: int, vote: Vote, forward_return: float) -> None:
-        """Take in what came of a vote; a return of exactly zero is half a rise.
+        """Score a vote by its realized log return; a return of exactly zero is half a rise.
 
-        The votes of one symbol may not overlap: outcomes that share bars are no two pieces of evidence.
+        Votes of one symbol must not overlap: outcomes that share bars are not independent.
         """
         rose = 1.0 if forward_return > 0.0 else 0.5 if forward_return == 0.0 else 0.0
-        settled = _Settled(matured_ms, symbol, vote, log_odds(vote.base_ratio), rose)
-        insort(self._settled, settled, key=_when)
-        # Twice the span, for bars that come late and are believed as of their own time.
-        kept_ms = self._settled[-1].matured_ms - 2 * self._span_ms
-        del self._settled[: bisect_right(self._settled, kept_ms, key=_matured)]
+        scored = _ScoredVote(matured_ms, symbol, vote, log_odds(vote.base_ratio), rose)
+        insort(self._scored, scored, key=_when)
+        # Twice the span, for bars that come late and are calibrated as of their own time.
+        kept_ms = self._scored[-1].matured_ms - 2 * self._span_ms
+        del self._scored[: bisect_right(self._scored, kept_ms, key=_matured)]
         self._fit = None
 
-    def belief(self, now_ms: int, moments: int, similarity: float = 1.0) -> Belief:
-        """How far a vote of so many moments, the nearest so similar, can be believed as of ``now_ms``."""
-        first = bisect_right(self._settled, now_ms - self._span_ms, key=_matured)
-        end = bisect_right(self._settled, now_ms, key=_matured)
-        while first < end and 2 * self._settled[first].vote.moments < moments:
+    def fit_at(self, now_ms: int, moments: int, similarity: float = 1.0) -> CalibrationFit:
+        """The fit as of ``now_ms`` for a memory of ``moments`` whose nearest one has this ``similarity``."""
+        first = bisect_right(self._scored, now_ms - self._span_ms, key=_matured)
+        end = bisect_right(self._scored, now_ms, key=_matured)
+        while first < end and 2 * self._scored[first].vote.moments < moments:
             first += 1
-        if self._fit is None or self._based_on != (first, end):
-            self._fit, self._based_on = _fitted(self._settled[first:end]), (first, end)
+        if self._fit is None or self._fitted_on != (first, end):
+            self._fit, self._fitted_on = _fitted(self._scored[first:end]), (first, end)
         fit = self._fit
-        return Belief(slope=fit.slope, votes=end - first, head=fit.head, alike=float(fit.alike(similarity)))
+        return CalibrationFit(
+            vote_slope=fit.vote_slope,
+            n_votes=end - first,
+            head_slope=fit.head_slope,
+            similarity_rank=float(fit.similarity_rank(similarity)),
+        )
 
 
-def log_odds(share: float) -> float:
-    """ln(share / (1 - share)), finite for every share."""
-    share = min(max(share, _CERTAINTY), 1.0 - _CERTAINTY)
-    return math.log(share / (1.0 - share))
+def log_odds(probability: float) -> float:
+    """ln(p / (1 - p)), finite for every p: it is clipped to 0.001 .. 0.999."""
+    probability = min(max(probability, _MIN_PROBABILITY), 1.0 - _MIN_PROBABILITY)
+    return math.log(probability / (1.0 - probability))
 
 
-def _fitted(settled: list[_Settled]) -> _Fit:
-    lean = np.array([each.vote.lean for each in settled], dtype=np.float64)
-    head = np.array([each.vote.head for each in settled], dtype=np.float64)
-    similarity = np.array([each.vote.similarity for each in settled], dtype=np.float64)
-    base_odds = np.array([each.base_odds for each in settled], dtype=np.float64)
-    rose = np.array([each.rose for each in settled], dtype=np.float64)
-    fit = _Fit(slope=0.0, head=0.0, similarities=np.sort(similarity))
-    columns = np.stack((lean * fit.alike(similarity) ** 2, head))
+def _fitted(scored: list[_ScoredVote]) -> _Fit:
+    vote = np.array([each.vote.log_odds_ratio for each in scored], dtype=np.float64)
+    head = np.array([each.vote.head_log_odds_ratio for each in scored], dtype=np.float64)
+    similarity = np.array([each.vote.similarity for each in scored], dtype=np.float64)
+    base_log_odds = np.array([each.base_log_odds for each in scored], dtype=np.float64)
+    rose = np.array([each.rose for each in scored], dtype=np.float64)
+    fit = _Fit(vote_slope=0.0, head_slope=0.0, similarities=np.sort(similarity))
+    columns = np.stack((vote * fit.similarity_rank(similarity) ** 2, head))
     coefficients = np.zeros(len(columns))
-    asked = list(range(len(columns)))
-    while asked:
-        found = _most_likely(columns[asked], base_odds, rose, _PRECISION[asked])
+    positive = list(range(len(columns)))
+    while positive:
+        found = _most_likely(columns[positive], base_log_odds, rose, _PRECISION[positive])
         if min(found) >= 0.0:
-            coefficients[asked] = found
+            coefficients[positive] = found
             break
-        # What was wrong more often than not is no vote for the opposite.
-        del asked[int(np.argmin(found))]
-    slope, believed_head = coefficients.tolist()
-    # Never quite zero: which way a vote leans stays visible.
-    return fit._replace(slope=max(slope, _LEAST_SLOPE), head=believed_head)
+        # A column that was wrong more often than not is left out: its opposite is no forecast.
+        del positive[int(np.argmin(found))]
+    vote_slope, head_slope = coefficients.tolist()
+    # Never quite zero: the direction of a vote stays visible.
+    return fit._replace(vote_slope=max(vote_slope, _MIN_SLOPE), head_slope=head_slope)
 
 
-def _most_likely(columns: Floats, base_odds: Floats, rose: Floats, precision: Floats) -> list[float]:
-    """Newton's steps to the coefficients of a logistic regression, drawn towards zero by a prior.
+def _most_likely(columns: Floats, base_log_odds: Floats, rose: Floats, precision: Floats) -> list[float]:
+    """Coefficients (k,) of a logistic regression on ``columns`` (k, n) with a Gaussian prior, by Newton's method.
 
-    ``columns`` is (coefficients, votes). The likelihood is concave and the prior keeps it from being flat.
+    The log likelihood is concave and the prior keeps it from being flat, so there is one maximum. A step is at
+    most 1 in any coefficient.
     """
     from bot.model.kernels import series
 
     found = np.zeros(len(columns))
     for _ in range(_STEPS):
-        gradient, information = series.logistic_gradient(columns, base_odds, rose, found)
+        gradient, information = series.logistic_gradient(columns, base_log_odds, rose, found)
         step = np.linalg.solve(information + np.diag(precision), gradient - precision * found)
         size = float(np.abs(step).max())
-        found = found + step * min(1.0, _LONGEST_STEP / max(size, _LONGEST_STEP))
+        found = found + step * min(1.0, _MAX_STEP / max(size, _MAX_STEP))
         if size < 1e-9:
             break
     coefficients: list[float] = found.tolist()
     return coefficients
 
 
-def _matured(settled: _Settled) -> int:
-    return settled.matured_ms
+def _matured(scored: _ScoredVote) -> int:
+    return scored.matured_ms
 
 
-def _when(settled: _Settled) -> tuple[int, str]:
-    return settled.matured_ms, settled.symbol
+def _when(scored: _ScoredVote) -> tuple[int, str]:
+    return scored.matured_ms, scored.symbol

@@ -93,12 +93,13 @@ class Recalled:
     """What the memory says of one horizon.
 
     ``quantiles`` (levels,) are those of the outcomes, weighted; ``share`` is the attention that did not go
-    to the null slot, 0 to 1; ``effective`` the number of moments that share the weight, as if equally.
+    to the null slot, 0 to 1; ``effective_sample_size`` is
+    (Σ weight)² / Σ weight² of the moments (Kish).
     """
 
     quantiles: Floats
     share: float
-    effective: float
+    effective_sample_size: float
 
 
 class Odds:

@@ -1,4 +1,4 @@
-"""Moments that wait for their forward return."""
+"""Moments whose horizon is still running, and their outcome once it has ended."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from bot.model.shape import Shape
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What is known when a bar closes, and worth remembering.
+    """One bar of one symbol as known at its close, and worth remembering.
 
-    ``key`` is a float32 unit vector, ``shape`` another where shapes are compared; ``volatility`` is the
-    size of the coming bar's log return as expected. ``standing``, of one bar, is there where the moment
-    will be asked for odds. ``vote`` is what the memory and the head said at the time, where it will be held
-    against what happens.
+    ``key`` is a float32 unit vector (dimension,), ``shape`` another (40,) where shapes are compared; ``volatility``
+    is the expected size of the next bar's log return, a fraction. ``standing`` is its state and scale where the
+    quantile forecast uses the moment. ``vote`` is what memory and network forecast at the time, where it will be
+    scored.
     """
 
     key: Key
@@ -29,11 +29,11 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Episode:
-    """A moment and what came of it.
+class MaturedMoment:
+    """A moment and its outcome.
 
-    Times are the market's clock's: ``matured_ms`` is the close of the bar that ended the horizon.
-    ``forward_return`` is the log return from the moment's close to that one.
+    Times are the market clock's: ``matured_ms`` is the close of the bar that ended the horizon.
+    ``forward_return`` is the log return from the moment's close to that one, a fraction.
     """
 
     symbol: str
@@ -44,7 +44,7 @@ class Episode:
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Pending:
     start_ms: int
     due_start_ms: int
     close: float
@@ -56,24 +56,24 @@ class PendingOutcomes:
 
     def __init__(self, horizon_bars: int) -> None:
         self._horizon_bars = horizon_bars
-        self._waiting: dict[str, deque[_Waiting]] = {}
+        self._pending: dict[str, deque[_Pending]] = {}
         self._next_start_ms: dict[str, int] = {}
 
-    def settle(self, bar: Bar) -> list[Episode]:
-        """The moments, none or one, whose horizon ended at this bar's close; they wait no longer.
+    def mature(self, bar: Bar) -> list[MaturedMoment]:
+        """The moments, none or one, whose horizon ended at this bar's close; they are pending no longer.
 
-        A bar that does not directly follow its symbol's last one drops what was waiting: a horizon
+        A bar that does not directly follow its symbol's last one drops the symbol's pending moments: a horizon
         with a gap in it has no outcome.
         """
-        waiting = self._waiting.get(bar.symbol)
-        if waiting is None or self._next_start_ms[bar.symbol] != bar.start_ms:
-            waiting = self._waiting[bar.symbol] = deque()
+        pending = self._pending.get(bar.symbol)
+        if pending is None or self._next_start_ms[bar.symbol] != bar.start_ms:
+            pending = self._pending[bar.symbol] = deque()
         self._next_start_ms[bar.symbol] = bar.start_ms + INTERVAL_MS[bar.interval]
-        if not waiting or waiting[0].due_start_ms != bar.start_ms:
+        if not pending or pending[0].due_start_ms != bar.start_ms:
             return []
-        due = waiting.popleft()
+        due = pending.popleft()
         return [
-            Episode(
+            MaturedMoment(
                 symbol=bar.symbol,
                 start_ms=due.start_ms,
                 matured_ms=bar.close_ms,
@@ -82,7 +82,7 @@ class PendingOutcomes:
             )
         ]
 
-    def wait(self, bar: Bar, moment: Moment) -> None:
-        """Let the moment at the close of ``bar``, which has just been settled with, wait."""
+    def add(self, bar: Bar, moment: Moment) -> None:
+        """Add the moment at the close of ``bar``, which :meth:`mature` has just been called with."""
         due_start_ms = bar.start_ms + self._horizon_bars * INTERVAL_MS[bar.interval]
-        self._waiting[bar.symbol].append(_Waiting(bar.start_ms, due_start_ms, float(bar.close), moment))
+        self._pending[bar.symbol].append(_Pending(bar.start_ms, due_start_ms, float(bar.close), moment))

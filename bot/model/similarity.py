@@ -1,4 +1,4 @@
-"""The door of the model: observe a bar, return what it recalls."""
+"""The model's interface: observe a bar, get what it recalls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,17 +22,17 @@ from bot.model.forecast import Forecast, forecast_from
 from bot.model.memory.bank import MemoryBank
 from bot.model.memory.moments import MemoryConfig, Neighbor
 from bot.model.odds import Odds, Standing
-from bot.model.outcomes import Episode, Moment, PendingOutcomes
+from bot.model.outcomes import MaturedMoment, Moment, PendingOutcomes
 from bot.model.outlook import Outlook, outlook_of
 from bot.model.recent import RecentBars
 from bot.model.regime import last_regimes
 from bot.model.shape import last_shapes, views_of
 
 BLOCK_BARS = 256
-"""Bars of a history that are taken in together, at most."""
+"""Bars of a history that are observed together, at most."""
 
-LEAST_VOTE_BARS = 16
-"""Bars between two votes of a symbol that are held to account, at least; the horizon where it is longer."""
+MIN_VOTE_BARS = 16
+"""Bars between two scored votes of a symbol, at least; the horizon where it is longer."""
 
 
 class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,12 +46,11 @@ class ModelConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Recollection(Struct, frozen=True, kw_only=True, gc=False):
-    """What the memory holds on the moment that a bar closed.
+    """What the memory recalls at the close of a bar.
 
-    ``neighbors`` are nearest first; ``forecast`` is None without neighbors, and ``missing`` then
-    says why in words. ``regime`` is the moment's own, None while too few bars are known;
-    ``regime_votes`` the neighbors' regimes, weighted, summing to 1. ``moments`` counts the episodes
-    known at the time, of all symbols.
+    ``neighbors`` are nearest first; ``forecast`` is None without neighbors, and ``missing`` is then the reason as
+    text. ``regime`` is the bar's own, None while too few bars are known; ``regime_votes`` are the weights of the
+    neighbors by regime, summing to 1. ``moments`` counts the matured moments of all symbols.
     """
 
     regime: str | None
@@ -65,8 +64,8 @@ class Recollection(Struct, frozen=True, kw_only=True, gc=False):
 class SimilarityModel:
     """The windows of all symbols and, where ``remembers`` is set, one memory that they share.
 
-    All that counts bars does so on the market's clock: memory, open horizons and votes are told of bars as
-    if they began when that clock says so. Who asks is told of the bars' own times.
+    Bars are counted on the market's clock: memory, running horizons and votes get bars with that clock's start
+    times. What is returned has the bars' own times.
     """
 
     def __init__(
@@ -89,8 +88,8 @@ class SimilarityModel:
         self._interval_ms = INTERVAL_MS[interval]
         self._horizon_bars = horizon_bars
         self._pending = PendingOutcomes(horizon_bars)
-        # Far enough apart that no two votes of a symbol overlap, and that warming up stays cheap.
-        self._vote_every = max(horizon_bars, LEAST_VOTE_BARS)
+        # Far enough apart that no two votes of a symbol overlap, and that a warm-up stays cheap.
+        self._vote_every = max(horizon_bars, MIN_VOTE_BARS)
         self._calibration: Calibration | None = None
         self.memory: MemoryBank | None = None
         if remembers:
@@ -110,129 +109,128 @@ class SimilarityModel:
         """The symbol's last closed bars; empty before its first."""
         window = self._windows.get(symbol)
         if window is None:
-            # Room for what the oldest bar of a block looks back at.
-            least = self._encoder.receptive_bars + BLOCK_BARS
-            window = self._windows[symbol] = FeatureWindow(max(WINDOW_BARS, least), self._calendar)
+            # Room for the bars that the oldest bar of a block depends on.
+            needed = self._encoder.receptive_bars + BLOCK_BARS
+            window = self._windows[symbol] = FeatureWindow(max(WINDOW_BARS, needed), self._calendar)
         return window
 
     def recent(self, symbol: str) -> RecentBars:
-        """The same for a strategy, which may only look at them."""
+        """The same bars for a strategy, read-only."""
         recent = self._recent.get(symbol)
         if recent is None:
             recent = self._recent[symbol] = RecentBars(self.window(symbol))
         return recent
 
     def observe(self, bar: Bar, *, recall: bool = True, remember: bool = True) -> Recollection | None:
-        """Take in a closed bar: recall what is like it, then remember what it settled.
+        """Observe a closed bar: recall moments similar to it, then remember those whose horizon it ended.
 
-        None without a memory, and where ``recall`` is False. With ``remember`` False nothing is learned
-        of it, to see what a memory that stands still is worth.
+        None without a memory, and where ``recall`` is False. With ``remember`` False nothing is learned, to
+        evaluate a memory that stays as it is.
         """
         if self.memory is None:
             self.window(bar.symbol).push(bar)
             return None
-        return self._take_in(self.memory, [bar], recall=recall, remember=remember)
+        return self._observe_block(self.memory, [bar], recall=recall, remember=remember)
 
     def observe_all(
-        self, bars: Sequence[Bar], asked_from_ms: int | None = None, *, remember: bool = True
+        self, bars: Sequence[Bar], first_query_ms: int | None = None, *, remember: bool = True
     ) -> None:
-        """Take in history whose answers nobody reads, in order of closes.
+        """Observe past bars, ordered by close, without returning recollections.
 
-        What is known afterwards is what :meth:`observe` of one bar after another leaves, bit for bit, and
-        many times sooner. Whoever names the time as of which the model will be asked next spares it the
-        votes that will be out of date by then: what it says of any bar that closes then or later is the
-        same.
+        The state afterwards equals that of :meth:`observe` called on each bar, bit for bit, but faster.
+        ``first_query_ms``: no recollection will be needed for a bar that closes earlier; calibration votes that
+        would have expired by then are skipped. Later results do not change.
         """
         if self.memory is None:
             for bar in bars:
                 self.window(bar.symbol).push(bar)
             return
-        since_ms = self._oldest_vote_ms(asked_from_ms)
+        since_ms = self._oldest_vote_ms(first_query_ms)
         block: list[Bar] = []
         for bar in bars:
             block.append(bar)
             start_ms = self._calendar.clock_ms(bar.start_ms)
-            if len(block) == BLOCK_BARS or (start_ms >= since_ms and self._votes(start_ms)):
-                self._take_in(self.memory, block, since_ms=since_ms, recall=False, remember=remember)
+            if len(block) == BLOCK_BARS or (start_ms >= since_ms and self._is_calibration_bar(start_ms)):
+                self._observe_block(self.memory, block, since_ms=since_ms, recall=False, remember=remember)
                 block = []
         if block:
-            self._take_in(self.memory, block, since_ms=since_ms, recall=False, remember=remember)
+            self._observe_block(self.memory, block, since_ms=since_ms, recall=False, remember=remember)
 
-    def _take_in(
+    def _observe_block(
         self, memory: MemoryBank, bars: Sequence[Bar], *, recall: bool, remember: bool, since_ms: int = 0
     ) -> Recollection | None:
-        """Observe bars of which the last may recall or vote, and no other."""
+        """Observe bars of which only the last may recall or vote."""
         moments = self._moments(memory, bars)
         if not self._calendar.never_closes:
             bars = [self._on_clock(bar) for bar in bars]
-        settled: list[Episode] = []
+        matured: list[MaturedMoment] = []
         for bar, moment in zip(bars[:-1], moments, strict=False):
-            settled += self._pending.settle(bar)
-            self._wait(bar, moment)
+            matured += self._pending.mature(bar)
+            self._add(bar, moment)
         if remember:
-            self._learn(memory, settled)
+            self._learn(memory, matured)
         bar, moment = bars[-1], moments[-1]
-        votes = moment is not None and bar.start_ms >= since_ms and self._votes(bar.start_ms)
+        votes = moment is not None and bar.start_ms >= since_ms and self._is_calibration_bar(bar.start_ms)
         recollection = None
         if recall or votes:
             recollection = self._recall(memory, moment, bar, for_vote=not recall)
             if votes and moment is not None and recollection.forecast is not None:
-                moment = replace(moment, vote=recollection.forecast.cast)
-        settled = self._pending.settle(bar)
+                moment = replace(moment, vote=recollection.forecast.to_vote())
+        matured = self._pending.mature(bar)
         if remember:
-            self._learn(memory, settled)
-        self._wait(bar, moment)
+            self._learn(memory, matured)
+        self._add(bar, moment)
         return recollection if recall else None
 
     def _on_clock(self, bar: Bar) -> Bar:
-        """The bar as if it began when the market's clock says so."""
+        """The bar with its start time on the market's clock."""
         return msgspec.structs.replace(bar, start_ms=self._calendar.clock_ms(bar.start_ms))
 
-    def _votes(self, start_ms: int) -> bool:
-        """Whether what is recalled at the bar that started then, by the market's clock, is held to account."""
-        # By the clock, not by counting: whoever starts anywhere holds the same votes to account.
+    def _is_calibration_bar(self, start_ms: int) -> bool:
+        """Whether the vote at the bar that started then, by the market's clock, is scored for the calibration."""
+        # By the clock, not by counting: a session that starts anywhere scores the same votes.
         return self._calibration is not None and start_ms // self._interval_ms % self._vote_every == 0
 
-    def _oldest_vote_ms(self, asked_from_ms: int | None) -> int:
-        """The start, by the market's clock, of the oldest bar whose vote may still count as of then."""
-        if asked_from_ms is None:
+    def _oldest_vote_ms(self, first_query_ms: int | None) -> int:
+        """The start, by the market's clock, of the oldest bar whose vote may still count at ``first_query_ms``."""
+        if first_query_ms is None:
             return 0
-        asked_from_ms = self._calendar.clock_ms(asked_from_ms)
-        return asked_from_ms - (self._config.calibration_bars + self._horizon_bars + 1) * self._interval_ms
+        first_query_ms = self._calendar.clock_ms(first_query_ms)
+        return first_query_ms - (self._config.calibration_bars + self._horizon_bars + 1) * self._interval_ms
 
     def _key_share(self) -> float:
-        """What the key counts for: half where it is trained, nothing where it is one more raw shape."""
+        """The key's weight in a similarity: half where it is trained, 0 where it is one more raw shape."""
         if self._config.key_share is not None:
             return self._config.key_share
         return 0.0 if isinstance(self._encoder, PlainEncoder) else 0.5
 
     def _moments(self, memory: MemoryBank, bars: Sequence[Bar]) -> list[Moment | None]:
-        """Push the bars into their windows: what will be remembered of each, None where it has no like."""
+        """Push the bars into their windows: the moment of each, None where it cannot be compared with others."""
         moments: list[Moment | None] = [None] * len(bars)
         places: dict[str, list[int]] = {}
         for place, bar in enumerate(bars):
             places.setdefault(bar.symbol, []).append(place)
         for symbol, of_symbol in places.items():
             window = self.window(symbol)
-            unbroken: list[int] = []
+            contiguous: list[int] = []
             for place in of_symbol:
                 if not window.continues_with(bars[place]):
-                    # The window starts anew: what it holds is looked at before.
-                    self._look(memory, window, moments, unbroken)
-                    unbroken = []
+                    # The window is about to be emptied.
+                    self._extract_moments(memory, window, moments, contiguous)
+                    contiguous = []
                 window.push(bars[place])
-                unbroken.append(place)
-            self._look(memory, window, moments, unbroken)
+                contiguous.append(place)
+            self._extract_moments(memory, window, moments, contiguous)
         return moments
 
-    def _look(
+    def _extract_moments(
         self,
         memory: MemoryBank,
         window: FeatureWindow,
         moments: list[Moment | None],
         places: Sequence[int],
     ) -> None:
-        """Put the moments of the window's newest bars, as many as there are ``places``, in those places."""
+        """Write the moments of the window's newest bars to ``moments`` at ``places``, one a bar."""
         if not places:
             return
         n, encoder = len(places), self._encoder
@@ -242,7 +240,7 @@ class SimilarityModel:
         known = min(len(keys), len(regimes), len(volatilities), n if shapes is None else len(shapes))
         if not known:
             return
-        # What stood still points nowhere.
+        # Where the price did not move there is no direction, hence no similarity.
         moving = keys[-known:].any(axis=1)
         if shapes is not None:
             moving &= shapes[-known:].any(axis=1)
@@ -256,29 +254,27 @@ class SimilarityModel:
             )
 
     def _standing(self, memory: MemoryBank, window: FeatureWindow, back: int) -> Standing | None:
-        """State and scale of the bar that closed ``back`` - 1 bars ago, where it will be asked for odds."""
+        """State and scale of the bar that closed ``back`` - 1 bars ago, where the quantile forecast uses it."""
         if self._odds is None or not memory.keeps_state(window.next_start_ms - back * window.interval_ms):
             return None
         row = state_row(window, back - 1)
         return None if row is None else self._odds.standing(row, self._horizon_bars)
 
-    def _wait(self, bar: Bar, moment: Moment | None) -> None:
+    def _add(self, bar: Bar, moment: Moment | None) -> None:
         if moment is not None:
-            self._pending.wait(bar, moment)
+            self._pending.add(bar, moment)
 
-    def _learn(self, memory: MemoryBank, episodes: Sequence[Episode]) -> None:
-        """Remember these episodes, and hold their votes against their outcomes."""
-        memory.remember(episodes)
-        for episode in episodes:
-            if self._calibration is not None and episode.moment.vote is not None:
-                self._calibration.learn(
-                    episode.symbol, episode.matured_ms, episode.moment.vote, episode.forward_return
-                )
+    def _learn(self, memory: MemoryBank, matured: Sequence[MaturedMoment]) -> None:
+        """Remember these moments, and score their votes."""
+        memory.remember(matured)
+        for each in matured:
+            if self._calibration is not None and each.moment.vote is not None:
+                self._calibration.learn(each.symbol, each.matured_ms, each.moment.vote, each.forward_return)
 
     def _outlook(
         self, memory: MemoryBank, odds: Odds, moment: Moment, bar: Bar, *, for_vote: bool
     ) -> Outlook | None:
-        """What head and memory say of the newest bar; the head alone where only its vote is asked for."""
+        """The quantile forecast at the newest bar; without memory where only a vote is needed."""
         row = state_row(self.window(bar.symbol))
         if row is None:
             return None
@@ -305,19 +301,19 @@ class SimilarityModel:
         votes: dict[str, float] = {}
         for neighbor in neighbors:
             votes[neighbor.regime] = votes.get(neighbor.regime, 0.0) + neighbor.weight
-        belief = outlook = None
+        calibration = outlook = None
         if self._calibration is not None and not for_vote:
-            # A vote is cast before anyone asks how far it is believed.
-            belief = self._calibration.belief(now_ms, base.moments, neighbors[0].similarity)
+            # A vote is kept uncalibrated: the calibration is fitted to it later.
+            calibration = self._calibration.fit_at(now_ms, base.moments, neighbors[0].similarity)
         if self._odds is not None:
             outlook = self._outlook(memory, self._odds, moment, bar, for_vote=for_vote)
         forecast = forecast_from(
-            neighbors, base, self._config.prior_strength, moment.volatility, belief, outlook
+            neighbors, base, self._config.prior_strength, moment.volatility, calibration, outlook
         )
         if not self._calendar.never_closes:
             neighbors = tuple(
-                msgspec.structs.replace(one, bar_start_ms=self._calendar.start_ms(one.bar_start_ms))
-                for one in neighbors
+                msgspec.structs.replace(neighbor, bar_start_ms=self._calendar.start_ms(neighbor.bar_start_ms))
+                for neighbor in neighbors
             )
         return Recollection(
             regime=moment.regime,
@@ -328,7 +324,7 @@ class SimilarityModel:
         )
 
     def _missing(self, window: FeatureWindow) -> str:
-        """Why the newest bar cannot be compared with others, in words."""
+        """Why the newest bar cannot be compared with others, as text."""
         needed = max(self._encoder.receptive_bars, RECEPTIVE_BARS)
         if len(window) < needed:
             return f"{len(window)} of {needed} unbroken bars known"

@@ -218,7 +218,9 @@ def test_an_explanation_tells_the_blend_the_head_s_own_view_and_the_gate(tmp_pat
 
 
 def test_an_explanation_says_where_the_gate_was_closed(tmp_path: Path, capsys) -> None:
-    told = an_explanation(tmp_path, capsys, an_outlook(recalled=None, gate=0.0, null=1.0, effective=0.0))
+    told = an_explanation(
+        tmp_path, capsys, an_outlook(recalled=None, gate=0.0, null=1.0, effective_sample_size=0.0)
+    )
     assert "gate 0.00: no moment's odds are known yet" in told
 
 

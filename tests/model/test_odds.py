@@ -76,7 +76,7 @@ def test_attention_without_temperature_is_the_plain_distribution() -> None:
     query = odds.standing(rows[0], 4)
     recalled = odds.recalled(states, outcomes, query, 4)
     assert recalled is not None
-    assert recalled.effective == pytest.approx(len(outcomes), rel=1e-4)
+    assert recalled.effective_sample_size == pytest.approx(len(outcomes), rel=1e-4)
     plain = np.quantile(outcomes, LEVELS, method="inverted_cdf")
     assert np.abs(recalled.quantiles / query.scale - plain).max() < 0.02
 
@@ -89,7 +89,7 @@ def test_what_is_recalled_is_told_in_the_scale_of_who_asks() -> None:
     assert one is not None
     assert twice is not None
     assert (twice.quantiles == 2.0 * one.quantiles).all()
-    assert (twice.share, twice.effective) == (one.share, one.effective)
+    assert (twice.share, twice.effective_sample_size) == (one.share, one.effective_sample_size)
 
 
 def test_scales_have_a_horizon_and_stay_within_bounds_however_odd_the_bar() -> None:
@@ -185,7 +185,7 @@ def test_only_the_nearest_share_the_attention_and_equally_near_ones_all_do() -> 
     assert alone is not None
     np.testing.assert_array_equal(among_all.quantiles, alone.quantiles)
     assert among_all.share == pytest.approx(alone.share, abs=1e-5)
-    assert among_all.effective == pytest.approx(NEAREST, rel=1e-3)
+    assert among_all.effective_sample_size == pytest.approx(NEAREST, rel=1e-3)
     same = odds.recalled(np.repeat(states[7:8], len(states), axis=0), outcomes, query, 4)
     assert same is not None
-    assert same.effective == pytest.approx(len(states))
+    assert same.effective_sample_size == pytest.approx(len(states))

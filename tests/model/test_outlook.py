@@ -6,7 +6,7 @@ import pytest
 from bot.model.features import STATE_BARS, STATE_FEATURES, FeatureWindow, state_row
 from bot.model.memory.moments import MemoryConfig
 from bot.model.odds import LEVELS, Odds, OddsNetwork, Recalled
-from bot.model.outlook import TOLD_LEVELS, outlook_of
+from bot.model.outlook import QUANTILE_LEVELS, outlook_of
 from bot.model.similarity import SimilarityModel
 from tests.model.test_odds import some_weights
 from tests.model.walks import STEP_MS, from_closes, walk
@@ -32,18 +32,23 @@ def test_the_blend_lies_between_head_and_memory_as_far_as_the_gate_says():
     assert outlook.null == pytest.approx(0.2)
     unit = 0.01 * math.sqrt(24)
     head = ODDS.at(ODDS.head(ROW), 24)
-    for i, level in enumerate(TOLD_LEVELS):
+    for i, level in enumerate(QUANTILE_LEVELS):
         place = round(20 * level) - 1
         assert outlook.head[i] == pytest.approx(unit * head[place])
         assert outlook.recalled[i] == pytest.approx(unit * memory[place])
         blended = outlook.gate * outlook.recalled[i] + (1 - outlook.gate) * outlook.head[i]
         assert outlook.quantiles[i] == pytest.approx(blended)
-    assert outlook.spread == pytest.approx((outlook.quantiles[-1] - outlook.quantiles[0]) / 3.29, rel=1e-3)
+    assert outlook.std == pytest.approx((outlook.quantiles[-1] - outlook.quantiles[0]) / 3.29, rel=1e-3)
 
 
 def test_without_a_memory_the_gate_is_closed_and_the_head_speaks_alone():
     outlook = outlook_of(ODDS, ROW, None, 24, 0.01)
-    assert (outlook.gate, outlook.null, outlook.effective, outlook.recalled) == (0.0, 1.0, 0.0, None)
+    assert (outlook.gate, outlook.null, outlook.effective_sample_size, outlook.recalled) == (
+        0.0,
+        1.0,
+        0.0,
+        None,
+    )
     assert outlook.quantiles == outlook.head
 
 
@@ -71,7 +76,7 @@ def test_return_std_is_the_spread_of_the_outlook():
     model = a_model(neighbors=4)
     for bar in walk(STATE_BARS + 60):
         forecast = model.observe(bar).forecast
-    assert forecast.return_std == forecast.outlook.spread
+    assert forecast.return_std == forecast.outlook.std
 
 
 def test_no_moments_asked_leaves_the_head_alone_and_no_odds_leave_none():
@@ -102,9 +107,9 @@ def test_what_is_recalled_are_the_outcomes_of_the_moments_that_may_be_known():
             continue
         # Closed, over, and outside of the exclusion zone of 24 bars.
         known = [(j, then) for j, then in moments if j + 24 <= i]
-        assert outlook.effective == pytest.approx(len(known), rel=1e-4)
+        assert outlook.effective_sample_size == pytest.approx(len(known), rel=1e-4)
         scaled = [math.log(float(bars[j + HORIZON].close) / float(bars[j].close)) / then for j, then in known]
-        expected = np.quantile(scaled, TOLD_LEVELS, method="inverted_cdf") * unit
+        expected = np.quantile(scaled, QUANTILE_LEVELS, method="inverted_cdf") * unit
         nearby = np.sort(scaled) * unit
         for told, wanted in zip(outlook.recalled, expected, strict=True):
             # A level that falls between two moments may go either way by rounding.
@@ -142,7 +147,7 @@ def test_a_restart_sees_the_same_outlook_bit_for_bit_and_believes_the_head_as_fa
         answer = running.observe(bar)
         assert answer == restarted.observe(bar) == at_once.observe(bar)
         assert answer.forecast.outlook.gate > 0.0
-        heads.add(answer.forecast.belief.head)
+        heads.add(answer.forecast.calibration.head_slope)
     assert len(heads) > 1
 
 

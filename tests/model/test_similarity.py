@@ -143,7 +143,7 @@ def test_a_history_taken_in_at_once_leaves_what_one_bar_after_another_leaves(tra
         answer = one_by_one.observe(bar)
         for other in (at_once, spared, mixed):
             assert other.observe(bar) == answer
-        votes.add(answer.forecast.belief.votes)
+        votes.add(answer.forecast.calibration.n_votes)
     assert min(votes) > 20
     # Those that are out of date were not even cast.
     assert len(spared._calibration._settled) < len(at_once._calibration._settled)
@@ -176,7 +176,7 @@ def test_a_restart_that_observes_the_remembered_bars_again_recalls_the_same_bit_
     for bar in bars[1_400:]:
         answer = running.observe(bar)
         assert answer == restarted.observe(bar)
-        assert answer.forecast.belief.votes in (19, 20)
+        assert answer.forecast.calibration.n_votes in (19, 20)
 
 
 def test_a_moment_whose_window_or_horizon_spans_a_gap_is_not_remembered():
@@ -212,5 +212,5 @@ def test_a_recurring_shape_is_recalled_with_what_followed_it():
         recollection = model.observe(bar)
     assert recollection.neighbors[9].similarity > 0.9
     assert all(n.forward_return > 0.02 for n in recollection.neighbors)
-    assert recollection.forecast.chance < 0.01
-    assert recollection.forecast.positive_ratio > 0.7
+    assert recollection.forecast.p_value < 0.01
+    assert recollection.forecast.rise_probability > 0.7

@@ -135,7 +135,7 @@ def test_the_shipped_encoder_decides_from_the_first_bar_that_is_not_warm_up():
         trader.observe(bar)
     for step in run(trader, bars[400:]):
         assert len(step.recollection.neighbors) > 0
-        assert step.recollection.forecast.belief.votes > 0
+        assert step.recollection.forecast.calibration.n_votes > 0
 
 
 PAID = {"half_spread_bps": Decimal(2), "slippage_bps": Decimal(3)}

@@ -2,7 +2,7 @@ import pytest
 from msgspec.structs import replace
 
 from bot.errors import ConfigError
-from bot.model.calibration import Belief
+from bot.model.calibration import CalibrationFit
 from bot.model.features import FeatureWindow
 from bot.model.forecast import forecast_from
 from bot.model.memory.moments import BaseRate
@@ -19,15 +19,19 @@ FLAT = a_position("0", "0")
 OUTLOOK = an_outlook()
 
 
-def moments(rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5, belief=None, outlook=None):
+def moments(
+    rose, fell, *, size=0.01, fall=None, similarity=0.83, base_ratio=0.5, calibration=None, outlook=None
+):
     """A recollection of so many equal votes for a rise and for a fall."""
     count = rose + fell
     outcomes = [size] * rose + [-(fall or size)] * fell
     neighbors = [
         a_neighbor(weight=1 / count, forward_return=outcome, similarity=similarity) for outcome in outcomes
     ]
-    base = BaseRate(moments=1_000, mean_move=0.0, mean_size=size / 0.01, positive_ratio=base_ratio)
-    return a_recollection(*neighbors, forecast=forecast_from(neighbors, base, 8.0, 0.01, belief, outlook))
+    base = BaseRate(moments=1_000, mean_move=0.0, mean_absolute_move=size / 0.01, rise_rate=base_ratio)
+    return a_recollection(
+        *neighbors, forecast=forecast_from(neighbors, base, 8.0, 0.01, calibration, outlook)
+    )
 
 
 def decide(recollection, *, position=FLAT, bars_held=0, costs=COSTS, **config):
@@ -104,13 +108,13 @@ def test_confidence_below_the_threshold_is_a_hold():
 
 
 def test_a_vote_whose_like_have_not_come_true_is_not_followed_and_the_figures_are_kept():
-    doubted = decide(moments(18, 2, size=0.03, belief=Belief(slope=0.2, votes=400)))
+    doubted = decide(moments(18, 2, size=0.03, calibration=CalibrationFit(vote_slope=0.2, n_votes=400)))
     assert (doubted.action, gate(doubted)) == ("hold", "confidence")
     assert doubted.confidence == doubted.positive_ratio == pytest.approx(0.565, abs=1e-3)
     assert doubted.reason.endswith("such votes come true in 56%, 60% is asked for")
     assert doubted.detail["belief"] == {"slope": 0.2, "votes": 400, "head": 0.0, "alike": 1.0}
     assert doubted.detail["vote"] == pytest.approx(22 / 28)
-    believed = decide(moments(18, 2, belief=Belief(slope=1.5, votes=400)))
+    believed = decide(moments(18, 2, calibration=CalibrationFit(vote_slope=1.5, n_votes=400)))
     assert believed.action == "long"
     assert believed.confidence > 22 / 28
 
@@ -123,10 +127,11 @@ def test_head_and_gate_are_named_and_the_spread_is_that_of_the_blend():
 
 
 def test_a_head_that_came_true_lifts_or_lowers_what_is_expected_of_a_vote():
-    belief = Belief(slope=0.5, votes=400, head=1.0)
+    calibration = CalibrationFit(vote_slope=0.5, n_votes=400, head_slope=1.0)
     doubting = replace(OUTLOOK, head_ratio=0.2)
     with_it, against_it, alone = (
-        decide(moments(18, 2, belief=belief, outlook=outlook)) for outlook in (OUTLOOK, doubting, None)
+        decide(moments(18, 2, calibration=calibration, outlook=outlook))
+        for outlook in (OUTLOOK, doubting, None)
     )
     assert with_it.confidence > alone.confidence > against_it.confidence
     assert with_it.expected_return > alone.expected_return > 0.0 > against_it.expected_return

@@ -1,4 +1,4 @@
-"""MemoryBank: what has happened after moments like this one."""
+"""MemoryBank: matured moments, and which of them are most similar to a new one."""
 
 import math
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ from bot.model.features import Key
 from bot.model.memory.index import Similarities, Slots, make_index
 from bot.model.memory.moments import BaseRate, MemoryConfig, Neighbor
 from bot.model.memory.sorted_outcomes import SortedMoments, SortedOutcomes, keeps_state
-from bot.model.outcomes import Episode
+from bot.model.outcomes import MaturedMoment
 from bot.model.shape import SHAPE_BARS, Views
 from bot.model.weights import weights_of
 
-# Returns are summed up as integers of this fraction, so that adding and evicting never leave a residue.
+# Returns are summed as integers of this fraction, so that adding and evicting leave no rounding error.
 _FRACTION = 2.0**62
 
 
 class MemoryBank:
-    """The last ``config.size`` episodes and an exact search among them.
+    """The last ``config.size`` matured moments of all symbols, and an exact search among them.
 
-    Recalling changes no answer; remembering returns nothing. Slots form a ring: the oldest episode
-    gives way to the newest, one row is overwritten, nothing is rebuilt. Keys are ``key_share`` of a
-    similarity, shapes the rest. States are of ``state_dimension``, 0 where odds are not asked for.
-    ``engine`` names what searches, ``faiss``, ``gpu`` or ``numpy``.
+    :meth:`recall` changes no later answer, :meth:`remember` returns nothing. Slots form a ring: the newest moment
+    overwrites the oldest, nothing is rebuilt. Similarity is ``key_share`` · (cosine of the keys) + (1 - ``key_share``)
+    · (highest cosine of the shape with one of the query's views). States have ``state_dimension`` figures, 0 where
+    no network forecasts quantiles. ``engine`` is the index's name: ``faiss``, ``gpu`` or ``numpy``.
     """
 
     def __init__(
@@ -74,30 +74,30 @@ class MemoryBank:
 
     @property
     def compares_shapes(self) -> bool:
-        """Whether episodes need a shape, and questions their views."""
+        """Whether moments need a shape, and queries their views."""
         return self._key_share < 1.0
 
     def keeps_state(self, start_ms: int) -> bool:
-        """Whether the bar that started then is among those that are asked for odds."""
+        """Whether the state of the bar that started then is kept, for quantile forecasts."""
         config = self._config
         bar = start_ms // self._interval_ms
         return bool(self._state_dimension) and keeps_state(bar, config.size, config.odds_moments)
 
-    def remember(self, episodes: Sequence[Episode]) -> None:
-        """Keep episodes whose outcome is known; one already kept (by symbol and start) stays as it is.
+    def remember(self, batch: Sequence[MaturedMoment]) -> None:
+        """Keep matured moments; one already kept (same symbol and start) stays as it is.
 
         Raises :class:`BrokenInvariant`, with nothing remembered, on a key or shape that is not a finite
         float32 vector of unit length, a state that is not a finite float32 vector, or an outcome,
         volatility or scale that is not finite.
         """
-        self._check(episodes)
-        coming: list[Episode] = []
-        for episode in episodes:
-            if (episode.symbol, episode.start_ms) in self._known:
+        self._check(batch)
+        coming: list[MaturedMoment] = []
+        for matured in batch:
+            if (matured.symbol, matured.start_ms) in self._known:
                 continue
             self._make_room(self._written + len(coming))
-            self._known.add((episode.symbol, episode.start_ms))
-            coming.append(episode)
+            self._known.add((matured.symbol, matured.start_ms))
+            coming.append(matured)
             if (self._written + len(coming)) % self._config.size == 0:
                 # The end of the ring: what follows goes to its front.
                 self._write(coming)
@@ -114,18 +114,17 @@ class MemoryBank:
         views: Views | None = None,
         regime: str | None = None,
     ) -> tuple[Neighbor, ...]:
-        """The ``k`` (default: ``neighbors`` of the settings) most similar episodes, nearest first.
+        """The ``k`` (default: ``config.neighbors``) moments most similar to a key (dimension,), nearest first.
 
-        Of the ``over_fetch`` times ``k`` most similar by key, those most similar all in all, where
-        ``views`` show the moment at several speeds; ``regime`` is the moment's own. Only episodes whose
-        outcome was over at ``now_ms``, none whose moment lies within the exclusion zone before it, and no
-        two within one exclusion zone of each other, whatever their symbols: of such a group the nearest
-        stands. Where fewer than ``k`` remain, four times as many are looked at, until no more exist.
-        Equally similar ones come in order of their keys' similarity, of time, then symbol. Weights sum
-        to 1.
+        The ``over_fetch`` · ``k`` most similar by key are ranked again by key and shape together, where ``views``
+        (9, 40) show the query at several speeds; ``regime`` is the query's own. Recalled are only moments that had
+        matured at ``now_ms`` and are older than the exclusion zone, and no two less than one exclusion zone apart,
+        of whatever symbols: of those the nearest is kept. Where fewer than ``k`` remain, four times as many are
+        fetched, until there are no more. Ties are in order of the keys' similarity, then time, then symbol. Weights
+        sum to 1; see :func:`~bot.model.weights.weights_of`.
         """
         if self.compares_shapes and views is None:
-            raise BrokenInvariant("a memory that compares shapes was asked without one")
+            raise BrokenInvariant("a memory that compares shapes was queried without views")
         wanted = self._config.neighbors if k is None else k
         count = self._config.over_fetch * wanted
         while len(self):
@@ -140,16 +139,15 @@ class MemoryBank:
         return ()
 
     def odds(self, now_ms: int) -> SortedMoments:
-        """The moments that are asked for odds, in ascending order of outcome.
+        """The moments that quantile forecasts are read from, in ascending order of outcome.
 
-        The same rules as for :meth:`recall` say which may be known at ``now_ms``, but none is left out for
-        being near another. An outcome is the log return over the horizon by the volatility expected of it
-        and by the scale of its moment.
+        Those that :meth:`recall` may return at ``now_ms``, also where they are near each other. An outcome is the log
+        return over the horizon h, divided by the volatility of one bar times √h and by the scale of its moment.
         """
         return self._odds.known(now_ms)
 
     def base_rate(self, now_ms: int) -> BaseRate:
-        """What followed all episodes whose outcome was over at ``now_ms``."""
+        """Mean outcomes of all moments that had matured at ``now_ms``."""
         moments, move_sum, size_sum = len(self), self._move_sum, self._size_sum
         rises_twice = self._rises_twice
         if now_ms < self._latest_ms:
@@ -160,16 +158,16 @@ class MemoryBank:
                 size_sum -= abs(move)
                 rises_twice -= _rises_twice(move)
         if not moments:
-            return BaseRate(moments=0, mean_move=0.0, mean_size=0.0, positive_ratio=0.5)
+            return BaseRate(moments=0, mean_move=0.0, mean_absolute_move=0.0, rise_rate=0.5)
         return BaseRate(
             moments=moments,
             mean_move=move_sum / moments / _FRACTION,
-            mean_size=size_sum / moments / _FRACTION,
-            positive_ratio=rises_twice / (2 * moments),
+            mean_absolute_move=size_sum / moments / _FRACTION,
+            rise_rate=rises_twice / (2 * moments),
         )
 
     def _make_room(self, number: int) -> None:
-        """Let the oldest episode go, if that many have been written that it must give way to the next."""
+        """Evict the moment whose slot the ``number``-th one written will take, where the ring is full."""
         if number >= self._config.size:
             slot = number % self._config.size
             self._count(self._move(slot), -1)
@@ -178,37 +176,37 @@ class MemoryBank:
             if self._has_state[slot]:
                 self._odds.remove(symbol, start_ms, self._scaled_outcome(slot))
 
-    def _write(self, episodes: Sequence[Episode]) -> None:
-        """Overwrite the oldest slots, or the next free ones: the keys and every field beside them."""
+    def _write(self, batch: Sequence[MaturedMoment]) -> None:
+        """Overwrite the oldest slots, or write the next free ones: keys and all columns."""
         first = self._written % self._config.size
-        slots = slice(first, first + len(episodes))
-        moments = [episode.moment for episode in episodes]
+        slots = slice(first, first + len(batch))
+        moments = [matured.moment for matured in batch]
         self._index.write(first, np.array([moment.key for moment in moments]))
         if self.compares_shapes:
             self._shapes[slots] = [moment.shape for moment in moments]
-        self._start_ms[slots] = [episode.start_ms for episode in episodes]
-        self._matured_ms[slots] = [episode.matured_ms for episode in episodes]
-        self._forward_return[slots] = [episode.forward_return for episode in episodes]
+        self._start_ms[slots] = [matured.start_ms for matured in batch]
+        self._matured_ms[slots] = [matured.matured_ms for matured in batch]
+        self._forward_return[slots] = [matured.forward_return for matured in batch]
         self._volatility[slots] = [moment.volatility for moment in moments]
-        self._symbol[slots] = [self._id(episode.symbol) for episode in episodes]
+        self._symbol[slots] = [self._id(matured.symbol) for matured in batch]
         self._regime[slots] = [self._id(moment.regime) for moment in moments]
-        for slot, episode in enumerate(episodes, start=first):
+        for slot, matured in enumerate(batch, start=first):
             self._count(self._move(slot), 1)
-            self._keep_state(slot, episode)
-        self._latest_ms = max(self._latest_ms, *(episode.matured_ms for episode in episodes))
-        self._written += len(episodes)
+            self._keep_state(slot, matured)
+        self._latest_ms = max(self._latest_ms, *(matured.matured_ms for matured in batch))
+        self._written += len(batch)
 
-    def _keep_state(self, slot: int, episode: Episode) -> None:
-        """Put the episode among those that are asked for odds, where it is one of them."""
-        standing = episode.moment.standing if self.keeps_state(episode.start_ms) else None
+    def _keep_state(self, slot: int, matured: MaturedMoment) -> None:
+        """Add the moment to those that quantile forecasts are read from, where its state is kept."""
+        standing = matured.moment.standing if self.keeps_state(matured.start_ms) else None
         self._has_state[slot] = standing is not None
         if standing is not None:
             self._scale[slot] = standing.scale
-            # Known when its horizon is over, asked once it lies outside of the exclusion zone.
-            away_ms = episode.start_ms + self._interval_ms + self._exclusion_ms
-            recallable_ms = max(episode.matured_ms, away_ms)
+            # Known once it has matured, recalled once it is older than the exclusion zone.
+            away_ms = matured.start_ms + self._interval_ms + self._exclusion_ms
+            recallable_ms = max(matured.matured_ms, away_ms)
             outcome = self._scaled_outcome(slot)
-            self._odds.add(episode.symbol, episode.start_ms, outcome, standing.state, recallable_ms)
+            self._odds.add(matured.symbol, matured.start_ms, outcome, standing.state, recallable_ms)
 
     def _count(self, move: int, times: int) -> None:
         self._move_sum += times * move
@@ -236,7 +234,7 @@ class MemoryBank:
         while True:
             similarities, slots = self._index.search(key, fetch)
             if fetch < len(self):
-                # Rows as similar as the last one may have been cut off: all of them wait for more.
+                # Others as similar as the last one may have been cut off: all of them are left for a larger fetch.
                 whole = similarities > similarities[-1]
                 similarities, slots = similarities[whole], slots[whole]
             starts = self._start_ms[slots]
@@ -253,28 +251,28 @@ class MemoryBank:
 
     def _by_shape(self, similarities: Similarities, slots: Slots, views: Views) -> tuple[Similarities, Slots]:
         """The same moments by similarity of key and shape together."""
-        # Gathered first: so all of them are on their way from memory at once.
-        alike = self._kernels.max_cosine(self._shapes[slots], views)
+        # Gathered first: so they are all read from memory in parallel.
+        shape_similarities = self._kernels.max_cosine(self._shapes[slots], views)
         share = np.float32(self._key_share)
-        together = share * similarities + (np.float32(1.0) - share) * alike
+        together = share * similarities + (np.float32(1.0) - share) * shape_similarities
         order = np.argsort(-together, kind="stable")
         return together[order], slots[order]
 
     def _distinct(self, similarities: Similarities, slots: Slots, wanted: int) -> tuple[Similarities, Slots]:
-        """The first ``wanted`` that lie apart in time."""
+        """The first ``wanted`` that are an exclusion zone apart from each other."""
         chosen = self._kernels.suppress_overlaps(self._start_ms[slots], self._exclusion_ms, wanted)
         return similarities[chosen], slots[chosen]
 
     def _neighbors(
         self, similarities: Similarities, slots: Slots, now_ms: int, regime: str | None
     ) -> tuple[Neighbor, ...]:
-        config, alike = self._config, similarities.tolist()
+        config = self._config
         starts, regimes = self._start_ms[slots].tolist(), self._regime[slots].tolist()
-        asked = regime is not None and config.other_regime_weight != 1.0
+        compares_regimes = regime is not None and config.other_regime_weight != 1.0
         weights = weights_of(
-            alike,
+            similarities.tolist(),
             [now_ms - self._interval_ms - start_ms for start_ms in starts],
-            [self._names[other] == regime for other in regimes] if asked else None,
+            [self._names[other] == regime for other in regimes] if compares_regimes else None,
             temperature=config.temperature,
             half_life_ms=config.half_life_bars * self._interval_ms,
             other_regime_weight=config.other_regime_weight,
@@ -282,7 +280,7 @@ class MemoryBank:
         columns = zip(
             self._symbol[slots].tolist(),
             starts,
-            alike,
+            similarities.tolist(),
             weights,
             self._forward_return[slots].tolist(),
             self._volatility[slots].tolist(),
@@ -302,14 +300,14 @@ class MemoryBank:
             for symbol, start_ms, similarity, weight, forward_return, volatility, other in columns
         )
 
-    def _check(self, episodes: Sequence[Episode]) -> None:
-        if not episodes:
+    def _check(self, batch: Sequence[MaturedMoment]) -> None:
+        if not batch:
             return
         vectors: dict[str, tuple[list[Any], int]] = {
-            "key": ([episode.moment.key for episode in episodes], self._dimension)
+            "key": ([matured.moment.key for matured in batch], self._dimension)
         }
         if self.compares_shapes:
-            vectors["shape"] = ([episode.moment.shape for episode in episodes], SHAPE_BARS)
+            vectors["shape"] = ([matured.moment.shape for matured in batch], SHAPE_BARS)
         for name, (found, length) in vectors.items():
             for vector in found:
                 if vector is None or vector.dtype != np.float32 or vector.shape != (length,):
@@ -319,14 +317,14 @@ class MemoryBank:
             # Written so that a NaN fails it.
             whole = np.abs(np.einsum("ij,ij->i", rows, rows) - 1.0) < 1e-3
             if not whole.all():
-                first = episodes[int(np.argmin(whole))]
+                first = batch[int(np.argmin(whole))]
                 raise BrokenInvariant(
                     f"the {name} of {first.symbol} at {first.start_ms} is not of unit length"
                 )
-        for episode in episodes:
-            if not (math.isfinite(episode.forward_return) and 0.0 < episode.moment.volatility < math.inf):
-                raise BrokenInvariant(f"the outcome of {episode.symbol} at {episode.start_ms} is not finite")
-            if (standing := episode.moment.standing) is None:
+        for matured in batch:
+            if not (math.isfinite(matured.forward_return) and 0.0 < matured.moment.volatility < math.inf):
+                raise BrokenInvariant(f"the outcome of {matured.symbol} at {matured.start_ms} is not finite")
+            if (standing := matured.moment.standing) is None:
                 continue
             state = standing.state
             if not (
@@ -335,12 +333,12 @@ class MemoryBank:
                 and np.isfinite(state).all()
             ):
                 raise BrokenInvariant(
-                    f"the state of {episode.symbol} at {episode.start_ms} is not {self._state_dimension} "
+                    f"the state of {matured.symbol} at {matured.start_ms} is not {self._state_dimension} "
                     "finite float32 figures"
                 )
             if not 0.0 < standing.scale < math.inf:
                 raise BrokenInvariant(
-                    f"the scale of {episode.symbol} at {episode.start_ms} is not a positive figure"
+                    f"the scale of {matured.symbol} at {matured.start_ms} is not a positive figure"
                 )
 
 

@@ -1,4 +1,4 @@
-"""What the memory is asked with, and what it answers: its settings, a neighbor, the base rate."""
+"""The memory's settings, and what it returns: neighbors and the base rate."""
 
 from typing import Annotated
 
@@ -8,24 +8,21 @@ from msgspec import Meta, Struct
 class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[memory]`` of the configuration: how much is remembered and how it is recalled.
 
-    ``size`` counts moments of all symbols together; ``neighbors`` is how many distinct episodes vote;
-    ``warmup_bars`` how much history a live start observes. Episodes less than ``exclusion_bars`` apart
-    count as one (None: half the key's window or the horizon, whichever is longer).
+    ``size`` counts moments of all symbols together; ``neighbors`` are recalled for a forecast; a live start
+    observes ``warmup_bars`` of history. Moments less than ``exclusion_bars`` apart count as one (None: half the
+    key's window or the horizon, whichever is longer).
 
-    The ``over_fetch`` times ``neighbors`` moments most similar by key are compared again by their raw
-    shapes at several speeds; similarity is ``key_share`` of the first and the rest of the second (None:
-    half of a trained key, nothing of a plain one).
-    ``temperature`` is the difference in similarity that makes a weight e times another. A moment's
-    weight halves with every ``half_life_bars`` of age (0: never), and is multiplied by
-    ``other_regime_weight`` where its regime was another. ``prior_strength`` is the number of episodes
-    that the memory's own base rate counts for. ``calibration_bars`` is how far back stated confidence is
-    held against what happened (0: the vote is believed as it stands).
+    The ``over_fetch`` · ``neighbors`` moments most similar by key are compared again by their raw shapes at several
+    speeds; the key's similarity counts ``key_share``, the shape's the rest (None: half for a trained key, 0 for a
+    plain one). ``temperature`` is the difference in similarity that makes a weight e times another. A weight halves
+    with every ``half_life_bars`` of age (0: never), and is multiplied by ``other_regime_weight`` where the regime
+    was another. The base rate counts for ``prior_strength`` moments. Confidence is calibrated on outcomes of the
+    last ``calibration_bars`` bars (0: no calibration, the raw probability is used).
 
-    A trained checkpoint reads odds from the moments whose states are nearest, each weighted by how near. Of
-    a memory larger than ``odds_moments`` as many are looked at, evenly spread by the calendar (0: none, the
-    head alone).
+    A trained checkpoint forecasts quantiles from the outcomes of the moments whose states are nearest. Of a memory
+    larger than ``odds_moments`` that many are used, evenly spread by the calendar (0: none, the network alone).
 
-    With ``gpu`` keys are searched on a GPU where torch sees one; what is found is the same.
+    With ``gpu`` keys are searched on a GPU where torch finds one; the results are the same.
     """
 
     size: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
@@ -44,10 +41,11 @@ class MemoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Neighbor(Struct, frozen=True, kw_only=True, gc=False):
-    """A recalled moment. ``forward_return`` is the log return that followed over the horizon.
+    """A recalled moment; the bar of ``symbol`` that started at ``bar_start_ms``.
 
-    ``similarity`` is in [-1, 1], ``weight`` its share of the vote; ``volatility`` the size of one bar's
-    log return as it was known at the moment.
+    ``similarity`` is in [-1, 1]; ``weight`` is a fraction, and those of a recollection sum to 1. ``forward_return``
+    is the log return over the horizon, ``volatility`` the expected size of one bar's log return at the moment's
+    close; both are fractions.
     """
 
     symbol: str
@@ -60,13 +58,13 @@ class Neighbor(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class BaseRate(Struct, frozen=True, kw_only=True, gc=False):
-    """What followed any moment at all: mean move, mean size of a move, share of rises (ties count half).
+    """What followed all matured moments: mean move, mean absolute move, fraction of rises (ties count half).
 
-    A move is a log return over the volatility known before it. None stands for anything where
-    ``moments`` is 0.
+    A move is a log return over the horizon, divided by the volatility of one bar known before it. Where
+    ``moments`` is 0 the others mean nothing.
     """
 
     moments: int
     mean_move: float
-    mean_size: float
-    positive_ratio: float
+    mean_absolute_move: float
+    rise_rate: float

@@ -1,4 +1,4 @@
-"""Moments in order of what followed them: what odds are read from."""
+"""Moments in ascending order of outcome: what quantile forecasts are read from."""
 
 from bisect import bisect_left
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from bot.model.features import Floats
 from bot.model.network.parameters import Tensor
 from bot.model.odds import State
 
-# 2^32 over the golden ratio: its multiples are spread evenly, in step with no hour, weekday or funding.
+# 2^32 over the golden ratio: its multiples are spread evenly, and in no fixed relation to hours, weekdays or funding.
 _GOLDEN = 2_654_435_769
 _CIRCLE = 2**32
 _FEW = 16
@@ -25,9 +25,9 @@ class _Moment(NamedTuple):
 
 
 def keeps_state(bar: int, size: int, wanted: int) -> bool:
-    """Whether the ``bar``-th bar since 1970 is among the ``wanted`` of ``size`` that are asked for odds.
+    """Whether the ``bar``-th bar since 1970 is among the ``wanted`` of ``size`` whose state is kept.
 
-    By the calendar, so that whoever starts anywhere keeps the same ones.
+    By the calendar, so that every session keeps the same ones, wherever it starts.
     """
     return bar * _GOLDEN % _CIRCLE * size < wanted * _CIRCLE
 
@@ -42,9 +42,9 @@ class SortedMoments(NamedTuple):
 class SortedOutcomes:
     """States (n, dimension) and outcomes (n,) of at most ``size`` moments, in ascending order of outcome.
 
-    In that order nothing need be sorted to read quantiles, and the same moments give the same bits in
-    whatever order they came. Equal outcomes stand in order of time, then symbol. What comes and goes takes
-    its place when somebody next looks: a warm-up, in which nobody does, sorts once.
+    In that order quantiles need no sorting, and the same moments give the same bits in whatever order they were
+    added. Equal outcomes are in order of time, then symbol. Moments added and removed are merged at the next
+    :meth:`known`, so that a warm-up sorts once.
     """
 
     def __init__(self, dimension: int, size: int) -> None:
@@ -57,40 +57,40 @@ class SortedOutcomes:
             self._recallable_ms,
         )
         self._moments: list[_Moment] = []
-        self._coming: dict[_Moment, tuple[State, int]] = {}
-        self._going: set[_Moment] = set()
+        self._added: dict[_Moment, tuple[State, int]] = {}
+        self._removed: set[_Moment] = set()
 
     def __len__(self) -> int:
-        return len(self._moments) + len(self._coming) - len(self._going)
+        return len(self._moments) + len(self._added) - len(self._removed)
 
     def add(self, symbol: str, start_ms: int, outcome: float, state: State, recallable_ms: int) -> None:
-        """Take in a moment that may be recalled from ``recallable_ms`` on."""
-        self._coming[_Moment(outcome, start_ms, symbol)] = (state, recallable_ms)
+        """Add a moment that may be recalled from ``recallable_ms`` on."""
+        self._added[_Moment(outcome, start_ms, symbol)] = (state, recallable_ms)
 
     def remove(self, symbol: str, start_ms: int, outcome: float) -> None:
-        """Let go of a moment that was added."""
+        """Remove a moment that was added."""
         moment = _Moment(outcome, start_ms, symbol)
-        if self._coming.pop(moment, None) is None:
-            self._going.add(moment)
+        if self._added.pop(moment, None) is None:
+            self._removed.add(moment)
 
     def known(self, now_ms: int) -> "SortedMoments":
-        """The moments that may be recalled at ``now_ms``; arrays that hold until the next change."""
-        self._settle()
+        """The moments that may be recalled at ``now_ms``; the arrays are valid until the next change."""
+        self._merge()
         columns = [column[: len(self._moments)] for column in self._columns]
         recallable = columns[-1] <= now_ms
         if not recallable.all():
             columns = [column[recallable] for column in columns]
         return SortedMoments(*columns[:-1])
 
-    def _settle(self) -> None:
-        if len(self._coming) + len(self._going) > _FEW:
+    def _merge(self) -> None:
+        if len(self._added) + len(self._removed) > _FEW:
             self._sort()
-        for moment in self._going:
+        for moment in self._removed:
             i, end = bisect_left(self._moments, moment), len(self._moments)
             del self._moments[i]
             for column in self._columns:
                 column[i : end - 1] = column[i + 1 : end]
-        for moment, (state, recallable_ms) in self._coming.items():
+        for moment, (state, recallable_ms) in self._added.items():
             i, end = bisect_left(self._moments, moment), len(self._moments)
             self._moments.insert(i, moment)
             for column in self._columns:
@@ -98,16 +98,16 @@ class SortedOutcomes:
             row = (state, moment.outcome, recallable_ms)
             for column, value in zip(self._columns, row, strict=True):
                 column[i] = value
-        self._coming.clear()
-        self._going.clear()
+        self._added.clear()
+        self._removed.clear()
 
     def _sort(self) -> None:
-        """What comes and goes, put in place at once: many times faster than one by one where it is much."""
+        """Merge what was added and removed in one sort: much faster than one by one where it is many."""
         rows = {
             moment: (self._states[i], int(self._recallable_ms[i]))
             for i, moment in enumerate(self._moments)
-            if moment not in self._going
-        } | self._coming
+            if moment not in self._removed
+        } | self._added
         self._moments = sorted(rows)
         count = len(rows)
         if count:
@@ -115,5 +115,5 @@ class SortedOutcomes:
             self._states[:count] = np.array([rows[moment][0] for moment in self._moments])
         self._outcomes[:count] = [moment.outcome for moment in self._moments]
         self._recallable_ms[:count] = [rows[moment][1] for moment in self._moments]
-        self._coming.clear()
-        self._going.clear()
+        self._added.clear()
+        self._removed.clear()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bot.errors import BrokenInvariant
 from bot.model.memory.bank import MemoryBank
 from bot.model.memory.moments import MemoryConfig
-from bot.model.outcomes import Episode, Moment
+from bot.model.outcomes import MaturedMoment, Moment
 from bot.model.shape import SHAPE_BARS
 
 DIMENSION = 4
@@ -29,7 +29,7 @@ def an_episode(
     number, key, *, symbol="BTCUSDT", forward_return=0.01, regime="up/calm", horizon=HORIZON, shape=None
 ):
     start_ms = number * STEP
-    return Episode(
+    return MaturedMoment(
         symbol=symbol,
         start_ms=start_ms,
         matured_ms=start_ms + (1 + horizon) * STEP,
@@ -151,8 +151,8 @@ def test_the_bank_answers_as_brute_force_does(capacity, actions, over_fetch, key
             count, mean, size, ratio = truth.base_rate(now * STEP)
             assert base.moments == count
             assert base.mean_move == pytest.approx(mean, abs=1e-13)
-            assert base.mean_size == pytest.approx(size, abs=1e-13)
-            assert base.positive_ratio == ratio
+            assert base.mean_absolute_move == pytest.approx(size, abs=1e-13)
+            assert base.rise_rate == ratio
         assert len(bank) == len(truth.kept)
 
 

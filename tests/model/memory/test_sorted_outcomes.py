@@ -8,7 +8,7 @@ from bot.model.memory.bank import MemoryBank
 from bot.model.memory.moments import MemoryConfig
 from bot.model.memory.sorted_outcomes import SortedOutcomes, keeps_state
 from bot.model.odds import Standing
-from bot.model.outcomes import Episode, Moment
+from bot.model.outcomes import MaturedMoment, Moment
 
 STEP = 10
 DIMENSION = 3
@@ -29,7 +29,7 @@ def an_episode(number, state, *, scale=1.0, symbol="BTCUSDT", forward_return=0.0
     start_ms = number * STEP
     key = np.array([1.0, 0.0], np.float32)
     standing = None if state is None else Standing(state, np.array(scale))
-    return Episode(
+    return MaturedMoment(
         symbol=symbol,
         start_ms=start_ms,
         matured_ms=start_ms + (1 + horizon) * STEP,
