@@ -26,14 +26,14 @@ from bot.model.network.encoder import Network, WindowNetwork
 from bot.model.network.streaming import StreamingTransformer
 from bot.model.odds import OddsNetwork
 from bot.model.training.material import (
-    UNSEEN_SHARE,
+    VALIDATION_FRACTION,
     Material,
     OddsRows,
     material_before,
     merged,
     split_material,
 )
-from bot.model.training.views import Look, Run, ShapeConfig, scaled_runs
+from bot.model.training.views import ContiguousReturns, ShapeConfig, ValidationPoint, contiguous_returns
 from bot.sessions.data_files import check_data
 from bot.sources.sessions import calendar_for
 from bot.store.bars import load_starts
@@ -43,7 +43,7 @@ from bot.store.history.market import load_bars, market_of
 from bot.terminal.progress import Progress
 
 if TYPE_CHECKING:
-    from bot.model.training.pairs import Cuttings
+    from bot.model.training.pairs import ShapeSampler
 
 NETWORKS: dict[str, Network] = {"window": WindowNetwork(), "transformer": StreamingTransformer()}
 """What ``--network`` may name."""
@@ -54,14 +54,14 @@ ODDS = OddsNetwork(inputs=len(STATE_FEATURES))
 class Result(Struct, frozen=True, kw_only=True):
     """What ``train --json`` prints.
 
-    ``best`` is the look at unseen shapes whose weights were kept, ``odds`` a row a horizon of what head,
+    ``best`` is the validation whose weights were kept, ``odds`` a row a horizon of what head,
     memory and both came to on unseen bars; empty where there were too few bars for odds.
     """
 
     folder: str
     weights_sha256: str
     steps: int
-    best: Look
+    best: ValidationPoint
     odds: tuple[dict[str, int | float | bool], ...]
     seconds: float
 
@@ -109,7 +109,7 @@ async def run(options: Options, config: Config) -> int:
 
 def _told(card: Card, missing: str, seconds: float) -> str:
     lines = [
-        f"{card.summary()}: {card.best.found:.1%} of unseen shapes found their twin after "
+        f"{card.summary()}: {card.best.top1_accuracy:.1%} of unseen shapes found their twin after "
         f"{card.best.step} steps ({seconds:,.0f} s)"
     ]
     for row in () if card.odds is None else card.odds.unseen:
@@ -134,8 +134,8 @@ def _encoder(
     )
     trained = train(
         network := NETWORKS[options.network],
-        _cuttings(material.training, shapes),
-        _cuttings(material.validation, shapes),
+        _sampler(material.training, shapes),
+        _sampler(material.validation, shapes),
         config=settings,
         shapes=shapes,
         on_step=lambda done, total: progress("training", done, total),
@@ -180,11 +180,13 @@ def _odds(
     starts = {symbol: moments.start_ms for symbol, moments in material.moments.items()}
     described = OddsCard(
         network=ODDS,
-        trained_on=_moment_ranges(starts, material, 0, trained.cut_ms),
-        validated_on=_moment_ranges(starts, material, trained.resumed_ms, sys.maxsize),
+        trained_on=_moment_ranges(starts, material, 0, trained.train_end_ms),
+        validated_on=_moment_ranges(starts, material, trained.validation_start_ms, sys.maxsize),
         training=msgspec.to_builtins(settings),
         history=tuple(msgspec.to_builtins(look) for look in trained.history),
-        unseen=tuple({"horizon_bars": h, **msgspec.to_builtins(each)} for h, each in trained.unseen.items()),
+        unseen=tuple(
+            {"horizon_bars": h, **msgspec.to_builtins(each)} for h, each in trained.validation.items()
+        ),
     )
     return (trained.weights, described), ""
 
@@ -210,14 +212,14 @@ def _moment_ranges(
 
 async def _material(options: Options, config: Config, progress: Progress) -> Material:
     """What is seen of the bars asked for, split in time; InputError where they are too few."""
-    runs: dict[str, list[Run]] = {}
+    returns: dict[str, list[ContiguousReturns]] = {}
     moments: dict[str, OddsRows] = {}
 
     def calendar_over(starts: Iterable[int]) -> Calendar:
         return calendar_for(config.run.calendar_name, interval, config.run.timezone, starts)
 
     def see(symbol: str, bars: list[Bar]) -> None:
-        runs[symbol] = scaled_runs(bars, calendar)
+        returns[symbol] = contiguous_returns(bars, calendar)
         if bars and len(seen := material_before(feature_table(bars, calendar), len(bars), ODDS.horizons)):
             moments[symbol] = seen
 
@@ -243,12 +245,12 @@ async def _material(options: Options, config: Config, progress: Progress) -> Mat
                 see(symbol, [bar async for bar in stored])
                 progress("bars", done, len(symbols))
         where = f"{path}, {', '.join(symbols)} {interval}"
-    material = split_material(runs, moments, interval, calendar)
+    material = split_material(returns, moments, interval, calendar)
     for part in (material.training, material.validation):
         if not part:
             raise InputError(
                 f"{where}: too few unbroken bars; a key sees none of the first {RECEPTIVE_BARS} after a gap, "
-                f"and the last {UNSEEN_SHARE:.0%} are kept for validation"
+                f"and the last {VALIDATION_FRACTION:.0%} are kept for validation"
             )
     return material
 
@@ -259,14 +261,16 @@ def _asked_for(bar: Bar, options: Options) -> bool:
     )
 
 
-def _cuttings(runs: Mapping[str, Sequence[Run]], shapes: ShapeConfig) -> "Cuttings | None":
+def _sampler(
+    returns: Mapping[str, Sequence[ContiguousReturns]], shapes: ShapeConfig
+) -> "ShapeSampler | None":
     # Behind it stands torch, which takes seconds to load.
-    from bot.model.training.pairs import Cuttings
+    from bot.model.training.pairs import ShapeSampler
 
-    return Cuttings([run for each in runs.values() for run in each], shapes) if runs else None
+    return ShapeSampler(list(chain.from_iterable(returns.values())), shapes) if returns else None
 
 
-def _ranges(runs: Mapping[str, Sequence[Run]], material: Material) -> tuple[BarRange, ...]:
+def _ranges(returns: Mapping[str, Sequence[ContiguousReturns]], material: Material) -> tuple[BarRange, ...]:
     return tuple(
         BarRange(
             symbol=symbol,
@@ -275,5 +279,5 @@ def _ranges(runs: Mapping[str, Sequence[Run]], material: Material) -> tuple[BarR
             first_start_ms=material.calendar.start_ms(int(each[0].start_ms[0])),
             last_start_ms=material.calendar.start_ms(int(each[-1].start_ms[-1])),
         )
-        for symbol, each in runs.items()
+        for symbol, each in returns.items()
     )

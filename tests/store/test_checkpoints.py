@@ -10,14 +10,14 @@ from bot.model.features import STATE_FEATURES
 from bot.model.network.encoder import WindowNetwork, unit_scale
 from bot.model.network.streaming import StreamingTransformer
 from bot.model.odds import OddsNetwork
-from bot.model.training.views import Look, ShapeConfig, scaled_runs
+from bot.model.training.views import ShapeConfig, ValidationPoint, contiguous_returns
 from bot.store.checkpoints.card import BarRange, Card, OddsCard
 from bot.store.checkpoints.folder import DEFAULT, load_checkpoint, save_checkpoint
 from bot.synthetic import PRESETS, SyntheticMarket
 from tests.model.network.test_encoder import weights_of
 from tests.model.test_odds import some_weights
 
-LOOK = Look(step=10, loss=4.5, found=0.25, temperature=0.06)
+LOOK = ValidationPoint(step=10, loss=4.5, top1_accuracy=0.25, temperature=0.06)
 NETWORKS = [WindowNetwork(width=8), StreamingTransformer(width=24, inner=16)]
 
 
@@ -152,7 +152,7 @@ def test_the_shipped_checkpoint_loads_is_small_and_says_what_it_was_trained_on()
 def test_the_shipped_keys_recognise_a_noisy_warped_shape_more_often_than_plain_windows():
     market = SyntheticMarket(PRESETS["hard"], 5, "60")
     count = 20_000
-    (run,) = scaled_runs(market.bars("BTCUSDT", 0, count))
+    (run,) = contiguous_returns(market.bars("BTCUSDT", 0, count))
     motif = market.truth("BTCUSDT", count - len(run), len(run))
     keys = load_checkpoint(DEFAULT).encoder.keys(run.scaled)
     plain = unit_scale(np.lib.stride_tricks.sliding_window_view(run.scaled, 48))

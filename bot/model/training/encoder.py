@@ -1,8 +1,8 @@
-"""Fits an encoder to pairs of views of one shape: the only module that needs torch.
+"""Fits an encoder to pairs of views of one shape.
 
-The loss is symmetric InfoNCE: a view finds its twin among the whole batch and among windows without any
-shape, at a learned temperature. The same code runs on a CPU or a GPU; on one kind of machine and number
-of threads two runs of one seed give the same weights.
+The loss is symmetric InfoNCE (van den Oord et al., 2018): of all views in the batch and windows without any shape,
+a view's twin must be the most similar, at a learned temperature. The same code runs on a CPU or a GPU; on one kind
+of machine and number of threads two trainings with one seed give the same weights.
 """
 
 import math
@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from bot.model.network.encoder import Network, WindowNetwork
 from bot.model.network.parameters import NORM_EPSILON
 from bot.model.network.streaming import StreamingTransformer
-from bot.model.training.pairs import Cuttings, draw_noise, draw_pairs
-from bot.model.training.views import Look, ShapeConfig
+from bot.model.training.pairs import ShapeSampler, draw_noise, draw_pairs
+from bot.model.training.views import ShapeConfig, ValidationPoint
 
 Weights = dict[str, Tensor]
 Positive = Annotated[float, Meta(gt=0)]
@@ -33,9 +33,9 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     Each of ``steps`` steps sees ``pairs`` pairs of views and ``negatives`` windows without a shape. The
     learning rate rises over ``warmup_steps`` and falls along a cosine. Every ``validate_every`` steps the
-    loss on shapes never trained on is taken; the best weights are kept, and training ends after
-    ``patience`` such looks without a better one. ``half`` multiplies matrices in bfloat16 on processors that
-    know it, three times as fast.
+    loss on validation shapes is computed; the best weights are kept, and training ends after ``patience``
+    validations without a better one. ``half`` multiplies matrices in bfloat16 on processors that support it,
+    three times as fast.
     """
 
     seed: Annotated[int, Meta(ge=0)] = 1
@@ -53,19 +53,19 @@ class TrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Trained(Struct, frozen=True, kw_only=True):
-    """Weights as float32 arrays, and how they came to be. ``best`` is the look that they are from."""
+    """Weights as float32 arrays, and the course of the training. ``best`` is the validation they were chosen by."""
 
     weights: dict[str, NDArray[np.float32]]
-    best: Look
-    history: tuple[Look, ...]
+    best: ValidationPoint
+    history: tuple[ValidationPoint, ...]
     steps: int
     device: str
 
 
 def train(
     network: Network,
-    training: Cuttings | None,
-    validation: Cuttings | None,
+    training: ShapeSampler | None,
+    validation: ShapeSampler | None,
     *,
     config: TrainingConfig,
     shapes: ShapeConfig,
@@ -73,13 +73,13 @@ def train(
 ) -> Trained:
     """Train a network from random weights.
 
-    ``training`` and ``validation`` hold the bars that shapes are cut from (None: simulated shapes only).
-    ``on_step`` is told steps done and steps at most.
+    ``training`` and ``validation`` sample the bars that shapes are cut from (None: simulated shapes only).
+    ``on_step`` gets the steps done and the steps at most.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    half = config.half and _knows_halves(device)
+    half = config.half and _has_bfloat16(device)
     generator = _generator(device, config.seed, 0)
-    unseen = _Unseen(network, validation, shapes, config, device)
+    fixed = _Validation(network, validation, shapes, config, device)
     weights = {
         name: value.to(device).requires_grad_() for name, value in initial(network, config.seed).items()
     }
@@ -95,7 +95,7 @@ def train(
         betas=(0.9, 0.98),
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, config))
-    history: list[Look] = []
+    history: list[ValidationPoint] = []
     best: dict[str, NDArray[np.float32]] = {}
     step = 0
     while step < config.steps:
@@ -111,14 +111,14 @@ def train(
         step += 1
         on_step(step, config.steps)
         if step % config.validate_every == 0 or step == config.steps:
-            history.append(unseen.look(step, weights, log_scale))
-            if history[-1].loss <= min(look.loss for look in history):
+            history.append(fixed.evaluate(step, weights, log_scale))
+            if history[-1].loss <= min(point.loss for point in history):
                 best = {name: value.detach().cpu().numpy().copy() for name, value in weights.items()}
             elif _since_best(history) >= config.patience:
                 break
     return Trained(
         weights=best,
-        best=min(history, key=lambda look: look.loss),
+        best=min(history, key=lambda point: point.loss),
         history=tuple(history),
         steps=step,
         device=device.type,
@@ -126,7 +126,7 @@ def train(
 
 
 def initial(network: Network, seed: int) -> Weights:
-    """Random weights: norms do nothing, biases are 0, what a residual branch adds begins small."""
+    """Random weights: norms have gain 1, biases are 0, matrices a variance of 1 / inputs."""
     generator = torch.Generator().manual_seed(seed)
     weights: Weights = {}
     for name, shape in network.shapes().items():
@@ -138,7 +138,7 @@ def initial(network: Network, seed: int) -> Weights:
 
 
 def forward(network: Network, weights: Weights, windows: Tensor) -> Tensor:
-    """Keys of windows: (n, bars) to (n, dimension), unit length. The readable twin of the encoder's.
+    """Keys of windows: (n, bars) to (n, dimension), unit length; the encoder's own computation in torch.
 
     A :class:`WindowNetwork` expects windows of unit scale, a transformer scaled returns as they are.
     """
@@ -158,13 +158,13 @@ def contrastive_loss(keys: Tensor, pairs: int, log_scale: Tensor) -> Tensor:
     return 0.5 * (forwards + backwards)
 
 
-class _Unseen:
-    """Fixed pairs of shapes that are never trained on."""
+class _Validation:
+    """Fixed pairs of views of shapes that are never trained on."""
 
     def __init__(
         self,
         network: Network,
-        cuttings: Cuttings | None,
+        sampler: ShapeSampler | None,
         shapes: ShapeConfig,
         config: TrainingConfig,
         device: torch.device,
@@ -173,26 +173,26 @@ class _Unseen:
         generator = _generator(device, config.seed, 1)
         self._network = network
         self._pairs = config.pairs
-        self._batches = [_draw(generator, network, cuttings, config, shapes) for _ in range(batches)]
+        self._batches = [_draw(generator, network, sampler, config, shapes) for _ in range(batches)]
 
     @torch.no_grad()
-    def look(self, step: int, weights: Weights, log_scale: Tensor) -> Look:
-        losses, found = [], []
+    def evaluate(self, step: int, weights: Weights, log_scale: Tensor) -> ValidationPoint:
+        losses, accuracies = [], []
         for windows in self._batches:
             keys = forward(self._network, weights, windows)
             losses.append(float(contrastive_loss(keys, self._pairs, log_scale)))
             nearest = (keys[: self._pairs] @ keys[self._pairs :].T).argmax(dim=1).cpu()
-            found.append(float((nearest == torch.arange(self._pairs)).float().mean()))
-        return Look(
+            accuracies.append(float((nearest == torch.arange(self._pairs)).float().mean()))
+        return ValidationPoint(
             step=step,
             loss=math.fsum(losses) / len(losses),
-            found=math.fsum(found) / len(found),
+            top1_accuracy=math.fsum(accuracies) / len(accuracies),
             temperature=math.exp(-float(log_scale)),
         )
 
 
-def _since_best(history: list[Look]) -> int:
-    losses = [look.loss for look in history]
+def _since_best(history: list[ValidationPoint]) -> int:
+    losses = [point.loss for point in history]
     return len(losses) - 1 - losses.index(min(losses))
 
 
@@ -204,11 +204,11 @@ def _rate(step: int, config: TrainingConfig) -> float:
 
 
 def _generator(device: torch.device, seed: int, use: int) -> torch.Generator:
-    """One a seed and use: what is trained on and what is kept unseen are never drawn alike."""
+    """One per seed and use (0 training, 1 validation), so that the two never draw the same numbers."""
     return torch.Generator(device).manual_seed(2 * seed + use)
 
 
-def _knows_halves(device: torch.device) -> bool:
+def _has_bfloat16(device: torch.device) -> bool:
     # Without AVX-512 bfloat16 is emulated, and several times slower than whole floats.
     return device.type == "cuda" or "AVX512" in torch.backends.cpu.get_cpu_capability()
 
@@ -216,12 +216,12 @@ def _knows_halves(device: torch.device) -> bool:
 def _draw(
     generator: torch.Generator,
     network: Network,
-    cuttings: Cuttings | None,
+    sampler: ShapeSampler | None,
     config: TrainingConfig,
     shapes: ShapeConfig,
 ) -> Tensor:
     """A batch of windows (2 pairs + negatives, bars): first views, second ones, and those without a shape."""
-    first, second = draw_pairs(generator, shapes, cuttings, config.pairs, network.bars)
+    first, second = draw_pairs(generator, shapes, sampler, config.pairs, network.bars)
     windows = torch.cat((first, second, draw_noise(generator, config.negatives, network.bars)))
     if isinstance(network, WindowNetwork):
         windows = windows / windows.square().mean(dim=1, keepdim=True).sqrt()
@@ -243,7 +243,7 @@ def _transformer(network: StreamingTransformer, w: Weights, x: Tensor) -> Tensor
         normed = _norm(h, w, f"layer{i}.norm")
         rows = F.linear(normed, w[f"layer{i}.key_value.weight"], w[f"layer{i}.key_value.bias"])
         key, value = (_heads(part, network.heads) for part in rows.chunk(2, dim=-1))
-        # Only tokens with a whole past go on: what the last one depends on, and nothing else.
+        # Only tokens with a whole past are kept: what the last one depends on, and nothing else.
         h, normed = h[:, reach - 1 :], normed[:, reach - 1 :]
         query = F.linear(normed, w[f"layer{i}.query.weight"], w[f"layer{i}.query.bias"])
         at = torch.arange(key.shape[2], device=x.device)

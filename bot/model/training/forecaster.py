@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,47 +25,46 @@ Weights = dict[str, Tensor]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 
-_TEMPERATURE_HASTE = 10.0
-"""How much faster a temperature learns than a weight: it alone decides how broad a horizon's recall is."""
+_TEMPERATURE_RATE = 10.0
+"""Learning rate of a temperature over that of a weight."""
 
-_EVEN_HANDED = 3e-4
-"""The price in CRPS of a gate's distance from equal parts: the unseen span is short, and must speak clearly."""
+_GATE_PENALTY = 3e-4
+"""Penalty in CRPS on a gate's squared distance from equal parts: the validation span is short."""
 
 
 class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How odds are trained.
 
-    Each of ``steps`` steps asks ``queries`` moments for the outcomes of ``candidates`` others, drawn from
-    the whole training span but for those closer than ``apart_bars``. The last ``unseen_share`` of the span
-    is kept to choose the best weights every ``validate_every`` steps, and to fit temperatures, null slots
-    and gates to, by a memory of ``memory`` moments at most: as many as a running bot asks, since the null slot
-    is weighed against the sum of them.
+    In each of ``steps`` steps ``queries`` moments are forecast from the outcomes of ``candidates`` others, drawn from
+    the whole training span but for those closer than ``embargo_bars``. On the last ``validation_fraction`` of the
+    span the best weights are chosen every ``validate_every`` steps, and null slots and gates are fitted, with a memory
+    of at most ``memory`` moments: as many as a running bot uses, since the null slot competes with the sum of them.
     """
 
     seed: Annotated[int, Meta(ge=0)] = 1
     steps: Count = 400
     queries: Count = 384
     candidates: Count = 3072
-    apart_bars: Count = 72
+    embargo_bars: Count = field(default=72, name="apart_bars")
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.15
     learning_rate: Positive = 2e-3
     weight_decay: Annotated[float, Meta(ge=0)] = 2e-2
-    unseen_share: Annotated[float, Meta(gt=0, lt=1)] = 0.1
+    validation_fraction: Annotated[float, Meta(gt=0, lt=1)] = field(default=0.1, name="unseen_share")
     averaging: Annotated[float, Meta(ge=0, lt=1)] = 0.98
     validate_every: Count = 25
     memory: Count = 8_192
 
 
-class OddsLook(Struct, frozen=True, kw_only=True):
-    """CRPS on the unseen span after so many steps, mean over the horizons: of the recall and of the head."""
+class OddsValidationPoint(Struct, frozen=True, kw_only=True):
+    """Validation after ``step`` steps: CRPS of the memory (``recall``) and of the head, mean over the horizons."""
 
     step: int
     recall: float
     head: float
 
 
-class UnseenOdds(Struct, frozen=True, kw_only=True):
-    """Mean CRPS of quantiles on the unseen span. It chose the weights, so it flatters them."""
+class ValidationScores(Struct, frozen=True, kw_only=True):
+    """Mean CRPS of quantiles on the validation span, which also chose the weights: no test of them."""
 
     head: float
     recall: float
@@ -73,16 +72,16 @@ class UnseenOdds(Struct, frozen=True, kw_only=True):
 
 
 class TrainedOdds(Struct, frozen=True, kw_only=True):
-    """Weights as float32 arrays, and how they came to be. ``unseen`` is by horizon.
+    """Weights as float32 arrays, and the course of the training. ``validation`` is by horizon.
 
-    Trained on were moments before ``cut_ms``; from ``resumed_ms`` on they were kept unseen.
+    Moments before ``train_end_ms`` were trained on, those from ``validation_start_ms`` on validated.
     """
 
     weights: dict[str, NDArray[np.float32]]
-    history: tuple[OddsLook, ...]
-    unseen: dict[int, UnseenOdds]
-    cut_ms: int
-    resumed_ms: int
+    history: tuple[OddsValidationPoint, ...]
+    validation: dict[int, ValidationScores]
+    train_end_ms: int
+    validation_start_ms: int
 
 
 def train_odds(
@@ -93,12 +92,12 @@ def train_odds(
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainedOdds:
     """Train odds from random weights. Raises ValueError where there are too few rows."""
-    training, unseen = split(material, config, max(network.horizons))
+    training, validation = split(material, config, max(network.horizons))
     drawn_at_once = config.queries + config.candidates
-    if len(training) < drawn_at_once or not len(unseen):
+    if len(training) < drawn_at_once or not len(validation):
         raise ValueError(
             f"odds need {drawn_at_once:,} moments to train on and later ones to validate on, "
-            f"there are {len(training):,} and {len(unseen):,}"
+            f"there are {len(training):,} and {len(validation):,}"
         )
     generator = torch.Generator().manual_seed(config.seed)
     weights = _initial(network, training, generator)
@@ -113,7 +112,7 @@ def train_odds(
             {
                 "params": [temperature],
                 "weight_decay": 0.0,
-                "lr": _TEMPERATURE_HASTE * config.learning_rate,
+                "lr": _TEMPERATURE_RATE * config.learning_rate,
             },
         ],
         lr=config.learning_rate,
@@ -121,31 +120,31 @@ def train_odds(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     rows, outcomes = torch.from_numpy(training.rows), torch.from_numpy(training.outcomes).float()
     start_ms = torch.from_numpy(training.start_ms)
-    apart_ms = config.apart_bars * material.interval_ms
-    looks = _Looks(network, training, unseen, config)
+    apart_ms = config.embargo_bars * material.interval_ms
+    fixed = _Validation(network, training, validation, config)
     averaged = {name: value.detach().clone() for name, value in weights.items()}
-    history: list[OddsLook] = []
+    history: list[OddsValidationPoint] = []
     best: dict[str, Tensor] = {}
     for step in range(1, config.steps + 1):
         drawn = torch.randperm(len(rows), generator=generator)[: config.queries + config.candidates]
-        asked, others = drawn[: config.queries], drawn[config.queries :]
+        queries, candidates = drawn[: config.queries], drawn[config.queries :]
         states, scales = standings(network, weights, rows[drawn], config.dropout, generator)
-        near = (start_ms[asked][:, None] - start_ms[others]).abs() < apart_ms
+        near = (start_ms[queries][:, None] - start_ms[candidates]).abs() < apart_ms
         distances = squared_distances(states[: config.queries], states[config.queries :])
-        sizes, units = scales[: config.queries], scales[config.queries :]
+        query_scales, candidate_scales = scales[: config.queries], scales[config.queries :]
         recall = torch.stack(
             [
                 recall_crps(
-                    (-heat * distances).masked_fill(near, -math.inf),
-                    outcomes[others, i] / units[:, i],
-                    outcomes[asked, i],
-                    sizes[:, i],
+                    (-temperature_i * distances).masked_fill(near, -math.inf),
+                    outcomes[candidates, i] / candidate_scales[:, i],
+                    outcomes[queries, i],
+                    query_scales[:, i],
                 ).mean()
-                for i, heat in enumerate(temperature.exp())
+                for i, temperature_i in enumerate(temperature.exp())
             ]
         ).mean()
-        told = forward(weights, rows[drawn], "head", config.dropout, generator)
-        loss = recall + pinball(told, outcomes[drawn]).mean()
+        quantiles = forward(weights, rows[drawn], "head", config.dropout, generator)
+        loss = recall + pinball(quantiles, outcomes[drawn]).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -153,19 +152,19 @@ def train_odds(
         _follow(averaged, weights, config.averaging)
         on_step(step, config.steps)
         if step % config.validate_every == 0 or step == config.steps:
-            history.append(looks.look(step, averaged))
-            if history[-1].recall <= min(look.recall for look in history):
+            history.append(fixed.evaluate(step, averaged))
+            if history[-1].recall <= min(point.recall for point in history):
                 best |= {name: averaged[name].clone() for name in (*state, "log_temperature")}
-            if history[-1].head <= min(look.head for look in history):
+            if history[-1].head <= min(point.head for point in history):
                 best |= {name: averaged[name].clone() for name in head}
     kept = {name: value.detach().numpy() for name, value in (weights | best).items()}
-    gated, told_unseen = looks.gated(kept)
+    gated, scores = fixed.gated(kept)
     return TrainedOdds(
         weights=gated,
         history=tuple(history),
-        unseen=told_unseen,
-        cut_ms=int(training.start_ms[-1]) + 1,
-        resumed_ms=int(unseen.start_ms[0]),
+        validation=scores,
+        train_end_ms=int(training.start_ms[-1]) + 1,
+        validation_start_ms=int(validation.start_ms[0]),
     )
 
 
@@ -197,11 +196,13 @@ def _follow(averaged: Weights, weights: Weights, share: float) -> None:
 
 
 def split(material: OddsRows, config: OddsTrainingConfig, reach_bars: int) -> tuple[OddsRows, OddsRows]:
-    """What is trained on and what is kept unseen: later, and further off than any outcome of the former."""
+    """Moments to train on and later ones to validate on, with no outcome reaching across (embargo)."""
     first, last = int(material.start_ms[0]), int(material.start_ms[-1])
-    cut_ms = int(last - config.unseen_share * (last - first))
-    resumed_ms = cut_ms + max(reach_bars, config.apart_bars) * material.interval_ms
-    return material.of(material.start_ms < cut_ms), material.of(material.start_ms >= resumed_ms)
+    train_end_ms = int(last - config.validation_fraction * (last - first))
+    validation_start_ms = train_end_ms + max(reach_bars, config.embargo_bars) * material.interval_ms
+    return material.of(material.start_ms < train_end_ms), material.of(
+        material.start_ms >= validation_start_ms
+    )
 
 
 def forward(
@@ -238,90 +239,90 @@ def squared_distances(queries: Tensor, others: Tensor) -> Tensor:
     return squares.clamp(min=0.0)
 
 
-def recall_crps(scores: Tensor, outcomes: Tensor, came: Tensor, scales: Tensor) -> Tensor:
-    """Exact CRPS (n,) of ``outcomes`` (m,) weighted by the softmax of ``scores`` (n, m), given ``came`` (n,).
+def recall_crps(scores: Tensor, outcomes: Tensor, realized: Tensor, scales: Tensor) -> Tensor:
+    """Exact CRPS (n,) of ``outcomes`` (m,) weighted by the softmax of ``scores`` (n, m), at ``realized`` (n,).
 
-    The outcomes are told in the ``scales`` (n,) of who asks, as what came is measured. A candidate whose
-    score is minus infinity counts for nothing.
+    E|X - y| - E|X - X'| / 2 (Gneiting and Raftery, 2007), with outcomes multiplied by the query's ``scales`` (n,).
+    A candidate with a score of minus infinity has no weight.
     """
     ascending, order = outcomes.sort()
     weights = scores[:, order].softmax(dim=1)
-    # E|X - y| - E|X - X'| / 2; the latter is the integral of F (1 - F) over the steps of F.
+    # E|X - X'| / 2 is the integral of F (1 - F) over the steps of F.
     below = weights.cumsum(dim=1)[:, :-1]
-    spread = (below * (1.0 - below)) @ ascending.diff()
-    return scales * ((weights * (ascending - (came / scales)[:, None]).abs()).sum(dim=1) - spread)
+    half_distance = (below * (1.0 - below)) @ ascending.diff()
+    return scales * ((weights * (ascending - (realized / scales)[:, None]).abs()).sum(dim=1) - half_distance)
 
 
-def pinball(told: Tensor, outcomes: Tensor) -> Tensor:
-    """CRPS by quantiles, (n, horizons): twice the mean pinball loss. ``told`` is (n, horizons x levels)."""
+def pinball(quantiles: Tensor, outcomes: Tensor) -> Tensor:
+    """CRPS (n, horizons) of ``quantiles`` (n, horizons x levels): twice the mean pinball loss."""
     levels = torch.from_numpy(LEVELS).float()
-    error = outcomes[..., None] - told.view(*outcomes.shape, -1)
+    error = outcomes[..., None] - quantiles.view(*outcomes.shape, -1)
     return 2.0 * torch.maximum(levels * error, (levels - 1.0) * error).mean(dim=-1)
 
 
-class _Looks:
-    """Fixed moments of the unseen span, and what was remembered before it."""
+class _Validation:
+    """Fixed moments of the validation span, and a memory of moments before it."""
 
     def __init__(
         self,
         network: OddsNetwork,
         training: OddsRows,
-        unseen: OddsRows,
+        validation: OddsRows,
         config: OddsTrainingConfig,
-        asked: int = 2000,
+        queries: int = 2000,
     ) -> None:
         self._network = network
         self._memory = training.of(np.arange(0, len(training), -(-len(training) // config.memory)))
-        self._asked = unseen.of(np.arange(0, len(unseen), -(-len(unseen) // asked)))
+        self._queries = validation.of(np.arange(0, len(validation), -(-len(validation) // queries)))
 
     @torch.no_grad()
-    def look(self, step: int, weights: Weights) -> OddsLook:
-        memory, asked = self._memory, self._asked
-        (queries, sizes), (others, units) = (
-            standings(self._network, weights, torch.from_numpy(x.rows)) for x in (asked, memory)
+    def evaluate(self, step: int, weights: Weights) -> OddsValidationPoint:
+        memory, queries = self._memory, self._queries
+        (query_states, query_scales), (states, scales) = (
+            standings(self._network, weights, torch.from_numpy(x.rows)) for x in (queries, memory)
         )
-        distances = squared_distances(queries, others)
-        outcomes, came = (torch.from_numpy(x.outcomes).float() for x in (memory, asked))
+        distances = squared_distances(query_states, states)
+        outcomes, realized = (torch.from_numpy(x.outcomes).float() for x in (memory, queries))
         recalls = [
             recall_crps(
-                -temperature * distances, outcomes[:, i] / units[:, i], came[:, i], sizes[:, i]
+                -temperature * distances, outcomes[:, i] / scales[:, i], realized[:, i], query_scales[:, i]
             ).mean()
             for i, temperature in enumerate(weights["log_temperature"].exp())
         ]
-        head = pinball(forward(weights, torch.from_numpy(asked.rows), "head"), came).mean()
-        return OddsLook(step=step, recall=float(torch.stack(recalls).mean()), head=float(head))
+        head = pinball(forward(weights, torch.from_numpy(queries.rows), "head"), realized).mean()
+        return OddsValidationPoint(step=step, recall=float(torch.stack(recalls).mean()), head=float(head))
 
     def gated(
         self, weights: dict[str, NDArray[np.float32]]
-    ) -> tuple[dict[str, NDArray[np.float32]], dict[int, UnseenOdds]]:
-        """The weights with null slots and gates fitted, and the CRPS that head, recall and blend came to."""
-        network, told = self._network, {}
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[int, ValidationScores]]:
+        """The weights with null slots and gates fitted, and the CRPS of head, recall and blend by horizon."""
+        network, scores = self._network, {}
         # With a null slot at 0, the logit of a share is the logarithm of the attention's sum.
         odds = Odds(network, weights | {"null": np.zeros(len(network.horizons), np.float32)})
-        heads = odds.heads(self._asked.rows)
-        known = np.ones((len(self._asked), len(self._memory)), np.bool_)
+        heads = odds.heads(self._queries.rows)
+        known = np.ones((len(self._queries), len(self._memory)), np.bool_)
         fitted = []
         for i, h in enumerate(network.horizons):
-            states, units = odds.standings(self._memory.rows, h)
-            outcomes = self._memory.outcomes[:, i] / units
+            states, scales = odds.standings(self._memory.rows, h)
+            outcomes = self._memory.outcomes[:, i] / scales
             order = np.argsort(outcomes, kind="stable")
-            queries = odds.standings(self._asked.rows, h)
+            queries = odds.standings(self._queries.rows, h)
             recalled, shares = odds.recalled_by(states[order], outcomes[order], queries, h, known)
             mass = np.log(shares / (1.0 - shares))
-            head, memory, reach, came = (
-                torch.from_numpy(each).float()
-                for each in (heads[:, i], recalled, mass, self._asked.outcomes[:, [i]])
+            head, memory, log_mass, realized = (
+                torch.from_numpy(array).float()
+                for array in (heads[:, i], recalled, mass, self._queries.outcomes[:, [i]])
             )
-            gate, null, blended = _fit_gate(head, memory, reach, came, float(weights["gate"][i]))
+            gate, null, blended = _fit_gate(head, memory, log_mass, realized, float(weights["gate"][i]))
             fitted.append((gate, null))
-            alone = [float(pinball(each, came).mean()) for each in (head, memory)]
-            told[h] = UnseenOdds(head=alone[0], recall=alone[1], blend=blended)
+            alone = [float(pinball(quantiles, realized).mean()) for quantiles in (head, memory)]
+            scores[h] = ValidationScores(head=alone[0], recall=alone[1], blend=blended)
         gates, nulls = np.array(fitted, np.float32).T
-        return weights | {"gate": gates, "null": nulls}, told
+        return weights | {"gate": gates, "null": nulls}, scores
 
 
 def _fit_gate(
-    head: Tensor, recalled: Tensor, mass: Tensor, came: Tensor, gate: float, steps: int = 200
+    head: Tensor, recalled: Tensor, mass: Tensor, realized: Tensor, gate: float, steps: int = 200
 ) -> tuple[float, float, float]:
     """Gate, null slot and the blend's CRPS.
 
@@ -332,8 +333,8 @@ def _fit_gate(
     optimiser = torch.optim.Adam([learned], lr=0.05)
     for _ in range(steps):
         weight = torch.sigmoid(learned[0]) * torch.sigmoid(mass - learned[1])
-        crps = pinball(head + weight[:, None] * (recalled - head), came).mean()
-        loss = crps + _EVEN_HANDED * (learned - even).square().sum()
+        crps = pinball(head + weight[:, None] * (recalled - head), realized).mean()
+        loss = crps + _GATE_PENALTY * (learned - even).square().sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Calendar
 from bot.model.feature_table import FeatureTable
 from bot.model.features import RECEPTIVE_BARS
-from bot.model.training.views import Run, ShapeConfig
+from bot.model.training.views import ContiguousReturns, ShapeConfig
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-UNSEEN_SHARE = 0.15
-"""Last part of the time that an encoder is validated on, a fraction."""
+VALIDATION_FRACTION = 0.15
+"""Last part of the time, a fraction, that an encoder is validated on."""
 
 
 @dataclass(frozen=True, slots=True)
 class OddsRows:
     """``n`` moments of one or several symbols at one interval, in order of time.
 
-    ``rows`` (n, inputs) hold what was known at each close, ``outcomes`` (n, horizons) what came, in units
-    of the volatility expected of it; all are finite. ``start_ms`` are the bars' starts.
+    ``rows`` (n, inputs) were known at each close; ``outcomes`` (n, horizons) are the realized log returns, each
+    divided by the volatility expected over its horizon; all are finite. ``start_ms`` (n,) are the bars' starts.
     """
 
     rows: NDArray[np.float32]
@@ -35,7 +35,7 @@ class OddsRows:
         return len(self.rows)
 
     def of(self, chosen: NDArray[np.bool_] | Ints) -> "OddsRows":
-        """Those of the moments."""
+        """These moments only."""
         return OddsRows(self.rows[chosen], self.outcomes[chosen], self.start_ms[chosen], self.interval_ms)
 
 
@@ -49,8 +49,8 @@ class Material:
 
     interval: str = ""
     calendar: Calendar = ALWAYS_OPEN
-    training: Mapping[str, Sequence[Run]] = field(default_factory=dict)
-    validation: Mapping[str, Sequence[Run]] = field(default_factory=dict)
+    training: Mapping[str, Sequence[ContiguousReturns]] = field(default_factory=dict)
+    validation: Mapping[str, Sequence[ContiguousReturns]] = field(default_factory=dict)
     moments: Mapping[str, OddsRows] = field(default_factory=dict)
 
 
@@ -80,30 +80,37 @@ def material_before(table: FeatureTable, row: int, horizons: Sequence[int]) -> O
 
 
 def split_material(
-    runs: Mapping[str, Sequence[Run]], moments: Mapping[str, OddsRows], interval: str, calendar: Calendar
+    returns: Mapping[str, Sequence[ContiguousReturns]],
+    moments: Mapping[str, OddsRows],
+    interval: str,
+    calendar: Calendar,
 ) -> Material:
     """Split the returns of all symbols at one time: the last 15 % validate, the rest trains.
 
     Bars within a key's reach of the split belong to neither part (embargo); a part may be empty.
     """
-    starts = [run.start_ms[place] for of_symbol in runs.values() for run in of_symbol for place in (0, -1)]
+    starts = [
+        part.start_ms[place] for of_symbol in returns.values() for part in of_symbol for place in (0, -1)
+    ]
     first, last = min(starts, default=0), max(starts, default=0)
-    cut_ms = int(last - UNSEEN_SHARE * (last - first))
-    resumed_ms = cut_ms + RECEPTIVE_BARS * INTERVAL_MS[interval]
+    train_end_ms = int(last - VALIDATION_FRACTION * (last - first))
+    validation_start_ms = train_end_ms + RECEPTIVE_BARS * INTERVAL_MS[interval]
     return Material(
         interval=interval,
         calendar=calendar,
-        training=_within(runs, 0, cut_ms),
-        validation=_within(runs, resumed_ms, int(last) + 1),
+        training=_within(returns, 0, train_end_ms),
+        validation=_within(returns, validation_start_ms, int(last) + 1),
         moments=moments,
     )
 
 
-def _within(runs: Mapping[str, Sequence[Run]], since_ms: int, until_ms: int) -> dict[str, list[Run]]:
-    """The runs' parts between two starts, as far as a shape can be cut from them."""
-    shortest = ShapeConfig().longest
-    parts = {
-        symbol: [part for run in of_symbol if len(part := run.within(since_ms, until_ms)) >= shortest]
-        for symbol, of_symbol in runs.items()
+def _within(
+    returns: Mapping[str, Sequence[ContiguousReturns]], since_ms: int, until_ms: int
+) -> dict[str, list[ContiguousReturns]]:
+    """The parts between two starts, as far as they are long enough to cut a shape from."""
+    needed = ShapeConfig().max_bars
+    cut = {
+        symbol: [inside for part in of_symbol if len(inside := part.within(since_ms, until_ms)) >= needed]
+        for symbol, of_symbol in returns.items()
     }
-    return {symbol: part for symbol, part in parts.items() if part}
+    return {symbol: inside for symbol, inside in cut.items() if inside}

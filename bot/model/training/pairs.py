@@ -1,9 +1,8 @@
-"""Pairs of views of one shape, as a market might play it twice: what the key is trained to see as one.
+"""Pairs of views of one shape, as a market might show it twice: what an encoder is trained to give equal keys.
 
-No outcome enters. Shapes are drawn from an autoregressive process or cut from bars; each view of a shape
-has its own warp, amplitude, noise, place in the window and drift after it, and passes through the same
-scaling by a fading volatility as bars do. All is drawn where the generator is, on a CPU or a GPU; only
-training imports this module, for it needs torch.
+No outcome enters. Shapes are drawn from an autoregressive process or cut from bars; each view of a shape has its own
+warp, amplitude, noise, place in the window and drift after it, and is divided by an exponentially weighted
+volatility as bars are. Random numbers are drawn where the generator is, on a CPU or a GPU.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from bot.model.training.views import Run, ShapeConfig
+from bot.model.training.views import ContiguousReturns, ShapeConfig
 
 _DECAY = 0.97
 _CLIP = 6.0
@@ -21,43 +20,43 @@ _TAIL = 5
 _LEAD = 32
 
 
-class Cuttings:
-    """Where shapes are cut from: any whole segment of any run, each with the same chance."""
+class ShapeSampler:
+    """Cuts shapes from contiguous returns: any segment of ``max_bars`` bars, each with the same probability."""
 
-    def __init__(self, runs: Sequence[Run], config: ShapeConfig) -> None:
-        """Raises ValueError where no run is as long as the longest shape."""
-        kept = [run.scaled for run in runs if len(run) >= config.longest]
+    def __init__(self, returns: Sequence[ContiguousReturns], config: ShapeConfig) -> None:
+        """Raises ValueError where none is as long as the longest shape."""
+        kept = [part.scaled for part in returns if len(part) >= config.max_bars]
         if not kept:
-            raise ValueError(f"no {config.longest} unbroken bars to cut a shape from")
-        self._bars = config.longest
+            raise ValueError(f"no {config.max_bars} contiguous bars to cut a shape from")
+        self._bars = config.max_bars
         self._whole = torch.from_numpy(np.concatenate(kept)).float()
-        # A segment ends within its run: so many of a run's bars can be a segment's first.
-        self._firsts = torch.tensor([len(run) - self._bars + 1 for run in kept]).cumsum(0)
+        # A segment ends within its part: this many of a part's bars can be a segment's first.
+        self._firsts = torch.tensor([len(part) - self._bars + 1 for part in kept]).cumsum(0)
 
-    def cut(self, generator: Generator, count: int) -> Tensor:
-        """``count`` segments: float32 (count, longest)."""
+    def sample(self, generator: Generator, count: int) -> Tensor:
+        """``count`` segments: float32 (count, max_bars)."""
         device = generator.device
         self._whole, self._firsts = self._whole.to(device), self._firsts.to(device)
-        # A share of all places and not an integer: how many there are is then not asked of a GPU.
+        # A fraction of all places and not an integer: so their number is not read back from a GPU.
         drawn = torch.rand(count, generator=generator, device=device, dtype=torch.float64)
         chosen = (drawn * self._firsts[-1]).long()
-        run = torch.searchsorted(self._firsts, chosen, right=True)
-        first = chosen + run * (self._bars - 1)
+        part = torch.searchsorted(self._firsts, chosen, right=True)
+        first = chosen + part * (self._bars - 1)
         return self._whole[first[:, None] + torch.arange(self._bars, device=device)]
 
 
 def draw_pairs(
-    generator: Generator, config: ShapeConfig, cuttings: Cuttings | None, count: int, bars: int
+    generator: Generator, config: ShapeConfig, sampler: ShapeSampler | None, count: int, bars: int
 ) -> tuple[Tensor, Tensor]:
     """Two views of each of ``count`` shapes: scaled returns, float32 (count, bars) each, oldest first.
 
-    Without ``cuttings`` all shapes are simulated.
+    Without ``sampler`` all shapes are simulated.
     """
-    cut = 0 if cuttings is None else round(count * (1.0 - config.simulated))
+    cut = 0 if sampler is None else round(count * (1.0 - config.simulated))
     bases = _simulated(generator, config, count - cut)
-    if cuttings is not None and cut:
-        bases = torch.cat((bases, cuttings.cut(generator, cut)))
-    lengths = _integers(generator, config.shortest, config.longest, count)
+    if sampler is not None and cut:
+        bases = torch.cat((bases, sampler.sample(generator, cut)))
+    lengths = _integers(generator, config.min_bars, config.max_bars, count)
     phase = torch.where(
         _uniform(generator, 0.0, 1.0, count) < config.at_end,
         _integers(generator, 0, config.after_end, count),
@@ -73,10 +72,10 @@ def draw_noise(generator: Generator, count: int, bars: int) -> Tensor:
 
 
 def _simulated(generator: Generator, config: ShapeConfig, count: int) -> Tensor:
-    """Autoregressive steps, each shape with a smoothness of its own: (count, longest)."""
-    smoothness = _uniform(generator, config.least_smoothness, config.largest_smoothness, count)
-    shocks = torch.randn((count, config.longest), generator=generator, device=generator.device)
-    age = _ages(config.longest, generator.device)
+    """Autoregressive steps, each shape with a smoothness of its own: (count, max_bars)."""
+    smoothness = _uniform(generator, config.min_smoothness, config.max_smoothness, count)
+    shocks = torch.randn((count, config.max_bars), generator=generator, device=generator.device)
+    age = _ages(config.max_bars, generator.device)
     weights = torch.where(age >= 0, smoothness[:, None, None] ** age.clamp(min=0), 0.0)
     return (weights @ shocks[:, :, None])[:, :, 0]
 
@@ -84,11 +83,11 @@ def _simulated(generator: Generator, config: ShapeConfig, count: int) -> Tensor:
 def _view(
     generator: Generator, config: ShapeConfig, bases: Tensor, lengths: Tensor, phase: Tensor, bars: int
 ) -> Tensor:
-    """One way of playing each shape: (count, bars)."""
+    """One view of each shape: (count, bars)."""
     count, device = len(bases), generator.device
     played = (lengths * (1.0 + config.warp * _uniform(generator, -1.0, 1.0, count))).round().long()
-    amplitude = _uniform(generator, config.least_amplitude, config.largest_amplitude, count)
-    noise = _uniform(generator, config.least_noise, 1.0, count)
+    amplitude = _uniform(generator, config.min_amplitude, config.max_amplitude, count)
+    noise = _uniform(generator, config.min_noise, 1.0, count)
     side = 1.0 - 2.0 * _integers(generator, 0, 1, count)
     drift = config.drift * side * _uniform(generator, 0.0, 1.0, count).sqrt()
     since_end = phase + _integers(generator, -config.jitter, config.jitter, count)
@@ -118,13 +117,13 @@ def _tailed(generator: Generator, count: int, bars: int) -> Tensor:
 
 
 def _scaled(generator: Generator, returns: Tensor) -> Tensor:
-    """Each return over the fading volatility of those before it, clipped, as bars' returns are."""
+    """Each return over the exponentially weighted volatility of those before it, clipped, as bars' returns are."""
     count, bars = returns.shape
     initial = (0.4 * torch.randn(count, generator=generator, device=returns.device)).exp()
     age = _ages(bars, returns.device) - 1  # of each return when the row's own bar begins
     weights = torch.where(age >= 0, (1.0 - _DECAY) * _DECAY ** age.clamp(min=0), 0.0)
-    fading = _DECAY ** torch.arange(bars, device=returns.device)
-    variance = initial[:, None] * fading + returns.square() @ weights.T
+    decay = _DECAY ** torch.arange(bars, device=returns.device)
+    variance = initial[:, None] * decay + returns.square() @ weights.T
     return (returns / variance.sqrt()).clamp(-_CLIP, _CLIP)
 
 

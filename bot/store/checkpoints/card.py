@@ -8,7 +8,7 @@ from msgspec import Struct
 from bot.market import utc_text
 from bot.model.network.encoder import Network
 from bot.model.odds import OddsNetwork
-from bot.model.training.views import Look, ShapeConfig
+from bot.model.training.views import ShapeConfig, ValidationPoint
 
 FORMAT = 1
 
@@ -83,8 +83,8 @@ class Card(Struct, frozen=True, kw_only=True):
     shapes: ShapeConfig
     training: _Figures
     steps: int
-    best: Look
-    history: tuple[Look, ...]
+    best: ValidationPoint
+    history: tuple[ValidationPoint, ...]
     made_with: dict[str, str]
     odds: OddsCard | None = None
 
@@ -112,8 +112,8 @@ class Card(Struct, frozen=True, kw_only=True):
             "| --- | --- | --- | --- |",
         ]
         lines += [
-            f"| {look.step:,} | {look.loss:.4f} | {look.found:.1%} | {look.temperature:.4f} |"
-            for look in self.history
+            f"| {point.step:,} | {point.loss:.4f} | {point.top1_accuracy:.1%} | {point.temperature:.4f} |"
+            for point in self.history
         ]
         made_with = ", ".join(f"{name} {value}" for name, value in self.made_with.items())
         settings = _settings(self.training | msgspec.to_builtins(self.shapes))

@@ -9,8 +9,8 @@ import torch
 from bot.model.network.encoder import WindowNetwork, build_encoder, unit_scale
 from bot.model.network.streaming import StreamingTransformer
 from bot.model.training.encoder import TrainingConfig, contrastive_loss, forward, initial, train
-from bot.model.training.pairs import Cuttings
-from bot.model.training.views import Run, ShapeConfig
+from bot.model.training.pairs import ShapeSampler
+from bot.model.training.views import ContiguousReturns, ShapeConfig
 from tests.model.network.test_encoder import NETWORKS, ROUNDING, weights_of
 
 SMALL = WindowNetwork(width=32, blocks=1, dimension=16)
@@ -72,8 +72,8 @@ def test_training_finds_more_twins_and_two_runs_give_the_same_weights(network):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_gpu_trains_by_the_same_code(network):
     shapes = ShapeConfig()
-    runs = [Run(np.arange(500), np.random.default_rng(1).standard_t(5, 500))]
-    trained = train(network, Cuttings(runs, shapes), None, config=SHORT, shapes=shapes)
+    runs = [ContiguousReturns(np.arange(500), np.random.default_rng(1).standard_t(5, 500))]
+    trained = train(network, ShapeSampler(runs, shapes), None, config=SHORT, shapes=shapes)
     assert trained.device == "cuda"
     assert trained.history[-1].loss < trained.history[0].loss
     # What a GPU trained is what a CPU reads.
@@ -95,7 +95,9 @@ def test_training_ends_when_unseen_shapes_are_no_longer_found_better_and_keeps_t
     # Nothing can be learned from 44 bars of one shape that holds for the other's.
     rng = np.random.default_rng(1)
     shapes = ShapeConfig(simulated=0.0)
-    seen, unseen = (Cuttings([Run(np.arange(44), rng.standard_normal(44))], shapes) for _ in range(2))
+    seen, unseen = (
+        ShapeSampler([ContiguousReturns(np.arange(44), rng.standard_normal(44))], shapes) for _ in range(2)
+    )
     config = TrainingConfig(
         steps=400, pairs=16, negatives=8, validate_every=5, patience=2, learning_rate=0.02, warmup_steps=1
     )

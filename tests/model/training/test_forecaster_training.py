@@ -84,7 +84,7 @@ def test_distances_are_squared_ones():
 
 def test_what_is_kept_unseen_begins_after_every_outcome_that_was_trained_on():
     training, unseen = split(regimes(), SHORT, reach_bars=24)
-    assert unseen.start_ms[0] - training.start_ms[-1] > SHORT.apart_bars * STEP_MS
+    assert unseen.start_ms[0] - training.start_ms[-1] > SHORT.embargo_bars * STEP_MS
     training, unseen = split(regimes(), SHORT, reach_bars=100)
     assert unseen.start_ms[0] - training.start_ms[-1] > 100 * STEP_MS
     assert 500 - 100 <= len(unseen) <= 600
@@ -176,7 +176,7 @@ def test_a_moment_never_learns_from_its_own_surroundings():
     rows = np.column_stack([np.repeat(rng.standard_normal(120), 50) for _ in range(3)]).astype(np.float32)
     material = OddsRows(rows, np.column_stack((episode, episode)), STEP_MS * np.arange(6000), STEP_MS)
     histories = [
-        train_odds(SMALL, material, config=replace(SHORT, apart_bars=apart)).weights["log_temperature"]
+        train_odds(SMALL, material, config=replace(SHORT, embargo_bars=apart)).weights["log_temperature"]
         for apart in (1, 72)
     ]
     # Where it may look at its neighbors in time, it narrows its sight to them.

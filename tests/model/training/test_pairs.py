@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from bot.model.training import pairs
-from bot.model.training.pairs import Cuttings
-from bot.model.training.views import Run, ShapeConfig
+from bot.model.training.pairs import ShapeSampler
+from bot.model.training.views import ContiguousReturns, ShapeConfig
 
 
 def seeded(seed):
@@ -20,21 +20,21 @@ def unit(windows):
 
 
 def a_run(values):
-    return Run(np.arange(len(values)), np.asarray(values, dtype=np.float64))
+    return ContiguousReturns(np.arange(len(values)), np.asarray(values, dtype=np.float64))
 
 
 def test_shapes_are_cut_from_one_run_each_and_every_place_has_its_turn():
-    config = ShapeConfig(shortest=4, longest=4)
-    cuttings = Cuttings([a_run([0, 1, 2, 3, 4]), a_run([9, 9]), a_run([10, 11, 12, 13, 14, 15])], config)
-    cut = cuttings.cut(seeded(1), 200)
+    config = ShapeConfig(min_bars=4, max_bars=4)
+    sampler = ShapeSampler([a_run([0, 1, 2, 3, 4]), a_run([9, 9]), a_run([10, 11, 12, 13, 14, 15])], config)
+    cut = sampler.sample(seeded(1), 200)
     assert {tuple(row) for row in cut.tolist()} == {
         tuple(float(first + i) for i in range(4)) for first in (0, 1, 10, 11, 12)
     }
 
 
 def test_runs_too_short_for_a_shape_are_refused():
-    with pytest.raises(ValueError, match="44 unbroken bars"):
-        Cuttings([a_run(range(43))], ShapeConfig())
+    with pytest.raises(ValueError, match="44 contiguous bars"):
+        ShapeSampler([a_run(range(43))], ShapeConfig())
 
 
 def test_the_same_seed_draws_the_same_pairs():
@@ -56,7 +56,7 @@ def test_views_are_scaled_returns_and_twins_are_more_alike_than_strangers():
 
 def test_without_warp_noise_and_jitter_two_views_are_one():
     config = ShapeConfig(
-        warp=0.0, least_noise=0.0, at_end=1.0, after_end=0, jitter=0, drift=0.0, shortest=44, longest=44
+        warp=0.0, min_noise=0.0, at_end=1.0, after_end=0, jitter=0, drift=0.0, min_bars=44, max_bars=44
     )
     first, second = draw_pairs(seeded(1), config, None, 200, 44)
     # What is left differs by noise of 0 to 1 times the volatility.
@@ -65,11 +65,11 @@ def test_without_warp_noise_and_jitter_two_views_are_one():
 
 
 def test_shapes_come_from_the_bars_in_the_share_that_is_asked_for():
-    config = ShapeConfig(simulated=0.25, warp=0.0, least_noise=0.0, drift=0.0, shortest=44, longest=44)
+    config = ShapeConfig(simulated=0.25, warp=0.0, min_noise=0.0, drift=0.0, min_bars=44, max_bars=44)
     # One shape only: all views that are cut from it are alike.
     wave = np.sin(np.arange(44) / 4.0)
-    cuttings = Cuttings([a_run(wave)], config)
-    first, _ = draw_pairs(seeded(1), config, cuttings, 400, 44)
+    sampler = ShapeSampler([a_run(wave)], config)
+    first, _ = draw_pairs(seeded(1), config, sampler, 400, 44)
     target = np.array([np.corrcoef(row[-40:], wave[-40:])[0, 1] for row in first])
     simulated, cut = target[:100], target[100:]
     assert np.median(cut) > 0.5
