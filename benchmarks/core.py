@@ -109,13 +109,13 @@ def _with_memory(market: SyntheticMarket, rules: Instrument) -> Iterator[Result]
 
 def _warm_up(observed: Sequence[Bar], rules: Instrument) -> Iterator[Result]:
     """As a start does it, as it was done bar by bar, and without the votes that calibrate confidence."""
-    name, asked_from_ms, some = "historical_similarity", observed[-1].close_ms, observed[:5_000]
+    name, first_query_ms, some = "historical_similarity", observed[-1].close_ms, observed[:5_000]
 
     def whole() -> None:
-        _trader(name, rules).observe_all(observed, asked_from_ms)
+        _trader(name, rules).observe_all(observed, first_query_ms)
 
     def without_votes() -> None:
-        _trader(name, rules, calibration_bars=0).observe_all(observed, asked_from_ms)
+        _trader(name, rules, calibration_bars=0).observe_all(observed, first_query_ms)
 
     def one_by_one() -> None:
         trader = _trader(name, rules, calibration_bars=0)

@@ -109,9 +109,9 @@ class Trader:
         """Learn from a bar of the past, without deciding anything."""
         self.observe_all([bar])
 
-    def observe_all(self, bars: Sequence[Bar], asked_from_ms: int | None = None) -> None:
+    def observe_all(self, bars: Sequence[Bar], first_query_ms: int | None = None) -> None:
         """Learn from bars of the past, in order of closes; see :meth:`SimilarityModel.observe_all`."""
-        self._model.observe_all(bars, asked_from_ms)
+        self._model.observe_all(bars, first_query_ms)
         for bar in bars:
             self._risk.observe(bar)
             # What an earlier session left is valued as it left it until the market says more.

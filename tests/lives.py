@@ -113,10 +113,10 @@ async def _lived(database, id, config, trader, account, events, recorder: Record
             bars = MARKET.bars(symbol, index - config.memory.warmup_bars, config.memory.warmup_bars)
             await steps.insert_history([replace(bar, source="history") for bar in bars])
 
-    def observe(bars, asked_from_ms) -> None:
+    def observe(bars, first_query_ms) -> None:
         for bar in bars if recorder is not None else ():
             recorder.note(Observed(bar))
-        trader.observe_all(bars, asked_from_ms)
+        trader.observe_all(bars, first_query_ms)
 
     await warm_up.observe(observe, database, wanted, lambda *_: None)
 

@@ -139,7 +139,7 @@ def test_a_restart_observes_what_the_memory_came_from_even_where_one_symbol_has_
             )
             blocks: list[tuple[list[Bar], int]] = []
             await warm_up.observe(
-                lambda bars, asked_from_ms: blocks.append((list(bars), asked_from_ms)),
+                lambda bars, first_query_ms: blocks.append((list(bars), first_query_ms)),
                 database,
                 wanted,
                 lambda *_: None,

@@ -252,11 +252,11 @@ class _Session:
             self._database, self.id, before_commit=None if recorder is None else recorder.commit
         )
 
-        def observe(bars: list[Bar], asked_from_ms: int) -> None:
+        def observe(bars: list[Bar], first_query_ms: int) -> None:
             if recorder is not None:
                 for bar in bars:
                     recorder.note(Observed(bar))
-            trader.observe_all(bars, asked_from_ms)
+            trader.observe_all(bars, first_query_ms)
 
         last_starts = await self._warm_up(observe, steps)
         self._tell_resumed(account, last_starts)

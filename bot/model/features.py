@@ -1,9 +1,9 @@
-"""Decimal bars become float rows: the last closed bars of one symbol, and what follows from them alone.
+"""Features: the last closed bars of one symbol as floats, and what is computed from them.
 
-Whatever is derived here is a function of a fixed, finite number of last bars. A run that observes the
-last :data:`RECEPTIVE_BARS` bars again therefore derives the same figures, bit for bit, as one that was
-never interrupted. What is derived of many bars at once comes from the code that derives one: rows of
-:func:`windows_of`, each summed up by itself, so that a row's bits do not hang on how many there are.
+Every figure here is a function of a fixed, finite number of last bars. A session that observes the last
+:data:`RECEPTIVE_BARS` bars again therefore computes the same figures, bit for bit, as one that was never
+interrupted. Figures of many bars at once come from the code that computes one: rows of :func:`windows_of`, each
+summed by itself, so that a row's bits do not depend on how many there are.
 """
 
 import math
@@ -26,13 +26,13 @@ KEY_BARS = 48
 """Returns in a plain key."""
 
 VOLATILITY_BARS = 256
-"""Returns behind each volatility; the weight of the first is below a thousandth of the last one's."""
+"""Returns in each volatility; the weight of the oldest is below a thousandth of the newest one's."""
 
 RECEPTIVE_BARS = KEY_BARS + VOLATILITY_BARS + 1
-"""Unbroken bars that a key, a feature row and a regime depend on, at most."""
+"""Contiguous bars that a plain key, a feature row and a regime depend on, at most."""
 
 WINDOW_BARS = 1024
-"""Bars at hand of each symbol, for strategies that look further back than a key does."""
+"""Bars kept of each symbol, for strategies that use more of the past than a key does."""
 
 FEATURES = (
     "return", "trend_6", "trend_25", "volatility_ratio", "magnitude", "volume",
@@ -41,7 +41,7 @@ FEATURES = (
 """Columns of :func:`feature_row`."""
 
 STATE_BARS = 500
-"""Returns behind a state row's longest figure; with it, ``STATE_BARS + 1`` unbroken bars."""
+"""Returns in a state row's longest figure, which needs ``STATE_BARS + 1`` contiguous bars."""
 
 STATE_SIZES, STATE_RETURNS = 16, 8
 """Last absolute and signed returns in a state row."""
@@ -57,39 +57,41 @@ STATE_FEATURES = (
 _DECAY = 0.97
 _SHORT_DECAY = 0.85
 _CLIP = 6.0
-_LEAST_VOLATILITY = 1e-12
+_MIN_VOLATILITY = 1e-12
 _DAY_MS = 86_400_000
 _WEEK_MS = 7 * _DAY_MS
 _DAY_RATIO_BARS = 24
 _COMMON_DAILY_VOLATILITY = 0.03
 _PARKINSON = 2.0 * math.sqrt(math.log(2.0))
-_LEAST_RATIO = math.exp(-_CLIP)
-# Beyond any float's range of volumes their logarithm keeps a row finite.
-_LARGEST_VOLUME = 1e300
+_MIN_RATIO = math.exp(-_CLIP)
+# Where a volume exceeds it, a row stays finite.
+_MAX_VOLUME = 1e300
 
 
-def _fading(decay: float) -> Floats:
-    """Exponential weights of the last returns, oldest first, summing to 1."""
+def _ewma_weights(decay: float) -> Floats:
+    """Exponential weights w_i ∝ decay^age of the last 256 returns, oldest first, summing to 1."""
     weights = decay ** np.arange(VOLATILITY_BARS - 1, -1, -1, dtype=np.float64)
     return np.asarray(weights / weights.sum())
 
 
-_WEIGHTS = _fading(_DECAY)
+_WEIGHTS = _ewma_weights(_DECAY)
 # Of the short volatility and of the two trends.
-_RECENT_WEIGHTS = np.stack([_fading(decay) for decay in (_SHORT_DECAY, 1.0 - 2.0 / 7.0, 1.0 - 2.0 / 26.0)])
+_RECENT_WEIGHTS = np.stack(
+    [_ewma_weights(decay) for decay in (_SHORT_DECAY, 1.0 - 2.0 / 7.0, 1.0 - 2.0 / 26.0)]
+)
 
 
 def log_return(before: float, after: float) -> float:
-    """ln(after / before), finite even for prices at the edge of what a float holds."""
+    """ln(after / before), finite for all positive prices."""
     if 1e-150 < before < 1e150 and 1e-150 < after < 1e150:
         return math.log(after / before)
     return math.log(min(max(after, 1e-150), 1e150)) - math.log(min(max(before, 1e-150), 1e150))
 
 
 def windows_of(run: NDArray[T], length: int) -> NDArray[T]:
-    """All windows of so many values in a contiguous run, oldest first: (n - length + 1, length).
+    """All windows of ``length`` values in a series (n,), oldest first: (n - length + 1, length).
 
-    Each row is contiguous: what is summed along it is added in the same order for one window as for many.
+    Each row is contiguous in memory: a sum along it is taken in the same order for one window as for many.
     """
     count = max(0, len(run) - length + 1)
     # What sliding_window_view gives, without its overhead, which is more than most sums over one window.
@@ -109,7 +111,7 @@ def unit_rows(rows: Floats) -> NDArray[np.float32]:
 class _Column:
     """One float64 series whose last values are always one contiguous slice.
 
-    ``view`` can never be written to; ``room`` is the same memory for whoever fills it.
+    ``view`` can never be written to; ``room`` is the same memory, for the window that fills it.
     """
 
     __slots__ = ("room", "values", "view")
@@ -118,24 +120,23 @@ class _Column:
         # Writing one number into an array is faster than into NumPy; all see the same memory.
         self.values = array("d", bytes(8 * length))
         self.room: Floats = np.frombuffer(self.values, dtype=np.float64)
-        # Over a read-only buffer nobody can set the flag back.
+        # Over a read-only buffer the flag cannot be set back.
         self.view: Floats = np.frombuffer(memoryview(self.values).toreadonly(), dtype=np.float64)
 
 
 class FeatureWindow:
-    """The last unbroken bars of one symbol, at most ``capacity``, as float64 arrays, oldest first.
+    """The last contiguous bars of one symbol, at most ``capacity``, as float64 arrays, oldest first.
 
-    A bar that does not directly follow its predecessor, by the market's clock, starts the window anew.
-    What the accessors return are read-only views, which hold until the next ``push``. They hold fewer
-    than ``n`` values where fewer are known. All but closes is worked out when first asked for, so that a
-    strategy that needs closes only pays for closes only.
+    A bar that does not directly follow its predecessor, by the market's clock, empties the window first. Accessors
+    return read-only views (up to ``n``,) that are valid until the next ``push``; fewer values where fewer are known.
+    All but closes is computed at the first access.
     """
 
     def __init__(self, capacity: int = WINDOW_BARS, calendar: Calendar = ALWAYS_OPEN) -> None:
         if capacity < RECEPTIVE_BARS:
             raise ValueError(f"a window holds at least {RECEPTIVE_BARS} bars, not {capacity}")
         self.capacity = capacity
-        # Twice the room: the newest bars move to the front once every `capacity` bars, no bar else.
+        # Twice the room: the newest bars move to the front only once every `capacity` bars.
         self._columns = [_Column(2 * capacity) for _ in range(10)]
         self._open, self._high, self._low, self._close, self._volume = self._columns[:5]
         self._return, self._square, self._scaled, self._volatility, self._closed = self._columns[5:]
@@ -144,11 +145,11 @@ class FeatureWindow:
         self._interval = ""
         self._interval_ms = 0
         self._end = 0
-        self._unread: list[Bar] = []  # the newest bars, of which nobody has asked for more than the close
-        self._derived = 0  # bars up to here have their return
-        self._returns = 0  # unbroken returns up to there
-        self._scaled_returns = 0  # unbroken scaled returns up to there
-        self._volatilities = 0  # unbroken volatilities up to there
+        self._unread: list[Bar] = []  # the newest bars, of which only the close has been read
+        self._derived = 0  # bars before this place have their return
+        self._returns = 0  # contiguous returns before it
+        self._scaled_returns = 0  # contiguous scaled returns before it
+        self._volatilities = 0  # contiguous volatilities before it
 
     def __len__(self) -> int:
         return min(self._end, self.capacity)
@@ -185,7 +186,7 @@ class FeatureWindow:
         return self._calendar.clock_ms(bar.start_ms) == self._next_start_ms
 
     def close_ms(self, back: int = 0) -> int:
-        """When the newest bar closed, or the one so many before it, which must be at hand."""
+        """When the bar ``back`` bars before the newest one closed, ms UTC; it must be in the window."""
         return int(self._closed.values[self._end - 1 - back])
 
     def bars_a_day(self) -> float:
@@ -226,7 +227,7 @@ class FeatureWindow:
         return self._scaled.view[self._end - min(n, self._scaled_returns, self.capacity) : self._end]
 
     def volatilities(self, n: int) -> Floats:
-        """At each close, the expected absolute size (root mean square) of the next bar's log return."""
+        """At each close, the expected size (root mean square) of the next bar's log return, a fraction."""
         self._derive()
         return self._volatility.view[self._end - min(n, self._volatilities, self.capacity) : self._end]
 
@@ -236,7 +237,7 @@ class FeatureWindow:
         return float(newest[0]) if len(newest) else None
 
     def _of_bars(self, column: _Column, n: int) -> Floats:
-        """The last values of one of the columns that the bars themselves tell."""
+        """The last values of a column that is read from the bars themselves."""
         if self._unread:
             for place, bar in enumerate(self._unread, self._end - len(self._unread)):
                 self._open.values[place] = float(bar.open)
@@ -257,10 +258,10 @@ class FeatureWindow:
         return self._end
 
     def _derive(self) -> None:
-        """Bring returns up to the newest bar; each depends on the same bars whenever it is derived."""
+        """Compute returns up to the newest bar; each depends on the same bars whenever it is computed."""
         first, end = self._derived, self._end
         if first == 0:
-            # The oldest bar at hand has no predecessor, hence no return.
+            # The oldest bar in the window has no predecessor, hence no return.
             self._returns = self._scaled_returns = self._volatilities = 0
             first = min(1, end)
         if first < end:
@@ -270,13 +271,13 @@ class FeatureWindow:
             returns[first:end] = list(starmap(log_return, pairwise(self._close.values[first - 1 : end])))
             squares[first:end] = returns[first:end] * returns[first:end]
             self._returns += end - first
-            # From where on there are returns enough behind a bar, and behind the bar before it.
+            # The first places with enough returns for a volatility, and for one at the bar before.
             known, scaled = (
                 max(first, end - max(0, self._returns - VOLATILITY_BARS + 1 - before)) for before in (0, 1)
             )
             if known < end:
                 behind, found = squares[known + 1 - VOLATILITY_BARS : end], volatility[known:end]
-                series.ewma_volatility(behind, _WEIGHTS, _LEAST_VOLATILITY, found)
+                series.ewma_volatility(behind, _WEIGHTS, _MIN_VOLATILITY, found)
             ratios = returns[scaled:end] / volatility[scaled - 1 : end - 1]
             self._scaled.room[scaled:end] = np.minimum(np.maximum(ratios, -_CLIP), _CLIP)
             self._volatilities = end - known + (self._volatilities if known == first else 0)
@@ -285,32 +286,32 @@ class FeatureWindow:
 
 
 class Encoder(Protocol):
-    """A bar and its past become a key: where in the space of moments the market is."""
+    """Computes a key from a bar and those before it: a unit vector that is similar where their shapes are."""
 
     dimension: int
     """Length of a key."""
     window_bars: int
-    """Bars that a key describes; moments closer than half of that are one episode."""
+    """Bars that a key describes; moments closer than half of that count as one."""
     receptive_bars: int
-    """Unbroken bars that a key depends on."""
+    """Contiguous bars that a key depends on."""
 
     def last_keys(self, window: FeatureWindow, n: int) -> Keys:
         """The keys at the closes of the newest ``n`` bars: float32 (n, dimension), the newest last.
 
-        Each of unit length, or zero where the price stood still; fewer where too few bars are known. The
-        same bits for a bar whenever it is asked about and together with however many others.
+        Each of unit length, or zero where the price did not move; fewer where too few bars are known. A bar's key
+        has the same bits whenever it is computed, and with however many others.
         """
         ...
 
 
 def key_of(encoder: Encoder, window: FeatureWindow) -> Key | None:
-    """The newest bar's key; None where too few bars are known or the price stood still."""
+    """The newest bar's key (dimension,); None where too few bars are known or the price did not move."""
     keys = encoder.last_keys(window, 1)
     return keys[0] if keys.any() else None
 
 
 class PlainEncoder:
-    """The last 48 returns, each over the volatility known before it: every later key's baseline."""
+    """The last 48 returns, each over the volatility known before it: the baseline of trained encoders."""
 
     dimension = KEY_BARS
     window_bars = KEY_BARS
@@ -324,7 +325,7 @@ class PlainEncoder:
 def feature_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | None:
     """The newest bar as a float32 row of :data:`FEATURES`, in [-6, 6]; None where too few bars are known.
 
-    With ``back``, the bar so many before it, as it was seen at its own close.
+    With ``back``, the bar ``back`` bars before it, as known at its own close.
     Return, exponential trends of 6 and 25 bars and the absolute return are in units of the volatility
     known before the bar; the volatility ratio is the logarithm of short over long; the volume is its
     logarithm's distance from the mean of 256 bars in standard deviations; the hour is UTC's, of the
@@ -347,23 +348,23 @@ def _feature_row(window: FeatureWindow, back: int) -> list[float]:
         _before(window.returns(VOLATILITY_BARS + back), back),
         _before(window.volumes(VOLATILITY_BARS + back), back),
         _RECENT_WEIGHTS,
-        _LARGEST_VOLUME,
+        _MAX_VOLUME,
     )
     close_ms = window.close_ms(back)
     hour = 2.0 * math.pi * (close_ms % _DAY_MS) / _DAY_MS
-    ratio = math.log(max(math.sqrt(short), _LEAST_VOLATILITY) / known_before)
+    ratio = math.log(max(math.sqrt(short), _MIN_VOLATILITY) / known_before)
     row = (newest, fast / known_before, slow / known_before, ratio, abs(newest), volume)
     return [*map(_clipped, row), math.sin(hour), math.cos(hour)]
 
 
 def state_row(window: FeatureWindow, back: int = 0) -> NDArray[np.float32] | None:
-    """What the odds of the coming bars may depend on: float32 of :data:`STATE_FEATURES`, in [-6, 6].
+    """Inputs of the quantile forecast: float32 of :data:`STATE_FEATURES`, in [-6, 6].
 
     :func:`feature_row`, then: the time of the week (UTC, of the close); logarithms of the newest bar's
     Parkinson volatility and of the root mean square return of 24 and of 500 bars, over the volatility
     expected of the next bar; the logarithm of that volatility a day, over 3 %; and the last 16 absolute
-    and 8 signed scaled returns, oldest first. None where fewer than 501 unbroken bars are known.
-    With ``back``, the bar so many before the newest, as it was seen at its own close.
+    and 8 signed scaled returns, oldest first. None where fewer than 501 contiguous bars are known.
+    With ``back``, the bar ``back`` bars before the newest, as known at its own close.
     """
     squares = _before(window.squared_returns(STATE_BARS + back), back)
     if len(squares) < STATE_BARS:
@@ -396,4 +397,4 @@ def _clipped(figure: float) -> float:
 
 def _log_ratio(figure: float, unit: float) -> float:
     """Their ratio's logarithm, and -6 where the figure is that small or nothing."""
-    return math.log(max(figure / unit, _LEAST_RATIO))
+    return math.log(max(figure / unit, _MIN_RATIO))

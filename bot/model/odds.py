@@ -1,15 +1,14 @@
-"""Which past moments had the same odds: a state, a forecast without memory, a recall, and the gate between.
+"""The quantile forecast: a state, a head that forecasts without memory, attention to the memory, and a gate.
 
-This is the memory layer of a memory-augmented transformer at the level of the output, with one head a
-horizon. The state is query and key at once; a recall attends to the nearest moments with a learned
-temperature, and a null slot takes the attention that nothing deserves. What followed a moment is remembered
-in units of a scale that was known at its close, and told in that of the moment that asks: so the state need
-not say how large outcomes are, only what they are like besides. A scalar gate a horizon, which
-starts towards the local head and is forced to it where nothing may be recalled, mixes what is recalled with
-what the head says. It does not pretend to be "32 similar days": two thousand moments share the weight.
+This is the memory layer of a memory-augmented transformer at the level of the output, with one head per horizon.
+The state is both query and key: a recall attends to the nearest moments with a learned temperature, and a null slot
+takes attention where no moment is near. Outcomes are stored divided by a scale that was known at the moment's close,
+and multiplied by that of the query: so the state describes everything but the size of outcomes. A scalar gate per
+horizon, 0 where nothing may be recalled, mixes the recalled quantiles with the head's. Two thousand moments share
+the attention; it is not the "32 similar moments" of the vote.
 
-All distributions are quantiles at :data:`LEVELS`, in units of the volatility expected of the horizon (that
-of one bar times the root of the bars). :mod:`bot.model.training.forecaster` fits the weights.
+All distributions are quantiles at :data:`LEVELS`, in units of the horizon's expected volatility (that of one bar
+times the square root of the bars). :mod:`bot.model.training.forecaster` fits the weights.
 """
 
 import math
@@ -26,21 +25,21 @@ Floats = NDArray[np.float64]
 State = NDArray[np.float32]
 
 LEVELS: Floats = np.arange(1, 20) / 20.0
-"""Levels of the quantiles that a distribution is told in: 5 % to 95 %."""
+"""Levels of a distribution's quantiles: 5 % to 95 %."""
 
 NEAREST = 2048
-"""Moments that share the attention of a recall, at most: the nearest. A temperature that was learned among few
-thousand would be too warm among many; so a neighborhood grows finer with the memory."""
+"""Nearest moments that a recall attends to, at most. A temperature learned among a few thousand moments would be
+too high among many; so the neighborhood becomes narrower as the memory grows."""
 
-LARGEST_LOG_SCALE = 2.0
-"""Of a scale or its inverse: an exponential of bars unlike any that were trained on could be anything."""
+MAX_LOG_SCALE = 2.0
+"""Bound on a scale's logarithm: for bars unlike any trained on, the exponential could be of any size."""
 
 
 class Standing(NamedTuple):
-    """Where moments stand among others at one horizon.
+    """The state and scale of moments at one horizon, known at a bar's close.
 
-    ``state`` (…, dimension) says which moments are near, ``scale`` (…) how large their outcomes are, in
-    units of the volatility expected. Both are known at a bar's close.
+    The distance of states (…, dimension) says which moments are near; ``scale`` (…) is the expected size of the
+    outcome, in units of the horizon's expected volatility.
     """
 
     state: State
@@ -50,8 +49,8 @@ class Standing(NamedTuple):
 class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Two small networks of the same inputs: one gives the state, the other the head's quantiles.
 
-    Each has two hidden layers of ``width``. A state has ``dimension`` figures, beside which stand the
-    logarithms of a scale a horizon; ``horizons`` are the bars ahead that were trained, ascending.
+    Each has two hidden layers of ``width``. The state's network gives ``dimension`` figures and the logarithm of a
+    scale for each horizon; ``horizons`` are the bars ahead that were trained, ascending.
     """
 
     inputs: Count
@@ -62,7 +61,7 @@ class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def __post_init__(self) -> None:
         if self.levels != len(LEVELS):
-            raise ValueError(f"a distribution is told in {len(LEVELS)} quantiles, not {self.levels}")
+            raise ValueError(f"a distribution has {len(LEVELS)} quantiles, not {self.levels}")
         if not self.horizons or list(self.horizons) != sorted(set(self.horizons)):
             raise ValueError(f"horizons {self.horizons} do not ascend")
 
@@ -90,10 +89,10 @@ class OddsNetwork(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """What the memory says of one horizon.
+    """The memory's forecast at one horizon.
 
-    ``quantiles`` (levels,) are those of the outcomes, weighted; ``share`` is the attention that did not go
-    to the null slot, 0 to 1; ``effective_sample_size`` is
+    ``quantiles`` (levels,) are the weighted outcomes'; ``share`` is the attention that did not go to the null slot,
+    0 to 1; ``effective_sample_size`` is
     (Σ weight)² / Σ weight² of the moments (Kish).
     """
 
@@ -124,14 +123,14 @@ class Odds:
         self._mixtures: dict[int, Floats] = {}
 
     def standing(self, row: Tensor, horizon_bars: int) -> Standing:
-        """State and scale of one bar: (inputs,) to float32 (dimension,) and a figure without dimensions."""
+        """State and scale of one bar: (inputs,) to float32 (dimension,) and a scalar."""
         return self.standings(row, horizon_bars)
 
     def standings(self, rows: Tensor, horizon_bars: int) -> Standing:
-        """Those of many: (n, inputs) to (n, dimension) and (n,)."""
+        """States and scales of many bars: (n, inputs) to (n, dimension) and (n,)."""
         figures = self._forward(rows, "state")
         logs = figures[..., self.dimension :] @ self._mixture(horizon_bars)
-        scale = np.exp(np.clip(logs, -LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))
+        scale = np.exp(np.clip(logs, -MAX_LOG_SCALE, MAX_LOG_SCALE))
         return Standing(np.ascontiguousarray(figures[..., : self.dimension]), np.asarray(scale))
 
     def head(self, row: Tensor) -> Floats:
@@ -139,33 +138,33 @@ class Odds:
         return self.heads(row)
 
     def heads(self, rows: Tensor) -> Floats:
-        """Those of many: (n, inputs) to (n, horizons, levels)."""
-        told = self._forward(rows, "head").astype(np.float64)
+        """Forecasts without memory of many bars: (n, inputs) to (n, horizons, levels)."""
+        quantiles = self._forward(rows, "head").astype(np.float64)
         shape = (*rows.shape[:-1], len(self.network.horizons), self.network.levels)
-        # Quantiles that cross are put in order, which only ever brings them nearer to the truth.
-        return np.sort(told.reshape(shape), axis=-1)
+        # Quantiles that cross are sorted, which never increases their error.
+        return np.sort(quantiles.reshape(shape), axis=-1)
 
     def at(self, heads: Floats, horizon_bars: int) -> Floats:
         """The head's quantiles at one horizon: (…, horizons, levels) to (…, levels)."""
         return np.asarray(np.tensordot(heads, self._mixture(horizon_bars), axes=([-2], [0])))
 
     def temperature(self, horizon_bars: int) -> float:
-        """What a squared distance between states is multiplied by; the larger, the narrower the recall."""
+        """Factor on the squared distance of states: the larger, the narrower the recall."""
         return math.exp(self._learned("log_temperature", horizon_bars))
 
     def gate(self, horizon_bars: int) -> float:
-        """The weight of what is recalled against the head, where the null slot takes nothing."""
+        """The memory's weight in the mixture with the head, before the null slot: 0 to 1."""
         return 1.0 / (1.0 + math.exp(-self._learned("gate", horizon_bars)))
 
     def recalled(
         self, states: Tensor, outcomes: Floats, query: Standing, horizon_bars: int
     ) -> Recalled | None:
-        """The distribution of remembered outcomes, each weighted by how near its state is to the query's.
+        """The distribution of past outcomes, each weighted by the distance of its state from the query's.
 
-        ``states`` (m, dimension) and ``outcomes`` (m,) stand in ascending order of outcome, so that nothing
-        need be sorted and the same memory gives the same bits in whatever order it was filled. None where
-        m is 0. An outcome is the log return over the horizon by the volatility expected of it and by the
-        scale of its own moment; quantiles are told in the scale of the query's.
+        ``states`` (m, dimension) and ``outcomes`` (m,) are in ascending order of outcome, so that nothing need be
+        sorted and the same memory gives the same bits in whatever order it was filled. None where m is 0. An outcome
+        is the log return over the horizon, divided by the horizon's expected volatility and by its moment's scale;
+        the quantiles are multiplied by the query's scale.
         """
         if not len(outcomes):
             return None
@@ -191,52 +190,52 @@ class Odds:
         horizon_bars: int,
         known: NDArray[np.bool_],
     ) -> tuple[Floats, Floats]:
-        """Those of many queries, n of them: quantiles (n, levels) and the share of each (n,).
+        """The same for n queries: quantiles (n, levels) and shares (n,).
 
-        ``known`` (n, m) says which moments each of them may recall. Where it is none, the share is 0 and
-        the quantiles are 0. Equal to :meth:`recalled` up to rounding.
+        ``known`` (n, m) says which moments each query may recall. Where it may recall none, share and quantiles are
+        0. Equal to :meth:`recalled` up to rounding.
         """
         quantiles, shares = np.zeros((len(known), self.network.levels)), np.zeros(len(known))
-        asked = np.flatnonzero(known.any(axis=1))
-        if not len(asked):
+        answered = np.flatnonzero(known.any(axis=1))
+        if not len(answered):
             return quantiles, shares
-        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, queries.state[asked])
-        scores = np.where(known[asked], scores, np.float32(-np.inf))
-        scores[scores < _least(scores)[:, None]] = -np.inf
-        weights, shares[asked] = self._attention(scores, horizon_bars)
-        for place, row in zip(asked.tolist(), weights, strict=True):
+        scores = -np.float32(self.temperature(horizon_bars)) * _distances(states, queries.state[answered])
+        scores = np.where(known[answered], scores, np.float32(-np.inf))
+        scores[scores < _lowest_kept(scores)[:, None]] = -np.inf
+        weights, shares[answered] = self._attention(scores, horizon_bars)
+        for place, row in zip(answered.tolist(), weights, strict=True):
             near = np.flatnonzero(row)
-            told = _quantiles(outcomes[near], np.cumsum(row[near], dtype=np.float64))
-            quantiles[place] = queries.scale[place] * told
+            scaled = _quantiles(outcomes[near], np.cumsum(row[near], dtype=np.float64))
+            quantiles[place] = queries.scale[place] * scaled
         return quantiles, shares
 
     def blend(self, head: Floats, recalled: Recalled | None, horizon_bars: int) -> Floats:
-        """The forecast: head and memory, mean of quantiles by the gate. ``head`` is of this horizon."""
+        """The forecast: the gate's mean of head's and memory's quantiles. ``head`` is of this horizon."""
         if recalled is None:
             return head
         return self.blends(head, recalled.quantiles, np.array(recalled.share), horizon_bars)
 
     def blends(self, heads: Floats, recalled: Floats, shares: Floats, horizon_bars: int) -> Floats:
-        """Those of many: quantiles (n, levels) twice, and what :meth:`recalled_by` gave as shares (n,)."""
+        """Forecasts of n queries: quantiles (n, levels) twice, and the shares (n,) of :meth:`recalled_by`."""
         weight = self.gate(horizon_bars) * shares[..., None]
         return np.asarray((1.0 - weight) * heads + weight * recalled)
 
     def _forward(self, rows: Tensor, part: str) -> Tensor:
         x = (rows - self.weights["inputs.mean"]) / self.weights["inputs.spread"]
         out = np.empty((*rows.shape[:-1], len(self.weights[f"{part}.out.bias"])), np.float32)
-        x, told = x.reshape(-1, rows.shape[-1]), out.reshape(-1, out.shape[-1])
-        self._kernels.hidden_layers(x, self._packed[part], self.network.width, told)
+        x, flat = x.reshape(-1, rows.shape[-1]), out.reshape(-1, out.shape[-1])
+        self._kernels.hidden_layers(x, self._packed[part], self.network.width, flat)
         return out
 
     def _attention(self, scores: Tensor, horizon_bars: int) -> tuple[Tensor, Floats]:
-        """Scores (n, m) to weights, the largest of each row 1, and the share that the null slot left."""
+        """Scores (n, m) to weights, the largest of each row 1, and the attention (n,) left by the null slot."""
         highest = scores.max(axis=1, keepdims=True)
         weights = np.exp(scores - highest)
         mass = np.log(weights.sum(axis=1, dtype=np.float64)) + highest[:, 0]
         return weights, self._share(mass, horizon_bars)
 
     def _share(self, mass: Floats, horizon_bars: int) -> Floats:
-        """What the null slot leaves to weights whose sums have these logarithms."""
+        """Attention left by the null slot, given the logarithms of the weights' sums."""
         margin = np.clip(mass - self._learned("null", horizon_bars), -700.0, 700.0)
         return np.asarray(1.0 / (1.0 + np.exp(-margin)))
 
@@ -244,11 +243,11 @@ class Odds:
         return float(np.dot(self._mixture(horizon_bars), self.weights[name].astype(np.float64)))
 
     def _mixture(self, horizon_bars: int) -> Floats:
-        """How far each trained horizon speaks for this one: linear in the logarithm, the outermost beyond."""
+        """Weight of each trained horizon for this one: linear in the logarithm, constant beyond the ends."""
         known = self._mixtures.get(horizon_bars)
         if known is None:
-            ones, place = np.eye(len(self._log_horizons)), math.log(horizon_bars)
-            known = np.array([np.interp(place, self._log_horizons, one) for one in ones])
+            units, place = np.eye(len(self._log_horizons)), math.log(horizon_bars)
+            known = np.array([np.interp(place, self._log_horizons, unit) for unit in units])
             self._mixtures[horizon_bars] = known
         return known
 
@@ -260,8 +259,8 @@ def _distances(states: Tensor, queries: State) -> Tensor:
     return np.asarray(np.maximum(distances, np.float32(0.0)), np.float32)
 
 
-def _least(scores: Tensor) -> Tensor:
-    """What each row's (n, m) scores reach where they are among its highest: (n,). As high ones all are."""
+def _lowest_kept(scores: Tensor) -> Tensor:
+    """The lowest of each row's :data:`NEAREST` highest scores, (n, m) to (n,); ties with it are kept, too."""
     places = scores.shape[1] - NEAREST
     if places <= 0:
         return np.full(len(scores), -np.inf, np.float32)
@@ -269,8 +268,8 @@ def _least(scores: Tensor) -> Tensor:
 
 
 def _quantiles(outcomes: Floats, totals: Floats) -> Floats:
-    """The least of the ascending outcomes that so much of the weight does not exceed; ``totals`` are running sums.
+    """Weighted quantiles at :data:`LEVELS` of ascending ``outcomes``; ``totals`` are cumulative weights.
 
-    A step, not a line between two outcomes: one without weight then counts for nothing.
+    Steps, with no interpolation between two outcomes: one without weight has no effect.
     """
     return np.asarray(outcomes[np.searchsorted(totals, LEVELS * totals[-1])])

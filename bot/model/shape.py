@@ -1,4 +1,4 @@
-"""The raw shape of a moment, and the views of it that were played slower or faster."""
+"""The raw shape of a moment, and views of it at other speeds (time-warped)."""
 
 import math
 
@@ -15,18 +15,18 @@ SHAPE_BARS = 40
 """Returns in a shape."""
 
 SPEEDS = np.geomspace(0.7, 1.43, 9)
-"""Bars of the moment for one bar of a view."""
+"""Bars of the moment per bar of a view."""
 
 
 def _warps() -> NDArray[np.float64]:
-    """(views x bars, returns): reads a view off the last returns, both of them ending at the same bar."""
+    """(views x bars, returns): linear interpolation of each view from the last returns; both end at the same bar."""
     weights = np.zeros((len(SPEEDS), SHAPE_BARS, KEY_BARS))
     ages = np.arange(SHAPE_BARS - 1, -1, -1)
     for speed, view in zip(SPEEDS, weights, strict=True):
         for bar, age in enumerate(speed * ages):
             place = KEY_BARS - 1 - age
             before = math.floor(place)
-            # What lies before the first return at hand stays zero: no bar may decide that is not at hand.
+            # Before the first of these returns a view is zero: it depends on no earlier bar.
             if before >= 0:
                 view[bar, before] = before + 1 - place
             if 0 <= before + 1 < KEY_BARS:
@@ -40,10 +40,10 @@ _WARPS = _warps()
 def last_shapes(window: FeatureWindow, n: int) -> Shapes:
     """At the closes of the newest ``n`` bars, the last 40 scaled returns: float32 (n, 40), the newest last.
 
-    Each of unit length, or zero where the price stood still; fewer where too few bars are known.
+    Each of unit length, or zero where the price did not move; fewer where too few bars are known.
     """
     scaled = window.scaled_returns(n + KEY_BARS - 1)
-    # Where there are views of it, too.
+    # Only where there are enough returns for views of it, too.
     return unit_rows(windows_of(scaled[KEY_BARS - SHAPE_BARS :], SHAPE_BARS))
 
 

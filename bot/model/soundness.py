@@ -1,4 +1,4 @@
-"""Whether weights that anybody may have written give keys and forecasts: by size, and by what they make of windows."""
+"""Whether weights of unknown origin give finite keys and forecasts: by their size, and by trial on random windows."""
 
 import numpy as np
 
@@ -8,23 +8,20 @@ from bot.model.network.parameters import Weights
 from bot.model.network.streaming import StreamingTransformer, TransformerEncoder
 from bot.model.odds import LEVELS, Odds
 
-LARGEST_WEIGHT = 1_000.0
-"""Of a trained network no weight is near that; beyond, sums of products leave the range of a float."""
-_LEAST_SPREAD = 1e-3
-_LARGEST_FIGURE = 1e9
-_WIDEST_ATTENTION = 32_768
-"""Figures of all bars that a token attends to: what is held in memory for each of them."""
+MAX_WEIGHT = 1_000.0
+"""No weight of a trained network is near it; with larger ones sums of products may overflow."""
+_MIN_STD = 1e-3
+_MAX_FIGURE = 1e9
+_MAX_ATTENTION = 32_768
+"""Figures kept for all bars that a token attends to: width times bars."""
 _PROBES, _HORIZONS = 8, (1, 24, 1_000)
 _SCALES = (1.0, 1e-3, 30.0)
 
 
 def encoder_problem(encoder: WindowEncoder | TransformerEncoder, weights: Weights) -> str | None:
-    """Why this encoder gives no keys that can be compared, in a few words; None where it does."""
+    """Why this encoder's keys cannot be compared, as text; None where they can."""
     network = encoder.network
-    if (
-        isinstance(network, StreamingTransformer)
-        and network.width * network.attention_bars > _WIDEST_ATTENTION
-    ):
+    if isinstance(network, StreamingTransformer) and network.width * network.attention_bars > _MAX_ATTENTION:
         return f"a width of {network.width} over {network.attention_bars} bars is wider than any"
     if encoder.receptive_bars > WINDOW_BARS:
         return f"a key of {encoder.receptive_bars} bars; {WINDOW_BARS} are kept at most"
@@ -34,7 +31,7 @@ def encoder_problem(encoder: WindowEncoder | TransformerEncoder, weights: Weight
     for scale in _SCALES:
         with np.errstate(all="ignore"):
             keys = encoder.keys(scale * random.standard_normal(network.bars + _PROBES - 1))
-        if not np.isfinite(keys).all() or (np.abs(keys) > _LARGEST_FIGURE).any():
+        if not np.isfinite(keys).all() or (np.abs(keys) > _MAX_FIGURE).any():
             return "its keys are no finite figures"
         if not keys.any(axis=1).all():
             return "its keys are nothing but zeros"
@@ -42,11 +39,11 @@ def encoder_problem(encoder: WindowEncoder | TransformerEncoder, weights: Weight
 
 
 def odds_problem(odds: Odds) -> str | None:
-    """Why these odds forecast nothing, in a few words; None where they do."""
+    """Why these weights give no forecast, as text; None where they do."""
     if (problem := _size_problem(odds.weights)) is not None:
         return problem
-    if (odds.weights["inputs.spread"] < _LEAST_SPREAD).any():
-        return f"a spread of its inputs is below {_LEAST_SPREAD}"
+    if (odds.weights["inputs.spread"] < _MIN_STD).any():
+        return f"a spread of its inputs is below {_MIN_STD}"
     random = np.random.default_rng(1)
     for scale in _SCALES:
         rows = (scale * random.standard_normal((_PROBES, odds.network.inputs))).astype(np.float32)
@@ -57,7 +54,7 @@ def odds_problem(odds: Odds) -> str | None:
                 quantiles = odds.at(heads, horizon)
             figures = (state, sizes, quantiles, np.array([odds.temperature(horizon), odds.gate(horizon)]))
             if not all(
-                np.isfinite(each).all() and (np.abs(each) < _LARGEST_FIGURE).all() for each in figures
+                np.isfinite(figure).all() and (np.abs(figure) < _MAX_FIGURE).all() for figure in figures
             ):
                 return "its states and forecasts are no finite figures"
             assert quantiles.shape == (_PROBES, len(LEVELS))
@@ -66,6 +63,6 @@ def odds_problem(odds: Odds) -> str | None:
 
 def _size_problem(weights: Weights) -> str | None:
     for name, tensor in weights.items():
-        if (np.abs(tensor) > LARGEST_WEIGHT).any():
-            return f"{name} has a weight beyond {LARGEST_WEIGHT:,.0f}, which no training gives"
+        if (np.abs(tensor) > MAX_WEIGHT).any():
+            return f"{name} has a weight beyond {MAX_WEIGHT:,.0f}, which no training gives"
     return None

@@ -1,10 +1,10 @@
-"""How much each recalled moment counts: by how alike it is, how old, and whether its regime was the same."""
+"""The weight of each recalled moment: by similarity, age and regime."""
 
 import math
 from collections.abc import Sequence
 
-# Votes that sum to less have lost digits, or all of them.
-_LEAST_TOTAL = 1e-280
+# Weights that sum to less have lost digits to underflow.
+_MIN_TOTAL = 1e-280
 
 
 def weights_of(
@@ -16,11 +16,10 @@ def weights_of(
     half_life_ms: float,
     other_regime_weight: float,
 ) -> list[float]:
-    """Weights that sum to 1, of moments that stand the most similar first.
+    """Weights (n,) that sum to 1, of moments in descending order of similarity.
 
-    ``temperature`` is the difference in similarity that makes a weight e times another; a weight halves with
-    every ``half_life_ms`` of age (0: never), and is multiplied by ``other_regime_weight`` where the regime
-    was another (``same_regime`` None: nobody knows).
+    w ∝ exp(similarity / ``temperature``) · 2^(-age / ``half_life_ms``) (a half-life of 0: no decay), multiplied by
+    ``other_regime_weight`` where the regime was another (``same_regime`` None: not compared).
     """
     votes = [math.exp((similarity - similarities[0]) / temperature) for similarity in similarities]
     if half_life_ms:
@@ -30,8 +29,8 @@ def weights_of(
             vote if same else vote * other_regime_weight
             for vote, same in zip(votes, same_regime, strict=True)
         ]
-    if votes and sum(votes) < _LEAST_TOTAL:
-        # All of them are thousands of half-lives old: only the differences count.
+    if votes and sum(votes) < _MIN_TOTAL:
+        # All of them are thousands of half-lives old: computed from logarithms, relative to the largest.
         logs = [(similarity - similarities[0]) / temperature for similarity in similarities]
         if half_life_ms:
             youngest = min(ages_ms)

@@ -194,14 +194,14 @@ async def observe(
         runs += await _runs(database, symbol, wanted.interval, first, last)
         since_ms.append(last - (max(wanted.bars, WINDOW_BARS) + _LEAD_BARS) * step)
     # What is decided first is a bar after one of these.
-    asked_from_ms = min(newest.values(), default=0)
-    since_ms.append(_whole_since(runs, wanted, asked_from_ms))
+    first_query_ms = min(newest.values(), default=0)
+    since_ms.append(_whole_since(runs, wanted, first_query_ms))
     total = sum(_bars(run, min(since_ms), step) for run in runs)
     observed = 0
     block: list[Bar] = []
 
     async def hand_on() -> None:
-        observe_bars(block, asked_from_ms)
+        observe_bars(block, first_query_ms)
         block.clear()
         progress("memory", observed, total)
         await asyncio.sleep(0)
@@ -227,7 +227,7 @@ async def _runs(database: Database, symbol: str, interval: str, first: int, last
     return [run for run in zip(begins, ends, strict=True) if run[0] <= run[1]]
 
 
-def _whole_since(runs: Sequence[_Run], wanted: Wanted, asked_from_ms: int) -> int:
+def _whole_since(runs: Sequence[_Run], wanted: Wanted, first_query_ms: int) -> int:
     """From when on bars must be observed, so that a memory is whole once anything is asked of it that counts.
 
     By the calendar, the same for all symbols: the memory keeps what came last, of whichever symbol, and
@@ -236,7 +236,7 @@ def _whole_since(runs: Sequence[_Run], wanted: Wanted, asked_from_ms: int) -> in
     """
     step = INTERVAL_MS[wanted.interval]
     # What is known when the first bar is decided, or when the oldest vote that counts was cast.
-    last_ms = asked_from_ms
+    last_ms = first_query_ms
     if wanted.calibration_bars:
         last_ms -= (wanted.calibration_bars + wanted.horizon_bars + 2) * step
     lost = _LEAD_BARS - 1 + wanted.horizon_bars

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from bot.model.odds import LARGEST_LOG_SCALE, LEVELS, NEAREST, Odds, OddsNetwork, Standing
+from bot.model.odds import LEVELS, MAX_LOG_SCALE, NEAREST, Odds, OddsNetwork, Standing
 
 NETWORK = OddsNetwork(inputs=7, width=12, dimension=5)
 
@@ -98,12 +98,12 @@ def test_scales_have_a_horizon_and_stay_within_bounds_however_odd_the_bar() -> N
     low, between, high = (odds.standings(rows, h).scale for h in (4, 10, 24))
     assert not np.array_equal(low, high)
     share = math.log(10 / 4) / math.log(24 / 4)
-    inside = np.maximum(np.abs(np.log(low)), np.abs(np.log(high))) < LARGEST_LOG_SCALE
+    inside = np.maximum(np.abs(np.log(low)), np.abs(np.log(high))) < MAX_LOG_SCALE
     assert inside.sum() > 10
     assert between[inside] == pytest.approx((low ** (1 - share) * high**share)[inside])
     odd = odds.standings(1e6 * rows, 4).scale
-    assert odd.max() == pytest.approx(math.exp(LARGEST_LOG_SCALE))
-    assert odd.min() == pytest.approx(math.exp(-LARGEST_LOG_SCALE))
+    assert odd.max() == pytest.approx(math.exp(MAX_LOG_SCALE))
+    assert odd.min() == pytest.approx(math.exp(-MAX_LOG_SCALE))
 
 
 def test_the_memory_counts_for_nothing_where_nothing_is_recalled() -> None:

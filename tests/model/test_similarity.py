@@ -146,7 +146,7 @@ def test_a_history_taken_in_at_once_leaves_what_one_bar_after_another_leaves(tra
         votes.add(answer.forecast.calibration.n_votes)
     assert min(votes) > 20
     # Those that are out of date were not even cast.
-    assert len(spared._calibration._settled) < len(at_once._calibration._settled)
+    assert len(spared._calibration._scored) < len(at_once._calibration._scored)
 
 
 def test_a_memory_that_stands_still_stands_still_for_a_whole_history():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from bot.model.odds import LARGEST_LOG_SCALE, LEVELS, Odds, OddsNetwork
+from bot.model.odds import LEVELS, MAX_LOG_SCALE, Odds, OddsNetwork
 from bot.model.training.material import OddsRows
 
 Floats = NDArray[np.float64]
@@ -229,7 +229,7 @@ def standings(
 ) -> tuple[Tensor, Tensor]:
     """(n, inputs) to states (n, dimension) and scales (n, horizons)."""
     figures = forward(weights, rows, "state", dropout, generator)
-    logs = figures[:, network.dimension :].clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE)
+    logs = figures[:, network.dimension :].clamp(-MAX_LOG_SCALE, MAX_LOG_SCALE)
     return figures[:, : network.dimension], logs.exp()
 
 
