@@ -146,13 +146,14 @@ def log_odds(probability: float) -> float:
 
 
 def _fitted(scored: list[_ScoredVote]) -> _Fit:
-    vote = np.array([each.vote.log_odds_ratio for each in scored], dtype=np.float64)
-    head = np.array([each.vote.head_log_odds_ratio for each in scored], dtype=np.float64)
-    similarity = np.array([each.vote.similarity for each in scored], dtype=np.float64)
-    base_log_odds = np.array([each.base_log_odds for each in scored], dtype=np.float64)
-    rose = np.array([each.rose for each in scored], dtype=np.float64)
+    votes = [one.vote for one in scored]
+    neighbors = np.array([vote.log_odds_ratio for vote in votes], dtype=np.float64)
+    head = np.array([vote.head_log_odds_ratio for vote in votes], dtype=np.float64)
+    similarity = np.array([vote.similarity for vote in votes], dtype=np.float64)
+    base_log_odds = np.array([vote.base_log_odds for vote in scored], dtype=np.float64)
+    rose = np.array([vote.rose for vote in scored], dtype=np.float64)
     fit = _Fit(vote_slope=0.0, head_slope=0.0, similarities=np.sort(similarity))
-    columns = np.stack((vote * fit.similarity_rank(similarity) ** 2, head))
+    columns = np.stack((neighbors * fit.similarity_rank(similarity) ** 2, head))
     coefficients = np.zeros(len(columns))
     positive = list(range(len(columns)))
     while positive:

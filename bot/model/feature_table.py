@@ -1,4 +1,4 @@
-"""One symbol's bars as arrays, one row a bar: what was knowable at its close, and what came after it."""
+"""One symbol's bars as arrays, one row a bar: what was known at its close, and the realized outcome."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ INPUT_LAGS = 24
 class FeatureTable:
     """Figures of ``n`` bars, ascending; NaN where too few contiguous bars came before.
 
-    ``volatility`` is what the close's holder expects of the next bar's log return. ``inputs`` (n x 32)
-    are the bar's features and its last 24 returns over volatility, ``window`` (n x 48) the last 48 of
-    those. ``states`` (n x 38) are what odds may depend on, NaN for longer. ``contiguous_bars`` counts the bars
-    that directly follow one another up to this one, by the market's clock, which ``clock_ms`` tells of each
-    bar's start; of its days, ``days_a_year`` are reckoned to have bars.
+    ``volatility`` (n,) is the expected size of the next bar's log return, a fraction, ``log_close`` (n,) the natural
+    logarithm of the close. ``inputs`` (n, 32) are the bar's features and its last 24 returns over volatility,
+    ``window`` (n, 48) the last 48 of those, ``states`` (n, 38) the inputs of the quantile forecast, which need more
+    bars. ``contiguous_bars`` (n,) counts the bars that directly follow one another up to this one, by the market's
+    clock; ``clock_ms`` (n,) are the bars' starts on that clock, ``start_ms`` in UTC. ``days_a_year`` have bars.
     """
 
     symbol: str

@@ -1,1 +1,1 @@
-"""Fitting the networks: `train` and `evaluate` alone import this, since it needs torch."""
+"""Fitting the networks. Views and material are NumPy; pairs, encoder and forecaster import torch (seconds)."""

@@ -1,8 +1,8 @@
-"""Fits the odds: states by what their neighbors' outcomes are worth, the head by its quantiles, then the gate.
+"""Fits the quantile forecast: states and head at once, then null slots and gates.
 
-The states' loss is the deployed objective itself, the exact CRPS of the outcomes of others, weighted by how
-near their states are and told in the scale of who asks. Only ``train`` and ``evaluate`` import this module:
-it needs torch. On one kind of machine and number of threads two runs of one seed give the same weights.
+The loss of the states is the exact CRPS of what a recall would forecast: the outcomes of other moments, weighted by
+the distance of their states and multiplied by the query's scale. The loss of the head is that of its quantiles. On
+one kind of machine and number of threads two trainings with one seed give the same weights.
 """
 
 import math
@@ -33,7 +33,7 @@ _GATE_PENALTY = 3e-4
 
 
 class OddsTrainingConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How odds are trained.
+    """How the quantile forecast is trained.
 
     In each of ``steps`` steps ``queries`` moments are forecast from the outcomes of ``candidates`` others, drawn from
     the whole training span but for those closer than ``embargo_bars``. On the last ``validation_fraction`` of the
@@ -91,7 +91,7 @@ def train_odds(
     config: OddsTrainingConfig,
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainedOdds:
-    """Train odds from random weights. Raises ValueError where there are too few rows."""
+    """Train from random weights. Raises ValueError where there are too few moments."""
     training, validation = split(material, config, max(network.horizons))
     drawn_at_once = config.queries + config.candidates
     if len(training) < drawn_at_once or not len(validation):
@@ -169,10 +169,7 @@ def train_odds(
 
 
 def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generator) -> Weights:
-    """Inputs standardised, random layers, a head that begins unconditional, gates that lean towards it.
-
-    Scales begin as 1.
-    """
+    """Standardized inputs, random layers, the unconditional quantiles as the head's bias, scales 1, gates 12 %."""
     weights: Weights = {}
     for name, shape in network.shapes().items():
         weights[name] = torch.zeros(shape)
@@ -190,7 +187,7 @@ def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generato
 
 @torch.no_grad()
 def _follow(averaged: Weights, weights: Weights, share: float) -> None:
-    """Move the averages towards the weights by the rest of ``share``: a mean of the last steps."""
+    """Exponential moving average of the weights: average = share · average + (1 - share) · weight."""
     for name, value in averaged.items():
         value.lerp_(weights[name], 1.0 - share)
 
