@@ -27,7 +27,9 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
     try:
         given = _parsed(arguments)
         if given is None:
-            return MISUSED
+            code = MISUSED
+            sys.stdout.flush()
+            return code
         options = given
         # Behind it stands numpy, which help spares.
         from bot.config import load

@@ -31,6 +31,7 @@ COMMANDS = {
     "symbols": ["symbols", "--demo", "--drop", "ETHUSDT"],
     "trades": ["trades", "--demo"],
     "status": ["status", "--demo"],
+    "strategies": ["strategies", "--json"],
     "explain": ["explain", "--demo"],
     "report": ["report", "--demo"],
     "export": ["export", "signals", "--demo"],
