@@ -38,10 +38,6 @@ class Frame(Struct, frozen=True):
     ret_msg: str = ""
     req_id: str = ""
 
-    @property
-    def is_pong(self) -> bool:
-        return self.op == "pong" or self.ret_msg == "pong"
-
 
 class KlineEntry(Struct, frozen=True):
     """One entry of ``data`` in a kline message; the figures are read only where ``confirm`` is set.

@@ -93,12 +93,6 @@ def test_kline_data_of_another_shape_is_malformed(data: str):
     assert [type(entry) for entry in wire.kline_entries(frame.data)] == [wire.MalformedFrame]
 
 
-def test_both_pongs_are_pongs_and_an_ack_is_none():
-    assert wire.frame('{"success":true,"ret_msg":"pong","op":"ping"}').is_pong
-    assert wire.frame('{"op":"pong","args":["1"]}').is_pong
-    assert not wire.frame('{"success":true,"ret_msg":"","op":"subscribe"}').is_pong
-
-
 def ticker(kind: str, ts: int, **fields: str) -> wire.Frame:
     return wire.frame(json.dumps({"topic": "tickers.BTCUSDT", "type": kind, "ts": ts, "data": fields}))
 
