@@ -123,7 +123,7 @@ _KEYS = frozenset(
 
 
 def load(
-    path: str | Path | None,
+    path: str | os.PathLike[str] | None,
     overrides: Mapping[str, Any],
     environment: Mapping[str, str] = os.environ,
     *,
@@ -213,7 +213,7 @@ def as_tree(config: Config) -> dict[str, Any]:
     return tree
 
 
-def _read(path: str | Path | None) -> tuple[dict[str, Any], str]:
+def _read(path: str | os.PathLike[str] | None) -> tuple[dict[str, Any], str]:
     if path is None:
         path = Path("config.toml")
         if not path.exists():
@@ -221,7 +221,7 @@ def _read(path: str | Path | None) -> tuple[dict[str, Any], str]:
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: no such configuration file")
     try:
-        text = files.content(path, "the configuration", _LONGEST_FILE).decode("utf-8-sig")
+        text = files.content(Path(path), "the configuration", _LONGEST_FILE).decode("utf-8-sig")
         # A key of many parts takes the square of their number to read.
         if max((line.count(".") for line in text.splitlines()), default=0) > _MOST_DOTS:
             raise RecursionError

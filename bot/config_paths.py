@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Container, Mapping
-from pathlib import Path
 from typing import Any
 
 PATHS = ("run.database", "run.recordings", "run.history", "run.runs", "model.checkpoint")
@@ -10,7 +9,7 @@ PATHS = ("run.database", "run.recordings", "run.history", "run.runs", "model.che
 _SHIPPED = "default"
 
 
-def folder_of(path: str | Path | None) -> str:
+def folder_of(path: str | os.PathLike[str] | None) -> str:
     """The folder that relative paths of this configuration belong to; "" is the working folder."""
     if path is None or not os.path.isfile(path):
         return ""
@@ -38,7 +37,7 @@ def place_paths(
             tree.setdefault(section, {})[name] = placed
 
 
-def defaults_note(path: str | Path | None) -> str | None:
+def defaults_note(path: str | os.PathLike[str] | None) -> str | None:
     """What to say where nothing is configured and nothing was ever run, as in a folder chosen by mistake."""
     alone = path is None and not os.path.exists("config.toml") and not os.path.exists("var")
     return "no config.toml here; defaults" if alone else None

@@ -16,6 +16,7 @@ LONGEST = 400
 # Who may talk to a person, and who may wait.
 PRINTERS = ("bot/commands/", "bot/terminal/", "bot/cli.py", "bot/__main__.py")
 WAITERS = (
+    "bot/api/",
     "bot/commands/",
     "bot/demo/",
     "bot/exchange/",

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from bot.store.account.state import AccountState
 from bot.store.checkpoints.folder import DEFAULT, Checkpoint, load_checkpoint
 from bot.store.provenance import strategy_source
 from bot.store.recording.reader import Recording
-from bot.strategy import Costs, Strategy, declared_checks
+from bot.strategy import Costs, Strategy, StrategyConfig, declared_checks
 from bot.strategy_options import declared_options
 from bot.trader import Trader
 from bot.trading.account import AccountTrack
@@ -65,6 +65,11 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
     """
     name = config.strategy.name
     path, kind = strategies.get(name, name), strategy_class(name, strategies)
+    return strategy_of(kind, config, path)
+
+
+def strategy_of(kind: Callable[[StrategyConfig], Any], config: Config, path: str) -> Strategy:
+    """A strategy's class under the configured options; ``path`` names it in the ConfigError where it is none."""
     if isinstance(kind, type) and (declared := declared_options(kind)) is not None:
         config.strategy.read_options(declared)
     try:

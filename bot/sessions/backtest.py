@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
-from itertools import chain
 
 import msgspec
 from msgspec import Struct
@@ -12,9 +11,8 @@ from msgspec.structs import replace
 
 from bot.config import Config
 from bot.errors import BotError
-from bot.market import ALWAYS_OPEN, Bar, Calendar, Funding
+from bot.market import Bar, Funding
 from bot.market.borrow import Borrow
-from bot.market.calendars import NEVER_CLOSES
 from bot.market.funding import Settlements
 from bot.sessions import loop
 from bot.sessions.assembly import (
@@ -26,12 +24,11 @@ from bot.sessions.assembly import (
     load_strategy,
     opening_of,
 )
-from bot.sessions.backtest_plan import Options, Plan, plan_backtest
+from bot.sessions.backtest_plan import Options, Plan, market_calendar, plan_backtest
 from bot.sessions.bar_source import decided_closes
 from bot.sessions.fill_scenarios import PRESETS, Scenarios, run_preset
 from bot.sessions.known_funding import funding_note
 from bot.sessions.session import SessionCounter, Summary, hindsight, with_decisions
-from bot.sources.sessions import calendar_for
 from bot.store.account.funding_rates import save_funding_rates
 from bot.store.account.state import load_account
 from bot.store.account.steps import StepWriter, begin_session, end_session, save_instruments
@@ -109,7 +106,7 @@ class _Backtest:
         self._strategy = strategy
         self._progress = progress
         self._config = plan.config
-        self._calendar = _calendar_of(plan)
+        self._calendar = market_calendar(plan.config, plan.source)
         self._digest = BarsDigest()
         self._observed: dict[str, int] = dict.fromkeys(plan.source.symbols, 0)
         self._began = time.monotonic()
@@ -301,15 +298,6 @@ class _Backtest:
             configuration=configuration_name(self._config, self._strategy),
             sharpe=None if estimate is None else estimate.value,
         )
-
-
-def _calendar_of(plan: Plan) -> Calendar:
-    """The market's calendar over all bars at hand, also those before the first and after the last decision."""
-    run = plan.config.run
-    if run.calendar_name == NEVER_CLOSES:
-        return ALWAYS_OPEN
-    starts = chain.from_iterable(plan.source.starts.values())
-    return calendar_for(run.calendar_name, run.interval, run.timezone, starts)
 
 
 def _sharpe(counter: SessionCounter) -> Estimate | None:

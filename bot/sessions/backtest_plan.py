@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from itertools import chain
 from pathlib import Path
 
 from msgspec import Struct
@@ -11,12 +12,14 @@ from msgspec.structs import replace
 from bot import program
 from bot.config import Config, from_json
 from bot.errors import InputError
-from bot.market import FundingRate, Instrument
+from bot.market import ALWAYS_OPEN, Calendar, FundingRate, Instrument
+from bot.market.calendars import NEVER_CLOSES
 from bot.sessions.assembly import load_strategy
 from bot.sessions.bar_source import BarSource, Span, of_files, of_history, of_run, spans_of
 from bot.sessions.data_files import check_data, funding_of
 from bot.sessions.known_funding import chosen_rates
 from bot.sources.instruments import Given, read_given, settle_all
+from bot.sources.sessions import calendar_for
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.history.market import market_of
@@ -163,6 +166,16 @@ def plan_over(
         name,
         path,
         options.database is not None,
+    )
+
+
+def market_calendar(config: Config, source: BarSource) -> Calendar:
+    """The market's calendar over all bars at hand, also those before the first and after the last decision."""
+    run = config.run
+    if run.calendar_name == NEVER_CLOSES:
+        return ALWAYS_OPEN
+    return calendar_for(
+        run.calendar_name, run.interval, run.timezone, chain.from_iterable(source.starts.values())
     )
 
 

@@ -12,7 +12,7 @@ from bot.sources.bar_times import TimeReader, time_reader
 HEADER = ("start_ms", "open", "high", "low", "close", "volume", "turnover")
 """The project's own."""
 
-_NAMES = {
+NAMES = {
     "start_ms": ("start_ms", "date", "datetime", "time", "timestamp", "open_time", "unix"),
     "open": ("open",),
     "high": ("high",),
@@ -56,7 +56,7 @@ def layout_of(first: Sequence[str], interval: str, path: Path) -> tuple[Layout, 
         return _layout([*range(6), _KLINE_TURNOVER], kline, _KLINE_COLUMNS, interval), True
     known = [name.lower().replace(" ", "_") for name in header]
     places: list[int | None] = []
-    for column, names in _NAMES.items():
+    for column, names in NAMES.items():
         place = next((known.index(name) for name in names if name in known), None)
         if place is None and column != "turnover":
             found = ",".join(header)[:60] or "nothing"

@@ -60,7 +60,7 @@ def read_table(path: Path, expected: str, max_bytes: int) -> Iterator[tuple[int,
         raise InputError(f"{path} is not CSV: {error}") from error
 
 
-def require_sound(path: Path, problems: Sequence[str], count: int, what: str) -> None:
+def require_sound(path: Path | str, problems: Sequence[str], count: int, what: str) -> None:
     """InputError that names the first ``problems``, or says that a file of ``what`` has none."""
     if problems:
         named = "; ".join(problems[:_NAMED_ROWS])

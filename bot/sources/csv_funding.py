@@ -1,6 +1,7 @@
 """Settled funding rates from CSV files, also gzipped: a whole file, or none of it and its bad rows named."""
 
 from decimal import Decimal, InvalidOperation
+from os import PathLike
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -19,7 +20,7 @@ _MOST_DECIMALS = 30
 
 
 def read_funding(
-    path: Path | str, symbol: str | None = None, max_bytes: int = MAX_DATA_BYTES
+    path: PathLike[str] | str, symbol: str | None = None, max_bytes: int = MAX_DATA_BYTES
 ) -> list[FundingRate]:
     """Each settlement of a file once, ascending; ``symbol`` stands before what its name says.
 

@@ -158,6 +158,16 @@ def read_given(names: Sequence[str] | None) -> dict[str, Given]:
     return found
 
 
+def given_rules(rules: Mapping[str, Mapping[str, Any]], place: str) -> dict[str, Given]:
+    """The rules that a person gives each symbol, as keys of :class:`GivenRules`; raises as :func:`read_given`."""
+    found = {}
+    for symbol, fields in rules.items():
+        if (problem := symbol_problem(symbol)) is not None:
+            raise InputError(f"{place}: {problem}")
+        found[symbol] = Given(rules=_checked(dict(fields), symbol, place), source="options", place=place)
+    return found
+
+
 @cache
 def shipped() -> dict[tuple[Category, str], Instrument]:
     """The shipped table: dated rules by category and symbol."""

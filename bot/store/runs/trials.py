@@ -71,5 +71,12 @@ async def note_trial(
         await index.write(TRIALS.insert, [row])
 
 
+async def copy_trials(made: Database, index: Database) -> None:
+    """Write down in ``index`` what another has of trials."""
+    rows = await made.fetch(f"SELECT {', '.join(TRIALS.written)} FROM trials ORDER BY id")
+    async with index.transaction():
+        await index.write(TRIALS.insert, rows)
+
+
 def _stands(path: Path) -> bool:
     return path.exists()
