@@ -1,4 +1,4 @@
-"""``evaluate``: what the model and the bot are worth, on bars beside baselines or on generated markets."""
+"""``evaluate``: walk-forward evaluation of model and bot, on bars beside baselines or on generated markets."""
 
 import argparse
 import asyncio

@@ -1,4 +1,4 @@
-"""``report``: what the trading came to, beside buy and hold, and how far its confidence can be believed."""
+"""``report``: performance, costs and calibration, compared with buy and hold."""
 
 import argparse
 import asyncio

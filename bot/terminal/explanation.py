@@ -1,4 +1,4 @@
-"""``explain``: why one decision was made, which check decided, and what came of it."""
+"""``explain``: why one decision was made, which check decided, and its result."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -35,7 +35,7 @@ def print_explanation(found: Explanation) -> None:
         print_text(f"halted {halt_text(found.halt)}")
     for pause in found.pauses:
         print_text(pause_text(pause))
-    print_text(f"what came of it: {_outcome_text(found)}")
+    print_text(f"result: {_outcome_text(found)}")
     _print_checks(found)
     _print_forecast(signal, recollection, found.neighbors)
     if found.neighbors:
@@ -50,7 +50,7 @@ def print_explanation(found: Explanation) -> None:
                 "weight",
                 "regime",
                 "return",
-                "what came after",
+                "next bars",
             ),
             [
                 (
@@ -89,27 +89,27 @@ def _print_forecast(
         if recollection.get("forecast") is not None and neighbors:
             own = sum(moment.weight * moment.forward_return for moment in neighbors)
             print_text(
-                "expected is what the calibrated probability of a rise is worth at the usual size of a move; "
+                "expected return: the calibrated probability of a rise times the usual size of a move; "
                 f"the moments' own mean, by weight and at the volatility of their time, is {percent(own)}"
             )
     forecast = recollection.get("forecast")
     if forecast is not None:
         ratio = forecast["positive_ratio"] if signal.positive_ratio is None else signal.positive_ratio
         print_text(
-            f"positive outcomes {ratio:.0%}, base rate {forecast['base_ratio']:.0%} "
-            f"(mean {percent(forecast['base_return'])}); {forecast['effective']:.1f} effective episodes, "
-            f"{_chance(forecast['chance'])} likely by chance alone"
+            f"probability of a rise {ratio:.0%}, base rate {forecast['base_ratio']:.0%} "
+            f"(mean {percent(forecast['base_return'])}); effective sample size {forecast['effective']:.1f}, "
+            f"p-value {_chance(forecast['chance'])}"
         )
         belief = forecast.get("belief")
         if belief is not None:
             print_text(
-                f"the vote itself was {forecast['vote']:.0%}; how far it is believed (slope {belief['slope']:.2f}) is "
-                f"what {belief['votes']} earlier votes came to, of which {belief['alike']:.0%} were no more alike"
+                f"raw probability of a rise {forecast['vote']:.0%}, calibrated on {belief['votes']} earlier votes (slope "
+                f"{belief['slope']:.2f}; nearest moment at least as similar as in {belief['alike']:.0%} of them)"
             )
         if forecast.get("outlook") is not None:
             _print_outlook(forecast["outlook"], belief)
     elif signal.positive_ratio is not None:
-        print_text(f"positive outcomes {signal.positive_ratio:.0%}")
+        print_text(f"probability of a rise {signal.positive_ratio:.0%}")
     votes = sorted(recollection.get("regime_votes", {}).items(), key=lambda vote: -vote[1])
     if votes:
         print_text("regime vote: " + ", ".join(f"{regime} {share:.0%}" for regime, share in votes))
@@ -121,7 +121,7 @@ def _chance(chance: float) -> str:
 
 
 def _against(signal: StoredSignal) -> str:
-    """Why confidence can be below one half: a leaning against the base rate is not the likelier side."""
+    """Why confidence can be below one half: the direction called is not always the likelier one."""
     if signal.action != "hold" or not 0.0 < signal.confidence < 0.5:
         return ""
     return " of the side that the moments lean to, against their base rate: the other is likelier"

@@ -34,19 +34,21 @@ def print_report(found: Report) -> None:
             ("total return", _signed(own.total_return), *(_signed(each.total_return) for each in others)),
             ("max drawdown", f"{own.max_drawdown:.2%}", *(f"{each.max_drawdown:.2%}" for each in others)),
             (
-                "Sharpe, a year",
+                "Sharpe (annualized)",
                 _estimate(found.risk.sharpe),
                 *(_estimate(each.risk.sharpe) for each in others),
             ),
             (
-                "Sortino, a year",
+                "Sortino (annualized)",
                 _estimate(found.risk.sortino),
                 *(_estimate(each.risk.sortino) for each in others),
             ),
         ],
     )
     if own.transferred:
-        print_text(f"deposits and withdrawals: {own.transferred:+,.2f}, counted in neither return nor fall")
+        print_text(
+            f"deposits and withdrawals: {own.transferred:+,.2f}, counted in neither return nor drawdown"
+        )
     print_text(f"ratios: {_risk_text(found)}")
     if found.trials > 1:
         print_text(
@@ -63,8 +65,8 @@ def print_report(found: Report) -> None:
     )
     _print_trades(own)
     print_funnel(found.decisions)
-    _print_confidence("confidence of every leaning, holds too", found.confidence)
-    _print_confidence("confidence of longs and shorts", found.confidence_acted_on)
+    _print_confidence("calibration: all decisions", found.confidence)
+    _print_confidence("calibration: long and short", found.confidence_acted_on)
 
 
 def _print_runs(found: Report) -> None:
@@ -96,7 +98,7 @@ def _risk_text(found: Report) -> str:
     risk = found.risk
     length = "UTC day" if risk.period_ms == DAY_MS else "bar"
     text = (
-        f"{risk.periods} simple returns, one a {length}, no riskless rate, a year of 365.25 days; "
+        f"{risk.periods} simple returns, one a {length}, risk-free rate 0, a year of 365.25 days; "
         "± one standard error (delta method, returns taken as independent)"
     )
     days = (found.end_ms - found.start_ms) / DAY_MS
@@ -125,7 +127,7 @@ def _print_trades(own: Performance) -> None:
             ("profit factor", factor),
             ("time in market", f"{own.exposure:.0%}"),
             ("turnover", turnover),
-            ("realized, gross", f"{own.realized_pnl:+,.2f}"),
+            ("gross realized PnL", f"{own.realized_pnl:+,.2f}"),
             ("fees", f"{-own.fees:+,.2f}"),
             ("funding", f"{own.funding:+,.2f}"),
         ],
@@ -135,10 +137,10 @@ def _print_trades(own: Performance) -> None:
 def _print_confidence(title: str, found: Reliability) -> None:
     print_title(title)
     if found.share_right is None or found.brier is None or found.brier_base is None:
-        print("nothing to judge yet: no such decision is over its horizon")
+        print("nothing to score yet: the horizon of no such decision has ended")
         return
     print_table(
-        ("stated", "decisions", "mean stated", "were right", "95% interval"),
+        ("predicted", "forecasts", "mean predicted", "observed", "95% interval"),
         [
             (
                 f"{each.low:.0%} to {each.high:.0%}",
@@ -151,15 +153,17 @@ def _print_confidence(title: str, found: Reliability) -> None:
         ],
     )
     print_text(
-        f"{found.claims} decisions that do not overlap, of {found.matured} over their horizon; "
-        f"stated {found.mean_confidence:.0%}, right {found.share_right:.0%}, ECE {found.ece:.1%}"
+        f"{found.claims} forecasts that do not overlap, of {found.matured} matured; "
+        f"predicted {found.mean_confidence:.0%}, observed {found.share_right:.0%}, ECE {found.ece:.1%}"
     )
     if found.bins[0].low < 0.5:
-        print_text("below 50%: the strategy went long or short where it held the other side for likelier")
+        print_text(
+            "below 50%: the strategy went long or short although its probability favoured the other side"
+        )
     verdict = "better" if found.brier < found.brier_base else "no better"
     print_text(
-        f"Brier score {found.brier:.4f}, {verdict} than always stating the {found.share_right:.0%} "
-        f"that were right ({found.brier_base:.4f})"
+        f"Brier score {found.brier:.4f}, {verdict} than the base rate of {found.share_right:.0%} "
+        f"({found.brier_base:.4f})"
     )
 
 

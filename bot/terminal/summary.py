@@ -40,7 +40,7 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     if summary.events:
         lines.append(f"  events         {_counts(summary.events)}")
     if summary.hindsight is not None:
-        lines.append(f"  NO TEST        {summary.hindsight}")
+        lines.append(f"  IN-SAMPLE      {summary.hindsight}")
     for label, text in () if summary.funding_note is None else summary.funding_note.lines():
         lines.append(f"  {label:<14} {text}")
     for line in lines:

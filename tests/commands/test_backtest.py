@@ -56,5 +56,5 @@ def test_a_demo_on_a_file_tells_it_too(tmp_path, first_ms):
     file = an_hourly_walk(tmp_path, first_ms)
     ended = run(tmp_path, "--demo", "--data", file, "--max-bars", "3")
     assert ended.code == 0, ended
-    assert ("NO TEST" in ended.out) == (first_ms == BEFORE)
+    assert ("IN-SAMPLE" in ended.out) == (first_ms == BEFORE)
     assert ("learned from outcomes until 2021-12-" in ended.out) == (first_ms == BEFORE)

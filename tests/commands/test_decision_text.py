@@ -111,10 +111,8 @@ def test_an_explanation_says_what_came_of_it(answers, volumes, number, came_of_i
         signals.append(a_signal("long"))
     bars = [a_bar(index, volume=100_000 * int(volume)) for index, volume in enumerate(volumes)]
     reported(tmp_path / "a.db", {"BTCUSDT": signals}, bars)
-    (line,) = [
-        line for line in explained(tmp_path / "a.db", number, capsys) if line.startswith("what came of it: ")
-    ]
-    assert line.removeprefix("what came of it: ").startswith(came_of_it)
+    (line,) = [line for line in explained(tmp_path / "a.db", number, capsys) if line.startswith("result: ")]
+    assert line.removeprefix("result: ").startswith(came_of_it)
 
 
 def test_an_explanation_shows_each_check_with_its_number_and_its_threshold(tmp_path, capsys):

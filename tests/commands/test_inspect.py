@@ -163,14 +163,14 @@ def test_an_explanation_tells_the_moment_its_past_and_what_followed(tmp_path: Pa
     told = capsys.readouterr().out
     for line in (
         "decision 1: LONG BTCUSDT 15, closed at 2023-11-15 00:15:00 UTC, close 100, regime up calm",
-        "what came of it: filled",
+        "result: filled",
         "because: expected return beats the costs",
         "expected return +0.40% ± 1.10% over 3 bars (log, before costs), confidence 0.71",
-        "positive outcomes 62%, base rate 51% (mean +0.10%); 7.2 effective episodes, 31% likely by chance alone",
-        "the vote itself was 66%; how far it is believed (slope 0.40) is what 412 earlier votes came to, "
-        "of which 83% were no more alike",
+        "probability of a rise 62%, base rate 51% (mean +0.10%); effective sample size 7.2, p-value 31%",
+        "raw probability of a rise 66%, calibrated on 412 earlier votes (slope 0.40; nearest moment at least as "
+        "similar as in 83% of them)",
         "regime vote: up calm 75%, down turbulent 25%",
-        "expected is what the calibrated probability of a rise is worth at the usual size of a move; "
+        "expected return: the calibrated probability of a rise times the usual size of a move; "
         "the moments' own mean, by weight and at the volatility of their time, is +2.96%",
         "the 1 nearest of 1000 moments, and the 3 bars after it",
         "orders that followed",

@@ -282,7 +282,7 @@ def test_people_get_tables_and_the_method_in_words(tmp_path: Path, capsys) -> No
     assert table["round trips"][:3] == ["1,", "0%", "won"]
     assert table["fees"] == ["-3.00"]
     assert any("4 simple returns, one a bar" in line and "delta method" in line for line in lines)
-    assert "nothing to judge yet: no such decision is over its horizon" in lines
+    assert "nothing to score yet: the horizon of no such decision has ended" in lines
 
 
 def test_a_report_can_be_had_while_the_bot_writes(tmp_path: Path, capsys) -> None:
