@@ -103,8 +103,8 @@ def _print_forecast(
         belief = forecast.get("belief")
         if belief is not None:
             print_text(
-                f"raw probability of a rise {forecast['vote']:.0%}, calibrated on {belief['votes']} earlier votes (slope "
-                f"{belief['slope']:.2f}; nearest moment at least as similar as in {belief['alike']:.0%} of them)"
+                f"raw probability of a rise {forecast['vote']:.0%}, calibrated on {belief['votes']} earlier votes "
+                f"(slope {belief['slope']:.2f}; nearest moment at least as similar as in {belief['alike']:.0%} of them)"
             )
         if forecast.get("outlook") is not None:
             _print_outlook(forecast["outlook"], belief)

@@ -149,8 +149,8 @@ def test_a_narrow_screen_is_spared_the_columns_that_matter_least(tmp_path: Path,
     path = a_database(tmp_path, [a_round()])
     for columns, expected in (
         (120, ["similarity", "weight", "regime"]),
-        (86, ["similarity", "weight"]),
-        (79, ["similarity"]),
+        (80, ["similarity", "weight"]),
+        (73, ["similarity"]),
     ):
         lines = on_a_screen(monkeypatch, columns, explain, path)
         (header,) = [line for line in lines if "moment from .. to, UTC" in line]
