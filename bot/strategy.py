@@ -1,7 +1,7 @@
 """What a strategy is asked, and what it may answer."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Meta, Struct
 
@@ -63,6 +63,8 @@ class Situation(Struct, frozen=True, kw_only=True, eq=False):
     symbol's, ``bars_held`` how long it has been on its side (0 when flat), ``account`` the whole
     account, valued at the last prices. ``costs`` are those of trading this symbol. ``run`` answers what is
     asked below: nothing of it is made before it is asked for, and it holds until the next bar.
+    ``state`` is the strategy's own of this symbol, an instance of the ``State`` that it declares (None where it
+    declares none), and the one thing here that ``decide`` may change.
     """
 
     bar: Bar
@@ -73,6 +75,7 @@ class Situation(Struct, frozen=True, kw_only=True, eq=False):
     account: Equity
     costs: Costs
     run: RunView | None = None
+    state: Any = None
 
     @property
     def open_orders(self) -> tuple[Order, ...]:
@@ -118,6 +121,11 @@ class Strategy(Protocol):
     A class may declare its settings as ``Options``, a msgspec Struct or a dataclass, and read them with
     ``config.read_options(self.Options)``. Configuration, environment, ``--option`` and Python fill it; a wrong
     one ends the start with a line that names the key.
+
+    A class may declare what it keeps from bar to bar as ``State``, a msgspec Struct whose fields have defaults.
+    ``situation.state`` is then one of the symbol's own, which ``decide`` changes in place. It is stored with the
+    decision, so that a restart and a replay go on from it; where ``decide`` raises, it stays as it was. State
+    is kept nowhere else: what an instance remembers by itself, a restart forgets.
 
     A class may declare ``checks``: the names of its entry's conditions in the order in which it asks them,
     each with what to call those that passed (``{"trend": "with the trend"}``). Its Signals then bring

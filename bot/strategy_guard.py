@@ -2,13 +2,15 @@
 
 import re
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 
 from bot.errors import SignalError, StrategyError
 from bot.market import Notice, utc_text
 from bot.model.similarity import Recollection
 from bot.strategy import OnError, Situation, Strategy
-from bot.trading.events import Signal
+from bot.strategy_state import StrategyStates
+from bot.trading.events import Signal, StrategyState
 
 ERRORS_IN_A_ROW = 10
 """After so many a symbol is entered no more."""
@@ -24,11 +26,12 @@ class StrategyGuard:
     With ``on_error`` ``hold`` a bar on which it raises, or answers with what is no Signal, is held, with the
     reason and an event. After :data:`ERRORS_IN_A_ROW` of one symbol that symbol is entered no more, whatever
     the strategy says, until another session; closing it, and exits that rest, go on. With ``stop`` the first
-    one raises :class:`StrategyError`.
+    one raises :class:`StrategyError`. A strategy's state is as it was before the bar on which it failed.
     """
 
-    def __init__(self, strategy: Strategy, on_error: OnError) -> None:
+    def __init__(self, strategy: Strategy, on_error: OnError, states: Iterable[StrategyState] = ()) -> None:
         self.strategy = strategy
+        self.states = StrategyStates(type(strategy), states)
         self._on_error = on_error
         self._errors = 0
         self._in_a_row: dict[str, int] = {}
@@ -41,6 +44,8 @@ class StrategyGuard:
             signal = self.strategy.decide(situation)
             if not isinstance(signal, Signal):
                 raise SignalError(f"{_cut(signal)} is not a Signal")
+            if situation.state is not None:
+                self.states.keep(symbol, situation.state, situation.bar.close_ms)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # Also sys.exit(): what ends a session is not a strategy's to say.

@@ -24,6 +24,7 @@ from bot.trading.events import (
     Rejection,
     Request,
     Step,
+    StrategyState,
     Watch,
 )
 from bot.trading.hands import Hands
@@ -65,10 +66,11 @@ class Trader:
         funding: Sequence[KnownFunding] = (),
         on_error: OnError = "stop",
         calendar: Calendar = ALWAYS_OPEN,
+        strategy_states: Sequence[StrategyState] = (),
     ) -> None:
         self._calendar = calendar
         self._model = model
-        self._strategy = StrategyGuard(strategy, on_error)
+        self._strategy = StrategyGuard(strategy, on_error, strategy_states)
         self._sizer = sizer
         self._risk = risk
         self._broker = broker
@@ -156,6 +158,7 @@ class Trader:
                     account=account,
                     costs=self._costs.of(symbol),
                     run=self._run_view,
+                    state=self._strategy.states.of(symbol),
                 )
             )
         signal_id = self._next_signal_id
@@ -222,6 +225,7 @@ class Trader:
             watched=self._hands.let_go(symbol, now_ms),
             round_trips=trips,
             account=track,
+            strategy_states=self._strategy.states.news(),
         )
         # What few bars bring is set apart: a call with more than 15 names is four times as slow.
         if not fills and not rejections and halt is None:

@@ -1,6 +1,7 @@
 """``show-config`` and ``doctor``: the configuration in force, and whether everything it names works."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -11,17 +12,18 @@ from bot.commands.chosen_database import chosen_database
 from bot.commands.doctor import Options
 from bot.commands.stored_calendar import stored_calendar
 from bot.config import Config, Mode
-from bot.errors import BrokenInvariant
+from bot.errors import BrokenInvariant, ConfigError
 from bot.exchange.config import HOSTS
 from bot.market import INTERVAL_MS, utc_text
 from bot.model.features import KEY_BARS, RECEPTIVE_BARS
 from bot.sessions.assembly import find_checkpoint, load_strategy, restore_ledger, search_engine
 from bot.store.account.audit import audit
-from bot.store.account.state import read_account
+from bot.store.account.state import AccountState, read_account
 from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.lock import holder
 from bot.strategy import Strategy
+from bot.strategy_state import StrategyStates
 from bot.terminal.tables import print_text
 
 
@@ -40,7 +42,8 @@ async def run(options: Options, config: Config, strategies: Mapping[str, str]) -
         modes: tuple[Mode, ...] = (options.mode,) if options.mode else get_args(Mode)
         paths = [path for each in modes if (path := config.database_path(each)).exists()]
     for path in paths:
-        checks.append(await checked(f"database {path}", lambda path=path: _database(path)))  # type: ignore[misc]
+        looked = partial(_database, path, config, strategies)
+        checks.append(await checked(f"database {path}", looked))
     checks.append(await checked("disk", lambda: disk(config, mode or "backtest")))
     if mode in HOSTS:
         checks += await connections(config, mode)
@@ -71,7 +74,7 @@ async def _model(config: Config) -> str:
     return f"{key}{odds}; first key after {receptive} bars, {memory}"
 
 
-async def _database(path: Path) -> str:
+async def _database(path: Path, config: Config, strategies: Mapping[str, str]) -> str:
     running = holder(path)
     with readable(path):
         async with Database.open(path, readonly=True) as database, database.transaction(reads=True):
@@ -79,9 +82,21 @@ async def _database(path: Path) -> str:
             ledger = restore_ledger(account)
             if differences := await audit(database, await stored_calendar(database)):
                 raise BrokenInvariant("; ".join(("its books are not whole", *differences)))
+        kept = _kept(account, config, strategies)
         who = f"in use by {running}" if running is not None else "not in use"
         newest = max(
             (one.last_start_ms + INTERVAL_MS[one.interval] for one in account.progress), default=None
         )
         bars = f", last close {utc_text(newest)} UTC" if newest is not None else ", no bars"
-        return f"{database.identity}, {who}, books balance at cash {ledger.cash}{bars}"
+        return f"{database.identity}, {who}, books balance at cash {ledger.cash}{bars}{kept}"
+
+
+def _kept(account: AccountState, config: Config, strategies: Mapping[str, str]) -> str:
+    """Of which symbols the configured strategy keeps state. ConfigError where it cannot read its own."""
+    try:
+        kind = type(load_strategy(config, strategies))
+    except ConfigError:
+        return ""  # told by a check of its own
+    StrategyStates(kind, account.strategy_states)
+    symbols = [kept.symbol for kept in account.strategy_states]
+    return f", keeps state of {', '.join(symbols)}" if symbols else ""

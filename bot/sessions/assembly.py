@@ -22,6 +22,7 @@ from bot.store.provenance import strategy_source
 from bot.store.recording.reader import Recording
 from bot.strategy import Costs, Strategy, StrategyConfig, declared_checks
 from bot.strategy_options import declared_options
+from bot.strategy_state import declared_state
 from bot.trader import Trader
 from bot.trading.account import AccountTrack
 from bot.trading.broker import PaperBroker
@@ -70,8 +71,10 @@ def load_strategy(config: Config, strategies: Mapping[str, str]) -> Strategy:
 
 def strategy_of(kind: Callable[[StrategyConfig], Any], config: Config, path: str) -> Strategy:
     """A strategy's class under the configured options; ``path`` names it in the ConfigError where it is none."""
-    if isinstance(kind, type) and (declared := declared_options(kind)) is not None:
-        config.strategy.read_options(declared)
+    if isinstance(kind, type):
+        declared_state(kind)
+        if (declared := declared_options(kind)) is not None:
+            config.strategy.read_options(declared)
     try:
         strategy = kind(config.strategy)
     except ConfigError:
@@ -245,6 +248,7 @@ def build_trader(
         quotes=quotes and config.broker.fill_model != "bar",
         next_signal_id=opening.next_signal_id,
         funding=opening.funding,
+        strategy_states=opening.strategy_states,
         on_error=config.strategy.on_error,
         calendar=calendar,
     )
@@ -261,6 +265,7 @@ def opening_of(account: AccountState) -> Opening:
         risk=account.risk,
         funding=account.known_funding,
         account=account.track,
+        strategy_states=account.strategy_states,
     )
 
 

@@ -280,6 +280,15 @@ class Watched(Struct, frozen=True, kw_only=True, gc=False):
     reason: str
 
 
+class StrategyState(Struct, frozen=True, kw_only=True, gc=False):
+    """What a strategy (``module:Class``) keeps of a symbol since ``updated_ms``: its ``State`` as JSON."""
+
+    symbol: str
+    strategy: str
+    updated_ms: int
+    state: str
+
+
 class Equity(Struct, frozen=True, kw_only=True, gc=False):
     """The account at one moment: ``equity`` = ``cash`` + ``unrealized_pnl``, in quote currency.
 
@@ -308,7 +317,7 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     signal that asks for something, as ``name: words``. ``known_funding`` is what a settlement taught.
     ``marks`` are those that the last row of equity values open positions at. ``watched`` are symbols that are
     traded, only closed or let go from now on, ``pauses`` those that began or ended, and ``answers`` say what
-    became of requests.
+    became of requests. ``strategy_states`` are the strategy's own, where a decision has changed them.
     """
 
     time_ms: int
@@ -335,6 +344,7 @@ class Step(Struct, frozen=True, kw_only=True, gc=False):
     answers: tuple[Answer, ...] = ()
     round_trips: tuple[RoundTrip, ...] = ()
     account: Any = None
+    strategy_states: tuple[StrategyState, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from bot.market.funding import KnownFunding
 from bot.trading.account import TrackState, began_with
-from bot.trading.events import Order
+from bot.trading.events import Order, StrategyState
 from bot.trading.ledger import LedgerState
 from bot.trading.risk import NOTHING_YET, RiskState
 
@@ -23,6 +23,7 @@ class Opening(Struct, frozen=True, kw_only=True):
     risk: RiskState = NOTHING_YET
     funding: tuple[KnownFunding, ...] = ()
     account: TrackState | None = None
+    strategy_states: tuple[StrategyState, ...] = ()
 
     @property
     def track(self) -> TrackState:

@@ -4,13 +4,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from msgspec.structs import asdict
 
 from bot.errors import BrokenInvariant
 from bot.exact import EXACT, ZERO
 from bot.market import ALWAYS_OPEN, Bar, Calendar, plain, utc_text
 from bot.store.account.opening import read_opening
-from bot.store.account.tables import ACCOUNT_STATE, POSITIONS, ROUND_TRIPS
+from bot.store.account.tables import ACCOUNT_STATE, POSITIONS, ROUND_TRIPS, STRATEGY_STATES
 from bot.store.account.track import Fold, FoldedRow, track_row
 from bot.store.columns import Row, Table
 from bot.store.database import Database
@@ -27,7 +28,7 @@ async def audit(database: Database, calendar: Calendar = ALWAYS_OPEN) -> tuple[s
 
     Compared with a fold over fills, funding, transfers and closed bars: cash, equity, unit values and sessions of
     every row of ``equity``, what each session began with, all ``round_trips`` and ``positions``, and the stored
-    ``account_state``.
+    ``account_state``. What a strategy keeps must be readable, and left by a decision.
     ``calendar`` is the market's. Inside the caller's transaction. Raises InputError for a row that nobody has
     written.
     """
@@ -71,6 +72,8 @@ async def _differences(database: Database, calendar: Calendar) -> AsyncIterator[
     if ends:
         for difference in await _state_differences(database, fold.state):
             yield difference
+    async for difference in _strategy_state_differences(database):
+        yield difference
 
 
 def _row_differences(row: FoldedRow, last_session: int) -> Iterator[str]:
@@ -119,6 +122,21 @@ async def _state_differences(database: Database, folded: TrackState) -> list[str
         for name, kept in asdict(stored[0].state).items()
         if kept != getattr(found, name)
     ]
+
+
+async def _strategy_state_differences(database: Database) -> AsyncIterator[str]:
+    """What a strategy keeps is an object, left by a decision on a bar of its symbol."""
+    for kept in await read(database, STRATEGY_STATES, "ORDER BY symbol"):
+        name = f"strategy_states {kept.symbol}"
+        try:
+            msgspec.json.decode(kept.state, type=dict[str, Any])
+        except msgspec.MsgspecError as error:
+            yield f"{name}: its state cannot be read: {error}"
+        decided = "SELECT max(decided_ms) FROM signals WHERE symbol = ?"
+        newest_ms = await database.value(decided, (kept.symbol,))
+        if newest_ms is None or newest_ms < kept.updated_ms:
+            time = utc_text(kept.updated_ms)
+            yield f"{name} is of {time} UTC, after the last decision on the symbol"
 
 
 class _Trips:

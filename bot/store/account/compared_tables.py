@@ -188,6 +188,7 @@ COMPARED = (
     _as_they_stand(tables.MARKS, "{row}.time_ms"),
     _as_they_stand(tables.WATCHED, "{row}.since_ms"),
     _as_they_stand(tables.KNOWN_FUNDING, "{row}.time_ms"),
+    _as_they_stand(tables.STRATEGY_STATES, "{row}.updated_ms"),
 )
 """All that is compared, in the order in which one bar leads to it."""
 

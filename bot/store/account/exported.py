@@ -9,7 +9,7 @@ from bot.store.database import Database
 TABLES = (
     *("sessions", "instruments", "bars", "signals", "neighbors", "orders", "fills"),
     *("funding", "transfers", "positions", "equity", "events", "halts", "requests", "round_trips"),
-    *("funding_rates", "trials", "trade_log"),
+    *("funding_rates", "strategy_states", "trials", "trade_log"),
 )
 """Every table of the schema but its bookkeeping, and the view ``trade_log``."""
 

@@ -184,6 +184,13 @@ _FOURTH_SCHEMA = (
 _FIFTH_SCHEMA = (
     # On the market's clock; NULL: until it is filled or replaced.
     "ALTER TABLE orders ADD COLUMN valid_until_ms INTEGER",
+    # What a strategy keeps of each symbol from one decision to the next.
+    """CREATE TABLE strategy_states (
+        symbol TEXT PRIMARY KEY,
+        strategy TEXT NOT NULL,
+        updated_ms INTEGER NOT NULL,
+        state_json TEXT NOT NULL
+    ) STRICT""",
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (

@@ -16,6 +16,7 @@ from bot.store.account.tables import (
     ORDERS,
     POSITIONS,
     RISK_STATE,
+    STRATEGY_STATES,
     TRANSFERS,
     BooksAtStart,
 )
@@ -24,7 +25,7 @@ from bot.store.account.watching import read_marks
 from bot.store.database import Database
 from bot.store.rows import read, structs
 from bot.trading.account import TrackState
-from bot.trading.events import RESTING, Equity, Fill, FundingPayment, Order, Position, Transfer
+from bot.trading.events import RESTING, Equity, Fill, FundingPayment, Order, Position, StrategyState, Transfer
 from bot.trading.risk import NOTHING_YET, RiskState
 
 
@@ -64,6 +65,7 @@ class AccountState(Struct, frozen=True, kw_only=True):
     track: TrackState
     risk: RiskState = NOTHING_YET
     known_funding: tuple[KnownFunding, ...] = ()
+    strategy_states: tuple[StrategyState, ...] = ()
     opening: BooksAtStart | None = None
     """What a replay's account began with; None where it began with cash alone."""
 
@@ -99,6 +101,7 @@ async def read_account(database: Database) -> AccountState:
         opening=await read_opening(database),
         risk=await read_risk(database),
         known_funding=await read(database, KNOWN_FUNDING, "ORDER BY symbol"),
+        strategy_states=await read(database, STRATEGY_STATES, "ORDER BY symbol"),
     )
 
 

@@ -29,6 +29,7 @@ from bot.store.account.tables import (
     ROUND_TRIPS,
     SESSIONS,
     SIGNALS,
+    STRATEGY_STATES,
     TRANSFERS,
     Session,
     StoredRisk,
@@ -144,6 +145,7 @@ class StepWriter:
         self._events: list[Row] = []
         self._halts: list[Row] = []
         self._known_funding: list[Row] = []
+        self._strategy_states: list[Row] = []
         self._rules: list[Row] = []
         # As they stand at the end of a batch.
         self._trips: dict[int, RoundTrip] = {}
@@ -164,6 +166,7 @@ class StepWriter:
             (EVENTS.insert, self._events),
             (HALTS.upsert, self._halts),
             (KNOWN_FUNDING.replace, self._known_funding),
+            (STRATEGY_STATES.replace, self._strategy_states),
             (INSTRUMENTS.replace, self._rules),
             *self._hands.tables,
         )
@@ -317,6 +320,8 @@ class StepWriter:
             self._marks[mark.symbol] = mark
         self._account = step.account or self._account
         self._risk = step.risk or self._risk
+        if step.strategy_states:
+            self._strategy_states.extend(map(STRATEGY_STATES.row, step.strategy_states))
         if step.known_funding is not None:
             self._known_funding.append(KNOWN_FUNDING.row(step.known_funding))
         if step.notices or step.rejections or step.halts or step.rules:

@@ -24,6 +24,7 @@ from bot.trading.events import (
     Position,
     RoundTrip,
     Side,
+    StrategyState,
     Transfer,
     Watched,
 )
@@ -228,6 +229,7 @@ FUNDING_RATES = Table("funding_rates", FundingRate, key=("symbol", "time_ms"))
 KNOWN_FUNDING = Table("known_funding", KnownFunding, key=("symbol",))
 MARKS = Table("marks", Mark, key=("symbol",))
 WATCHED = Table("watched", Watched, key=("symbol",))
+STRATEGY_STATES = Table("strategy_states", StrategyState, key=("symbol",), named={"state": "state_json"})
 
 # Of these there is one row.
 OPENING = Table(
@@ -240,7 +242,18 @@ TRADE_LOG = Table("trade_log", Trade, key=("fill_id",))
 
 TABLES: tuple[Table[Any], ...] = (
     *(SESSIONS, INSTRUMENTS, BARS, SIGNALS, NEIGHBORS, ORDERS, FILLS, FUNDING, TRANSFERS, POSITIONS, EQUITY),
-    *(EVENTS, HALTS, PAUSES, REQUESTS, ROUND_TRIPS, FUNDING_RATES, KNOWN_FUNDING, MARKS, WATCHED),
+    *(
+        EVENTS,
+        HALTS,
+        PAUSES,
+        REQUESTS,
+        ROUND_TRIPS,
+        FUNDING_RATES,
+        KNOWN_FUNDING,
+        MARKS,
+        WATCHED,
+        STRATEGY_STATES,
+    ),
     *(OPENING, ACCOUNT_STATE, RISK_STATE, TRADE_LOG),
 )
 """All that an account's database holds, but for ``meta`` (whose it is) and ``trials`` of earlier versions."""
