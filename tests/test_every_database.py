@@ -24,7 +24,7 @@ from tests.commands.test_runs import HOUR_MS, STARTS, a_file
 from tests.eager import ALLOWED
 from tests.lives import DEMO, feed, session, settings
 from tests.stocks import a_year, stock_bars
-from tests.store.test_migration import OLD, unpacked
+from tests.store.account.test_migration import OLD, unpacked
 from tests.test_held_symbols import HOLDS
 from tests.test_verify import eventful
 

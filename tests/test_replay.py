@@ -23,7 +23,7 @@ from bot.trading.events import Signal
 from tests.bot_process import QUICK, run, start, wait_for
 from tests.eager import ALLOWED
 from tests.recordings.renew import FOLDER, NAMES, told
-from tests.store.test_recording import recorded
+from tests.store.recording.test_recording import recorded
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from bot.errors import InputError
 from bot.store.recording.entries import Observed
 from bot.store.recording.reader import Recording
 from strategies import STRATEGIES
-from tests.store.test_recording import recorded
+from tests.store.recording.test_recording import recorded
 
 CLEAN = Path(__file__).parent / "recordings" / "clean.rec.zst"
 PREAMBLE = b"\x93BOTREC\x01"

@@ -19,7 +19,7 @@ from bot.trading.events import Close, Pause, Resume, Transfer, Watch
 from tests.eager import ALLOWED
 from tests.factories import an_instrument
 from tests.lives import feed, session, settings
-from tests.store.test_recording import recorded
+from tests.store.recording.test_recording import recorded
 
 NOT_COMPARED = {
     "meta": "whose account it is; a replay's is its own",

@@ -18,7 +18,7 @@ from bot.trading.events import Signal
 from tests.books import audit, rows
 from tests.bot_process import QUICK, run, start, wait_for
 from tests.eager import ALLOWED, Eager
-from tests.store.test_recording import recorded
+from tests.store.recording.test_recording import recorded
 
 OWN = ALLOWED.values()
 BRACKETS = QUICK.replace("tests.eager:Eager", "tests.test_kill_brackets:Bracketed")

@@ -20,7 +20,7 @@ from tests.fuzz.absurd import damaged, within
 from tests.fuzz.oracle import Findings, bounded, rounds
 from tests.model.network.test_encoder import weights_of
 from tests.model.test_odds import some_weights
-from tests.store.test_checkpoints import a_card, an_odds_card
+from tests.store.checkpoints.test_folder import a_card, an_odds_card
 
 NETWORKS = (WindowNetwork(width=8), StreamingTransformer(width=24, inner=16))
 ODDS = OddsNetwork(inputs=len(STATE_FEATURES), width=8, dimension=5)

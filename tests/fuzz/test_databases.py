@@ -16,7 +16,7 @@ from strategies import STRATEGIES
 from tests.fuzz.absurd import damaged, like, value
 from tests.fuzz.oracle import Findings, judge, rounds
 
-STORE = Path(__file__).parents[1] / "store"
+STORE = Path(__file__).parents[1] / "store" / "account"
 RECORDING = Path(__file__).parents[1] / "recordings" / "clean.rec.zst"
 
 CONFIG = """

@@ -12,7 +12,7 @@ from bot.store.account.steps import StepWriter
 from bot.store.database import Database, Identity
 from bot.trading.events import Answer, Close, Pause, Resume, Step, Transfer
 from tests.factories import a_step
-from tests.store.test_migration import OLD
+from tests.store.account.test_migration import OLD
 
 DEMO = Identity(mode="demo", category="linear", starting_cash=Decimal(10_000))
 

@@ -22,7 +22,7 @@ from bot.trading.ledger import Ledger
 from bot.trading.opening import Opening
 from tests.factories import START_MS, a_bar, a_fill, a_quote, a_tier, an_instrument, an_order
 
-REAL = Path(__file__).parents[1] / "recordings" / "killed.rec.zst"
+REAL = Path(__file__).parents[2] / "recordings" / "killed.rec.zst"
 BYTES = REAL.read_bytes()
 
 OTHERS = (
