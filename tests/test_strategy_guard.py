@@ -241,6 +241,12 @@ FIGURES = {
     "horizon_bars": ([1, 1_000_000, None], [0, -5, 1_000_001, 2.5]),
     "time_stop_bars": ([1, 1_000_000, None], [0, -5, 1_000_001, 2.5]),
     "close_position": ([True, False], [None, 2, 0.5]),
+    "size": ([0.0001, 100, None], [0, -0.5, 100.01, "1"]),
+    "limit_price": ([Decimal("0.5"), None], [0, -1, "many", True]),
+    "limit_distance": ([0, -1000, 1000, None], [1000.5, -1001, "1"]),
+    "valid_bars": ([None], [0, -5, 1_000_001, 2.5]),
+    "time_in_force": (["gtc"], ["day", "", None, 5]),
+    "close_fraction": ([1, 1.0], [0, 1.01, None, "1"]),
     "detail": (
         [{}, {"a": [1, None, {"b": "c"}]}, {"x": "y" * 65_000}],
         [None, 5, [], "text", {"x": object()}, {"x": {1, object()}}, {"x": "y" * 66_000}],

@@ -110,6 +110,7 @@ class Sizer:
         part = EXACT.multiply(size, Decimal(f"{signal.close_fraction:.6f}"))
         lots = floor_to(part, lot)
         if not lots:
+            part = EXACT.normalize(part)
             why = f"lot_size: {signal.close_fraction:g} of {size:f} is {part:f}, less than the lot {lot:f}"
             return (), (self._refusal(bar, part, why, long=held < 0, signal_id=signal_id, reduces=True),)
         if EXACT.subtract(size, lots) < lot:

@@ -210,3 +210,105 @@ def test_a_distance_is_a_whole_number_of_ticks_and_at_least_one():
 def test_closing_brings_no_exits():
     (order,) = orders(a_signal("hold", close_position=True, stop_distance=1.0), "1", volatility=0.01)
     assert order.reduce_only
+
+
+def test_an_entrys_own_size_is_its_fraction_of_equity_at_its_own_price():
+    (order,) = orders(a_signal("long", size=0.1))
+    assert (order.quantity, order.reason) == (Decimal("0.016"), "")
+    (order,) = orders(a_signal("long", size=0.1, limit_price="50000"))
+    assert (order.quantity, order.limit_price) == (Decimal("0.02"), 50000)
+
+
+def test_a_size_above_the_largest_position_is_cut_to_it_and_says_so():
+    (order,) = orders(a_signal("short", size=0.8))
+    # Half of 10000 is 0.0833… at 60000.
+    assert order.quantity == Decimal("0.083")
+    assert order.reason == "shortened: to 0.5 of equity, risk.max_position_fraction, of 0.8"
+    (order,) = orders(a_signal("short", size=0.8), max_market_quantity="0.05")
+    assert order.reason == (
+        "shortened: to 0.050 of 0.083, the most of one market order; "
+        "shortened: to 0.5 of equity, risk.max_position_fraction, of 0.8"
+    )
+
+
+@pytest.mark.parametrize(
+    ("action", "limit", "settled"),
+    [("long", "59999.97", "59999.9"), ("short", "60000.02", "60000.1"), ("long", "59999.9", "59999.9")],
+)
+def test_a_limit_goes_to_the_tick_on_the_passive_side(action, limit, settled):
+    (order,) = orders(a_signal(action, limit_price=limit))
+    assert (order.type, order.limit_price, order.time_in_force) == ("limit", Decimal(settled), "gtc")
+    assert (order.valid_until_ms, order.status) == (None, "open")
+
+
+@pytest.mark.parametrize(("action", "distance", "price"), [
+    ("long", 0.5, "59700"), ("short", 0.5, "60300"), ("long", -0.5, "60300"), ("short", 0.0, "60000"),
+])  # fmt: skip
+def test_a_limit_as_a_distance_is_so_many_volatilities_from_the_close(action, distance, price):
+    (order,) = orders(a_signal(action, limit_distance=distance), volatility=0.01)
+    assert order.limit_price == Decimal(price)
+
+
+def test_a_limit_entry_says_until_when_it_is_valid_and_its_exits_are_orders_of_their_own():
+    signal = a_signal(
+        "long",
+        limit_price=59000,
+        valid_bars=3,
+        time_in_force="post_only",
+        stop_distance=2.0,
+        time_stop_bars=5,
+    )
+    entry, stop, time_stop = orders(signal, volatility=0.01)
+    assert (entry.time_in_force, entry.valid_until_ms) == ("post_only", BAR.close_ms + 3 * 900_000)
+    for exit, type in ((stop, "stop_market"), (time_stop, "market")):
+        assert (exit.type, exit.limit_price, exit.time_in_force, exit.valid_until_ms) == (
+            type,
+            None,
+            "gtc",
+            None,
+        )
+
+
+@pytest.mark.parametrize(
+    ("signal", "volatility", "rule"),
+    [
+        (a_signal(limit_distance=1.0), None, "limit_unknown"),
+        (a_signal(limit_distance=500.0), 0.01, "limit_out_of_reach"),
+        (a_signal(limit_price="5999"), None, "limit_out_of_reach"),
+        (a_signal("short", limit_price="600001"), None, "limit_out_of_reach"),
+    ],
+)
+def test_a_limit_that_is_no_price_of_this_market_is_refused_in_words(signal, volatility, rule):
+    refused = refusal(signal, volatility=volatility)
+    assert refused.rule == rule
+    assert refused.order.reason == f"{rule}: {refused.reason}"
+
+
+@pytest.mark.parametrize(
+    ("held", "fraction", "side", "part"),
+    [
+        ("0.7", 0.5, "sell", "0.35"),
+        ("-0.007", 0.5, "buy", "0.003"),
+        ("0.7", 0.9999, "sell", "0.699"),
+        ("0.0015", 0.9, "sell", "0.0015"),
+    ],
+)
+def test_a_part_is_closed_in_whole_lots_and_leaves_no_less_than_one(held, fraction, side, part):
+    (order,) = orders(Signal.close("part", fraction=fraction), held)
+    assert (order.side, order.quantity, order.reduce_only, order.type) == (
+        side,
+        Decimal(part),
+        True,
+        "market",
+    )
+
+
+def test_a_part_of_less_than_a_lot_is_refused():
+    refused = refusal(Signal.close("part", fraction=0.3), "0.003")
+    assert (refused.rule, refused.order.side, refused.order.reduce_only) == ("lot_size", "sell", True)
+    assert refused.reason == "0.3 of 0.003 is 0.0009, less than the lot 0.001"
+
+
+def test_a_limit_turns_a_position_round_at_its_price():
+    (order,) = orders(a_signal("short", size=0.1, limit_price="61000"), "0.5")
+    assert (order.side, order.quantity, order.limit_price) == ("sell", Decimal("0.516"), 61000)
