@@ -6,15 +6,23 @@ import sys
 
 import pytest
 
+from bot.costs import CostBook
+from bot.market import INTERVAL_MS
 from bot.model.memory.moments import MemoryConfig
 from bot.model.recent import RecentBars
 from bot.model.similarity import SimilarityModel
+from bot.run_view import RunView
 from bot.strategy import Costs, Situation, Strategy, StrategyConfig, declared_checks
 from bot.synthetic import PRESETS, SyntheticMarket
+from bot.trading.account import AccountTrack, began_with
+from bot.trading.broker import PaperBroker
 from bot.trading.checks import first_failed
+from bot.trading.fills import BrokerConfig
+from bot.trading.ledger import Ledger
 from strategies import STRATEGIES
-from tests.factories import a_position, an_equity
+from tests.factories import a_position, an_equity, an_instrument
 
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
 COSTS = Costs(taker_fee=0.00055, half_spread=0.0001, slippage=0.0001)
 
 
@@ -23,11 +31,27 @@ def build(name, **config):
     return getattr(importlib.import_module(module), cls)(StrategyConfig(name=name, **config))
 
 
+def a_view(model):
+    """What a strategy sees of a run of two symbols that has traded nothing yet."""
+    config, instruments = BrokerConfig(), {symbol: an_instrument(symbol) for symbol in SYMBOLS}
+    return RunView(
+        model,
+        Ledger(config.starting_cash),
+        AccountTrack(began_with(config.starting_cash), INTERVAL_MS["15"]),
+        PaperBroker(config, instruments),
+        CostBook(dict.fromkeys(SYMBOLS, COSTS), INTERVAL_MS["15"], ()),
+        instruments,
+    )
+
+
 def situations():
     """Some moments of a market with an edge, with each kind of position."""
     market = SyntheticMarket(PRESETS["demo"], 5, "15")
     model = SimilarityModel(MemoryConfig(), interval="15", horizon_bars=24)
-    for i, bar in enumerate(market.bars("BTCUSDT", 0, 6_000)):
+    view = a_view(model)
+    for i, (bar, other) in enumerate(
+        zip(*(market.bars(symbol, 0, 6_000) for symbol in SYMBOLS), strict=True)
+    ):
         asked = i % 37 == 0
         recollection = model.observe(bar, recall=asked)
         if asked:
@@ -40,7 +64,10 @@ def situations():
                     bars_held=held,
                     account=an_equity(),
                     costs=COSTS,
+                    run=view,
                 )
+        # The second symbol's bar of a close enters after the first one's decision.
+        model.observe(other, recall=False)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
