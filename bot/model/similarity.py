@@ -163,13 +163,33 @@ class SimilarityModel:
         moments = self._moments(memory, bars)
         if not self._calendar.never_closes:
             bars = [self._on_clock(bar) for bar in bars]
+        self._learn_block(memory, bars[:-1], moments[:-1], remember=remember)
+        return self._observe_last(
+            memory, bars[-1], moments[-1], recall=recall, remember=remember, since_ms=since_ms
+        )
+
+    def _learn_block(
+        self, memory: MemoryBank, bars: Sequence[Bar], moments: Sequence[Moment | None], *, remember: bool
+    ) -> None:
+        """Remember what matured at these bars, and leave their own moments pending."""
         matured: list[MaturedMoment] = []
-        for bar, moment in zip(bars[:-1], moments, strict=False):
+        for bar, moment in zip(bars, moments, strict=True):
             matured += self._pending.mature(bar)
             self._add(bar, moment)
         if remember:
             self._learn(memory, matured)
-        bar, moment = bars[-1], moments[-1]
+
+    def _observe_last(
+        self,
+        memory: MemoryBank,
+        bar: Bar,
+        moment: Moment | None,
+        *,
+        recall: bool,
+        remember: bool,
+        since_ms: int,
+    ) -> Recollection | None:
+        """Recall, or vote where the bar is a calibration bar; then remember what matured at the bar."""
         votes = moment is not None and bar.start_ms >= since_ms and self._is_calibration_bar(bar.start_ms)
         recollection = None
         if recall or votes:
@@ -211,47 +231,45 @@ class SimilarityModel:
         for place, bar in enumerate(bars):
             places.setdefault(bar.symbol, []).append(place)
         for symbol, of_symbol in places.items():
-            window = self.window(symbol)
-            contiguous: list[int] = []
+            window, pushed = self.window(symbol), 0
+            extracted: list[Moment | None] = []
             for place in of_symbol:
                 if not window.continues_with(bars[place]):
                     # The window is about to be emptied.
-                    self._extract_moments(memory, window, moments, contiguous)
-                    contiguous = []
+                    extracted += self._extract_moments(memory, window, pushed)
+                    pushed = 0
                 window.push(bars[place])
-                contiguous.append(place)
-            self._extract_moments(memory, window, moments, contiguous)
+                pushed += 1
+            extracted += self._extract_moments(memory, window, pushed)
+            for place, moment in zip(of_symbol, extracted, strict=True):
+                moments[place] = moment
         return moments
 
-    def _extract_moments(
-        self,
-        memory: MemoryBank,
-        window: FeatureWindow,
-        moments: list[Moment | None],
-        places: Sequence[int],
-    ) -> None:
-        """Write the moments of the window's newest bars to ``moments`` at ``places``, one a bar."""
-        if not places:
-            return
-        n, encoder = len(places), self._encoder
+    def _extract_moments(self, memory: MemoryBank, window: FeatureWindow, n: int) -> list[Moment | None]:
+        """The moments of the window's newest ``n`` bars, oldest first; None where one has nothing to compare."""
+        moments: list[Moment | None] = [None] * n
+        if not n:
+            return moments
+        encoder = self._encoder
         keys, regimes = encoder.last_keys(window, n), last_regimes(window, n)
         volatilities = window.volatilities(n).tolist()
         shapes = last_shapes(window, n) if memory.compares_shapes else None
         known = min(len(keys), len(regimes), len(volatilities), n if shapes is None else len(shapes))
         if not known:
-            return
+            return moments
         # Where the price did not move there is no direction, hence no similarity.
         moving = keys[-known:].any(axis=1)
         if shapes is not None:
             moving &= shapes[-known:].any(axis=1)
         for back in (known - np.flatnonzero(moving)).tolist():
-            moments[places[-back]] = Moment(
+            moments[-back] = Moment(
                 key=keys[-back],
                 regime=regimes[-back],
                 volatility=volatilities[-back],
                 shape=None if shapes is None else shapes[-back],
                 standing=self._standing(memory, window, back),
             )
+        return moments
 
     def _standing(self, memory: MemoryBank, window: FeatureWindow, back: int) -> Standing | None:
         """State and scale of the bar that closed ``back`` - 1 bars ago, where the quantile forecast uses it."""
