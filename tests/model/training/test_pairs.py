@@ -95,7 +95,7 @@ def test_a_return_is_scaled_by_what_those_before_it_left():
 
 
 def test_a_simulated_shape_is_autoregressive():
-    config = ShapeConfig(least_smoothness=0.6, largest_smoothness=0.6)
+    config = ShapeConfig(min_smoothness=0.6, max_smoothness=0.6)
     steps = pairs._simulated(seeded(1), config, 2000)[:, 20:].numpy()
     assert np.corrcoef(steps[:, :-1].ravel(), steps[:, 1:].ravel())[0, 1] == pytest.approx(0.6, abs=0.02)
     assert np.corrcoef(steps[:, :-2].ravel(), steps[:, 2:].ravel())[0, 1] == pytest.approx(0.36, abs=0.02)
