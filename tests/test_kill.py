@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_a_bot_killed_at_twenty_random_moments_loses_nothing_and_does_nothing_tw
     (tmp_path / "config.toml").write_text(QUICK)
     database, log = tmp_path / "demo.db", tmp_path / "log"
     moments = random.Random(20)
-    seen: list[tuple] = []
+    seen: list[list[dict[str, Any]]] = []
     for round in range(20):
         with start(tmp_path, "--demo", log=log) as process:
             if round % 4 == 0:

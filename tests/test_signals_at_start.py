@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot import cli
-from bot.commands import live, live_session
+from bot.commands.stopping import Stop
 from bot.sessions import warm_up
 from tests.books import rows
 from tests.bot_process import QUICK
@@ -49,7 +49,7 @@ def session(folder: Path, monkeypatch, loop: Turns) -> int:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             return runner.run(bounded(main))
 
-    monkeypatch.setattr(live.asyncio, "run", run)
+    monkeypatch.setattr(asyncio, "run", run)
     return cli.main(["--demo", "--max-bars", "2"], ALLOWED)
 
 
@@ -59,7 +59,7 @@ def turns(tmp_path_factory) -> list[int]:
     heard: dict[str, int] = {}
     loop = Turns()
     with pytest.MonkeyPatch.context() as patch:
-        on_signals, goes_live = live_session.Stop.on_signals, live_session.Stop.live
+        on_signals, goes_live = Stop.on_signals, Stop.live
 
         def first(stop):
             heard["first"] = loop.count
@@ -69,8 +69,8 @@ def turns(tmp_path_factory) -> list[int]:
             heard["last"] = loop.count
             goes_live(stop, stream)
 
-        patch.setattr(live_session.Stop, "on_signals", first)
-        patch.setattr(live_session.Stop, "live", last)
+        patch.setattr(Stop, "on_signals", first)
+        patch.setattr(Stop, "live", last)
         assert session(tmp_path_factory.mktemp("turns") / "counted", patch, loop) == 0
     first_turn, length = heard["first"] + 1, heard["last"] - heard["first"]
     assert length > 100
@@ -109,7 +109,7 @@ def test_a_session_ends_even_where_something_on_its_way_up_swallows_the_cancella
             return observed
         raise AssertionError("nothing was cancelled")
 
-    monkeypatch.setattr(live_session.warm_up, "observe", swallows)
+    monkeypatch.setattr(warm_up, "observe", swallows)
     assert session(tmp_path / "demo", monkeypatch, Turns()) == 0
     (ended,) = rows(tmp_path / "demo" / "demo.db", "SELECT exit_reason FROM sessions")
     assert ended["exit_reason"] == number.name

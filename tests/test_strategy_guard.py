@@ -3,6 +3,7 @@
 import math
 from contextlib import suppress
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -230,7 +231,7 @@ def test_what_a_strategy_does_to_its_detail_later_changes_nothing():
     assert signal.detail == {"gate": "signal", "inner": {"deep": [1, 2]}}
 
 
-FIGURES = {
+FIGURES: dict[str, Any] = {
     "confidence": ([0, 1, 0.5], [-0.001, 1.001, None]),
     "expected_return": ([0, -2.5, None], [1_000_001, -1_000_001]),
     "return_std": ([0, 2.5, None], [-0.1, 1_000_001]),

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from msgspec import Meta, Struct
@@ -71,7 +71,8 @@ def _here(tmp_path, monkeypatch):
 def loaded(name, environment=None, **options):
     overrides = {f"strategy.options.{key}": value for key, value in options.items()}
     config = load(None, {"strategy.name": name, **overrides}, environment or {})
-    return load_strategy(config, {**STRATEGIES, **OWN}).options
+    strategy: Any = load_strategy(config, {**STRATEGIES, **OWN})
+    return strategy.options
 
 
 def test_the_file_the_environment_and_the_command_line_fill_them_the_latter_first(tmp_path):

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bot.commands.options import CommonOptions as Options
+from bot.commands.options import CommonOptions
 
 if TYPE_CHECKING:
     from bot.config import Config
 
 EXAMPLES = ("show-config --json",)
+
+
+class Options(CommonOptions, frozen=True, kw_only=True):
+    """None of its own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bot.commands.options import DatabaseOptions as Options
-from bot.commands.options import add_run
+from bot.commands.options import DatabaseOptions, add_run
 
 if TYPE_CHECKING:
     from bot.config import Config
 
 EXAMPLES = ("status --demo",)
+
+
+class Options(DatabaseOptions, frozen=True, kw_only=True):
+    """Which database."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

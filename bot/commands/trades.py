@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bot.commands.options import DatabaseOptions as Options
-from bot.commands.options import add_run
+from bot.commands.options import DatabaseOptions, add_run
 
 if TYPE_CHECKING:
     from bot.config import Config
 
 EXAMPLES = ("trades --json | jq .[0]",)
+
+
+class Options(DatabaseOptions, frozen=True, kw_only=True):
+    """Which database."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

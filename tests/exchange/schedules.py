@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from decimal import Decimal
 from itertools import count
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -319,7 +320,7 @@ class Schedule:
                 self._told_gap |= {(ask.symbol, minute) for minute in range(first, first + bars)}
         return findings
 
-    def _on_answer(self, take: Callable[[], object]) -> None:
+    def _on_answer(self, take: Callable[[], Any]) -> None:
         if self.true <= self._frozen_until:
             self.at(self._frozen_until + 1e-6, lambda: self._on_answer(take))
             return

@@ -6,6 +6,7 @@ import shutil
 import struct
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def sound(tmp_path_factory) -> list[Path]:
     return folders
 
 
-def unpacked(data: bytes) -> tuple[dict[str, object], bytearray]:
+def unpacked(data: bytes) -> tuple[dict[str, Any], bytearray]:
     """The header of a file of tensors, and the tensors."""
     (length,) = struct.unpack("<Q", data[:8])
     return json.loads(data[8 : 8 + length]), bytearray(data[8 + length :])
