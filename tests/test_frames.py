@@ -8,7 +8,9 @@ import pandas
 import pytest
 
 from bot.errors import InputError
-from bot.frames import COLUMNS, INDEXES, bars_frame, bars_of_frame, column_name, frame_of, table_frame
+from bot.frames.bars import bars_frame, bars_of_frame
+from bot.frames.columns import COLUMNS, INDEXES, column_name
+from bot.frames.tables import frame_of, table_frame
 from bot.store.account.exported import TABLES, read_table
 from bot.store.database import Database, Identity
 from tests.factories import a_bar

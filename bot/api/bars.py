@@ -11,7 +11,7 @@ from bot.api.shown import html_frame
 from bot.api.waiting import wait_for
 from bot.config import Config, load
 from bot.errors import InputError
-from bot.frames import bars_frame, bars_of_frame
+from bot.frames.bars import bars_frame, bars_of_frame
 from bot.market import INTERVAL_MS, Bar, Category, FundingRate, Instrument, PriceGrid, minute_text, price_grid
 from bot.sources.csv_bars import check_bars
 from bot.store.believed import readable

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from bot.api.shown import html_table, percent, text_table
-from bot.frames import frame_of
+from bot.frames.tables import frame_of
 from bot.market import plain, utc_text
 from bot.performance.decisions import KINDS
 from bot.store.account.decisions import Explanation

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from bot.config import Config
 from bot.errors import InputError
-from bot.frames import times_of
+from bot.frames.bars import times_of
 from bot.market import FundingRate, settlement_ms
 from bot.sources.csv_funding import read_funding
 

@@ -8,7 +8,7 @@ from bot.api.arguments import exact_settings, time_ms
 from bot.api.backtesting import ManyBars, listed, settings_of, source_of
 from bot.api.waiting import wait_for
 from bot.config import Config
-from bot.frames import recalled_frame
+from bot.frames.tables import recalled_frame
 from bot.market import Bar, Category
 from bot.model.similarity import Recollection
 from bot.sessions.assembly import build_model
@@ -39,7 +39,7 @@ def recall(
     ``symbol``; ``regime``; ``moments``: how many matured ones the memory held, of all symbols; ``neighbors``: how many
     were recalled; ``similarity`` of the nearest; ``positive_ratio``: the calibrated probability of a rise over
     ``strategy.horizon_bars``; ``expected_return``, ``return_std`` (log returns, before costs); ``base_ratio``: the part
-    of all moments that rose; ``effective``: the effective sample size; ``chance``: the p-value of the neighbors' lean.
+    of all moments that rose; ``effective_sample_size``: that of the neighbors; ``p_value``: of their lean.
     NaN where nothing could be recalled, and ``missing`` then says why.
 
     >>> said = bot.recall("BTCUSDT_waves_1h.csv", warmup=600)

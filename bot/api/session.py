@@ -14,7 +14,7 @@ from bot.api.shown import value_chart
 from bot.api.summary import Summary, summary_of
 from bot.api.waiting import wait_for
 from bot.errors import InputError
-from bot.frames import frame_of, table_frame
+from bot.frames.tables import frame_of, table_frame
 from bot.reports.account import Report, load_report
 from bot.sessions import session
 from bot.store.account.decisions import load_explanation
@@ -47,7 +47,7 @@ _ORDER = {
 class Session:
     """What one session, or a whole account, decided and traded. It reads only, and each question reads afresh.
 
-    Frames have documented columns (``bot.frames.COLUMNS``): times are UTC timestamps, prices and amounts float64.
+    ``bot.frames.columns.COLUMNS`` says what each column is: times are UTC timestamps, prices and amounts float64.
     ``frame(table, exact=True)`` gives any table with :class:`~decimal.Decimal` values.
     """
 

@@ -1,0 +1,1 @@
+"""Rows and bars as pandas frames, whose columns are documented in one place."""
