@@ -1,10 +1,12 @@
 """What a database holds for people to read: the names of its tables, and their rows as stored."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.errors import InputError
-from bot.store.database import Database
+
+if TYPE_CHECKING:
+    from bot.store.database import Database
 
 TABLES = (
     *("sessions", "instruments", "bars", "signals", "neighbors", "orders", "fills"),
@@ -15,7 +17,7 @@ TABLES = (
 
 
 async def read_table(
-    database: Database, table: str, tail: str = "", parameters: Sequence[Any] = ()
+    database: "Database", table: str, tail: str = "", parameters: Sequence[Any] = ()
 ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """The names of a table's columns and its rows; ``tail`` is SQL behind the table's name.
 
