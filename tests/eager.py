@@ -37,6 +37,7 @@ class Eager:
 ALLOWED = {
     **STRATEGIES,
     "eager": "tests.eager:Eager",
+    "bids": "tests.bids:Bids",
     "bracketed": "tests.test_kill_brackets:Bracketed",
     "moody": "tests.commands.test_parity:Moody",
 }
