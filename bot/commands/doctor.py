@@ -5,6 +5,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bot.commands.options import DatabaseOptions, add_run
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
     """Print the checks; 1 where one fails."""
-    from bot.commands import examination
+    from bot.commands.examination import examine
+    from bot.terminal.tables import print_text
 
-    return asyncio.run(examination.run(options, config, strategies))
+    checks = asyncio.run(examine(options, config, strategies))
+    if options.json:
+        print(msgspec.json.encode(checks).decode())
+    else:
+        for check in checks:
+            print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", indent=6)
+    return 0 if all(check.ok for check in checks) else 1

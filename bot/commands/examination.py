@@ -1,11 +1,9 @@
-"""``show-config`` and ``doctor``: the configuration in force, and whether everything it names works."""
+"""What ``doctor`` looks at: strategy, model, databases with their books, and what is outside the bot."""
 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import get_args
-
-import msgspec
 
 from bot.commands.checks import Check, checked, connections, disk
 from bot.commands.chosen_database import chosen_database
@@ -24,11 +22,10 @@ from bot.store.database import Database
 from bot.store.lock import holder
 from bot.strategy import Strategy
 from bot.strategy_state import StrategyStates
-from bot.terminal.tables import print_text
 
 
-async def run(options: Options, config: Config, strategies: Mapping[str, str]) -> int:
-    """Print the configuration, or the checks; a check that fails makes the exit code 1."""
+async def examine(options: Options, config: Config, strategies: Mapping[str, str]) -> list[Check]:
+    """Every check, in the order in which a start meets what it looks at."""
     named = options.run is not None or "{mode}" not in config.run.database
     mode: Mode | None = None if options.run is not None else options.mode or "mainnet"
     checks = [Check("configuration", True, "read and within bounds")]
@@ -47,12 +44,7 @@ async def run(options: Options, config: Config, strategies: Mapping[str, str]) -
     checks.append(await checked("disk", lambda: disk(config, mode or "backtest")))
     if mode in HOSTS:
         checks += await connections(config, mode)
-    if options.json:
-        print(msgspec.json.encode(checks).decode())
-    else:
-        for check in checks:
-            print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}", indent=6)
-    return 0 if all(check.ok for check in checks) else 1
+    return checks
 
 
 async def _strategy(config: Config, strategies: Mapping[str, str]) -> str:
