@@ -3,7 +3,7 @@
 from bot.market import plain
 from bot.store.account.state import load_instruments, read_account
 from bot.store.account.tables import ACCOUNT_STATE, EQUITY, FILLS, FUNDING, ROUND_TRIPS, TRANSFERS
-from bot.store.account.track import Fold, track_row
+from bot.store.account.track import Fold, track_row, trip_row
 from bot.store.database import Database
 from bot.store.rows import read
 
@@ -26,11 +26,7 @@ async def backfill(database: Database) -> None:
     await database.write(
         "UPDATE equity SET unit_value = ? WHERE id = ?", [(plain(row.unit_value), row.id) for row in rows]
     )
-    changes = [
-        ROUND_TRIPS.row(trip, row.session_id, None if trip.closed_ms is None else row.session_id)
-        for row in rows
-        for trip in row.trips
-    ]
+    changes = [trip_row(trip, row.session_id) for row in rows for trip in row.trips]
     await database.write(ROUND_TRIPS.upsert, changes)
     if rows:
         await database.write(ACCOUNT_STATE.replace, [track_row(fold.state)])

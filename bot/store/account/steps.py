@@ -34,7 +34,7 @@ from bot.store.account.tables import (
     Session,
     StoredRisk,
 )
-from bot.store.account.track import track_row
+from bot.store.account.track import track_row, trip_row
 from bot.store.bars import BarsDigest, Inserted, insert_bar_rows
 from bot.store.columns import Row
 from bot.store.database import Database, Mode
@@ -251,11 +251,7 @@ class StepWriter:
         bars = self._bars.copy()
         tables = [(statement, rows.copy()) for statement, rows in self._tables if rows]
         if self._trips:
-            session_id = self._session_id
-            trips = [
-                ROUND_TRIPS.row(trip, session_id, None if trip.closed_ms is None else session_id)
-                for trip in self._trips.values()
-            ]
+            trips = [trip_row(trip, self._session_id) for trip in self._trips.values()]
             tables.append((ROUND_TRIPS.upsert, trips))
         if self._marks:
             tables.append((MARKS.replace, [MARKS.row(mark) for mark in self._marks.values()]))

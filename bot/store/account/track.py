@@ -79,6 +79,11 @@ def track_row(state: TrackState) -> Row:
     return ACCOUNT_STATE.row(StoredTrack(state=replace(state, value=ONE, trips=())), 1)
 
 
+def trip_row(trip: RoundTrip, session_id: int) -> Row:
+    """A round trip as this session leaves it; where it has ended, it was this session that ended it."""
+    return ROUND_TRIPS.row(trip, session_id, None if trip.closed_ms is None else session_id)
+
+
 def _counted(state: TrackState, symbol: str) -> int:
     """The number of the symbol's last trip that is only counted."""
     run = state.losing.get(symbol)
