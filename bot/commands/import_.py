@@ -5,8 +5,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from bot.commands.arguments import path
 from bot.commands.options import HistoryOptions, add_history, category_of_files
+from bot.errors import InputError
 
 if TYPE_CHECKING:
     from bot.config import Config
@@ -33,6 +36,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
     """Store the bars of all files or, where any row of any file is wrong, of none."""
-    from bot.commands import import_bars
+    if options.mode is not None:
+        raise InputError(
+            f"import --{options.mode}: bars go to the history store, which belongs to no account; leave the mode out"
+        )
+    if options.symbol is not None and len(options.files) > 1:
+        raise InputError(
+            "--symbol names a single file's bars; let the names of several tell, or import them singly"
+        )
+    return asyncio.run(_run(options, config))
 
-    return asyncio.run(import_bars.run(options, config))
+
+async def _run(options: Options, config: "Config") -> int:
+    from bot.commands.history_store import history_path, opened
+    from bot.sessions.import_bars import import_bars
+    from bot.terminal.history import imported_text
+    from bot.terminal.progress import Progress
+
+    with Progress() as progress:
+        imported = await import_bars(
+            options.files,
+            config,
+            opened(history_path(options, config), config, create=True),
+            symbol=options.symbol,
+            interval=options.interval,
+            venue=options.venue,
+            progress=progress,
+        )
+    if options.json:
+        print(msgspec.json.encode(imported).decode())
+    else:
+        for each in imported:
+            print(imported_text(each))
+    return 0

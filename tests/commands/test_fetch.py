@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from bot.commands import fetch_bars
-from bot.commands.fetch import Options
+from bot.commands.fetch import Options, fetch
 from bot.config import Config, RunConfig
 from bot.demo.exchange import DemoExchange
 from bot.errors import ConfigError, FeedError, InputError
@@ -53,7 +52,7 @@ class Asked:
             ),
             exchange=ExchangeConfig(rest_url=self.exchange.rest_url),
         )
-        return await fetch_bars.run(Options(since=since, until=until, **options), config)
+        return await fetch(Options(since=since, until=until, **options), config)
 
 
 def against(folder: Path, bars: list[Bar], use: Callable[[Asked], Awaitable[None]]) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.cli import main
-from bot.commands import fetch_bars
-from bot.commands.fetch import Options
+from bot.commands.fetch import Options, fetch
 from bot.config import Config, RunConfig
 from bot.demo.exchange import DemoExchange
 from bot.demo.faults import Faults
@@ -53,7 +52,7 @@ def fetched(
                 exchange=ExchangeConfig(rest_url=exchange.rest_url),
             )
             options = Options(json=True, since=since, until=until)
-            assert await fetch_bars.run(options, config) == 0
+            assert await fetch(options, config) == 0
             return dict(exchange.requests)
 
     return asyncio.run(run())

@@ -8,9 +8,9 @@ from bot.exchange.rest import BybitRest
 from bot.market import FundingRate, minute_text
 from bot.market.funding import UnknownFunding, unknown_funding
 from bot.sessions import warm_up
+from bot.sessions.warm_up import Progress
 from bot.store.database import Database
 from bot.store.history.market import Market, insert_rates, load_rates
-from bot.terminal.progress import Progress
 
 _PAGE_MS = 28 * 86_400_000
 """So much is asked for, and kept, at a time."""
