@@ -27,8 +27,8 @@ from bot.market.symbols import currency_problem, inverse_problem, symbol_problem
 from bot.model.memory.moments import MemoryConfig
 from bot.model.similarity import ModelConfig
 from bot.strategy import StrategyConfig
+from bot.trading.config import RiskConfig
 from bot.trading.fills import BrokerConfig
-from bot.trading.risk import RiskConfig
 
 Mode = Literal["testnet", "mainnet", "demo", "backtest", "replay"]
 

@@ -166,7 +166,7 @@ class Trader:
         if signal.horizon_bars is not None:
             forecast = None if recollection is None else recollection.forecast
             self._risk.observe_signal(signal, bar, None if forecast is None else forecast.base_ratio)
-        halt = self._risk.judge(bar, account, self._track)
+        halt = self._risk.check_account_limits(bar, account, self._track)
 
         drafts: tuple[Order, ...] = ()
         unsized: tuple[Rejection, ...] = ()
@@ -219,7 +219,7 @@ class Trader:
             orders=changed,
             equity=tuple(equity),
             notices=notices,
-            risk=self._risk.news(),
+            risk=self._risk.state_if_changed(),
             no_order=no_order,
             marks=self._ledger.held_marks,
             watched=self._hands.let_go(symbol, now_ms),
@@ -330,7 +330,7 @@ class Trader:
     def _news(self) -> dict[str, Any]:
         """What the risk review and the track go on from, where that has changed, and the trips that did."""
         trips, account = self._track.news()
-        return {"risk": self._risk.news(), "round_trips": trips, "account": account}
+        return {"risk": self._risk.state_if_changed(), "round_trips": trips, "account": account}
 
     def _mark(self, bar: Bar, close_ms: int) -> None:
         """Value at the close, unless the exchange tells the mark price itself."""

@@ -17,7 +17,7 @@ from bot.evaluation.metrics import (
 )
 from bot.market import INTERVAL_MS
 from bot.model.feature_table import FeatureTable
-from bot.trading.reliability import Claim, Reliability, ReliabilityCount
+from bot.performance.calibration_report import CalibrationCounter, CalibrationReport, Claim
 
 Floats = NDArray[np.float64]
 
@@ -79,8 +79,8 @@ def _claim(table: FeatureTable, row: int, horizon_bars: int, confidence: float, 
     )
 
 
-def _reliability(claims: Iterable[Claim]) -> Reliability:
-    counter = ReliabilityCount()
+def _reliability(claims: Iterable[Claim]) -> CalibrationReport:
+    counter = CalibrationCounter()
     for claim in claims:
         counter.add(claim)
     return counter.result()

@@ -5,7 +5,7 @@ from msgspec import Struct, field
 from bot.evaluation.bot_run import Protocol
 from bot.evaluation.metrics import Interval
 from bot.evaluation.trading_result import TradingResult
-from bot.trading.reliability import Reliability
+from bot.performance.calibration_report import CalibrationReport
 
 
 class Skill(Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ class Calibrated(Struct, frozen=True, kw_only=True):
     errors: Interval
     brier: Interval
     brier_gain: Interval
-    reliability: Reliability
+    reliability: CalibrationReport
 
 
 class Signals(Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class Signals(Struct, frozen=True, kw_only=True):
     forecast: int
     signalled: int
     gates: dict[str, int]
-    claims: Reliability
+    claims: CalibrationReport
 
 
 class Period(Struct, frozen=True, kw_only=True):

@@ -10,8 +10,8 @@ from bot.evaluation.metrics import Interval
 from bot.evaluation.plots import Line, Mark, interval_chart, line_chart
 from bot.evaluation.trading_result import TradingResult
 from bot.market.times import date_text
+from bot.performance.calibration_report import CalibrationReport
 from bot.trading.performance import Estimate
-from bot.trading.reliability import Reliability
 
 Page = tuple[str, dict[str, str]]
 """Markdown, and the charts that it shows: file name to SVG."""
@@ -169,7 +169,7 @@ def bars_page(report: BarsReport) -> Page:
         f"({report.protocol.trials}) are expected to show by chance.",
         _trading_table(report.trading),
         *(
-            f"{symbol}: permutation p-value {p_value:.1%}: the bot's positions, begun at other times, earned at least "
+            f"{symbol}: permutation p-value {p_value:.3f}: the bot's positions, begun at other times, earned at least "
             "as much before costs that often."
             for symbol, p_value in report.permutation_p_values.items()
             if p_value is not None
@@ -278,7 +278,7 @@ def _calibration_row(each: Calibrated) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _reliability_table(name: str, reliability: Reliability) -> str:
+def _reliability_table(name: str, reliability: CalibrationReport) -> str:
     return _table(
         (f"{name}: stated", "claims", "mean stated", "came true", "95 %"),
         [
@@ -291,7 +291,7 @@ def _reliability_table(name: str, reliability: Reliability) -> str:
     )  # fmt: skip
 
 
-def _reliability_line(name: str, reliability: Reliability) -> Line:
+def _reliability_line(name: str, reliability: CalibrationReport) -> Line:
     return Line(
         name=name,
         points=[(each.mean_confidence, each.share_right) for each in reliability.bins],

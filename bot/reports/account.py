@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from bot.market import INTERVAL_MS, Category
 from bot.performance.benchmark import BuyAndHold, Risk, held_at, risk_of
+from bot.performance.calibration_report import CalibrationCounter, CalibrationReport, Claim
 from bot.performance.funnel import DecisionReport
 from bot.store.account.exposure import average_exposure
 from bot.store.account.funnel import read_decision_report
@@ -22,7 +23,6 @@ from bot.store.account.sessions import SessionRun, read_session_runs
 from bot.store.database import Database, Mode
 from bot.store.runs.trials import EvaluatedBars, count_tried
 from bot.trading.performance import EquityCurve, HeldEqually, Performance, return_period_ms
-from bot.trading.reliability import Claim, Reliability, ReliabilityCount
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -50,8 +50,8 @@ class Report(Struct, frozen=True, kw_only=True):
     risk: Risk
     buy_and_hold: BuyAndHold
     buy_and_hold_scaled: BuyAndHold | None
-    confidence: Reliability
-    confidence_acted_on: Reliability
+    confidence: CalibrationReport
+    confidence_acted_on: CalibrationReport
     decisions: DecisionReport
     runs: tuple[SessionRun, ...]
     last_of: int | None
@@ -126,8 +126,8 @@ def _judged(period: Period) -> EvaluatedBars:
     )
 
 
-async def _reliability(claims: AsyncIterator[Claim]) -> Reliability:
-    count = ReliabilityCount()
+async def _reliability(claims: AsyncIterator[Claim]) -> CalibrationReport:
+    count = CalibrationCounter()
     async for claim in claims:
         count.add(claim)
     return count.result()

@@ -1,11 +1,11 @@
 """A report for a person's eye."""
 
 from bot.market import minute_text
+from bot.performance.calibration_report import CalibrationReport, wilson
 from bot.reports.account import Report
 from bot.terminal.funnel import print_funnel, print_headlines
 from bot.terminal.tables import print_table, print_text, print_title
 from bot.trading.performance import DAY_MS, Estimate, Performance
-from bot.trading.reliability import Reliability, wilson
 
 _FEW_DAYS = 30
 
@@ -134,7 +134,7 @@ def _print_trades(own: Performance) -> None:
     )
 
 
-def _print_confidence(title: str, found: Reliability) -> None:
+def _print_confidence(title: str, found: CalibrationReport) -> None:
     print_title(title)
     if found.share_right is None or found.brier is None or found.brier_base is None:
         print("nothing to score yet: the horizon of no such decision has ended")

@@ -136,7 +136,7 @@ class Hands:
             notices=(Notice(kind="resume", time_ms=now_ms, symbol=resume.symbol, detail=detail),),
             halts=() if ended is None else (ended,),
             pauses=over,
-            risk=self._risk.news(),
+            risk=self._risk.state_if_changed(),
             account=self._track.news()[1],
             answers=(Answer(id=resume.id, time_ms=now_ms, outcome=f"resumed {', '.join(told)}"),),
         )
@@ -176,7 +176,7 @@ class Hands:
             time_ms=now_ms,
             notices=(Notice(kind="pause", time_ms=now_ms, symbol=pause.symbol, detail=detail),),
             pauses=(pause,),
-            risk=self._risk.news(),
+            risk=self._risk.state_if_changed(),
             answers=(Answer(id=pause.id, time_ms=now_ms, outcome=f"{scope} is paused"),),
         )
 
@@ -301,7 +301,7 @@ class Hands:
             equity=tuple(equity),
             notices=tuple(notices),
             marks=self._ledger.held_marks if fills else (),
-            risk=self._risk.news(),
+            risk=self._risk.state_if_changed(),
             watched=self.let_go(symbol, now_ms),
         )
 
@@ -327,7 +327,7 @@ class Hands:
             time_ms=time_ms,
             notices=(Notice(kind=kind, time_ms=time_ms, symbol=symbol, detail=why),),
             answers=(Answer(id=id, time_ms=time_ms, error=why),),
-            risk=self._risk.news(),
+            risk=self._risk.state_if_changed(),
         )
 
 

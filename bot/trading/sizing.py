@@ -8,8 +8,8 @@ from msgspec.structs import replace
 
 from bot.exact import EXACT, ZERO, ceil_to, floor_to
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, Instrument
+from bot.trading.config import RiskConfig
 from bot.trading.events import Equity, Order, OrderType, Position, Rejection, Signal
-from bot.trading.risk import RiskConfig
 
 # An entry that is smaller than a lot is refused with its size to this digit.
 _LAST_DIGIT = Decimal("1E-12")

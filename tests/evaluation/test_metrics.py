@@ -22,7 +22,7 @@ from bot.evaluation.metrics import (
     ranks,
     weighted_quantiles,
 )
-from bot.trading.reliability import Claim, ReliabilityCount
+from bot.performance.calibration_report import CalibrationCounter, Claim
 
 
 def drawn(seed: int, n: int) -> np.ndarray:
@@ -132,7 +132,7 @@ def test_the_calibration_error_is_that_of_the_reports():
     rng = np.random.default_rng(1)
     predicted = rng.random(400)
     realized = (rng.random(400) < 0.5).astype(float)
-    count = ReliabilityCount()
+    count = CalibrationCounter()
     for i, (p, right) in enumerate(zip(predicted.tolist(), realized.tolist(), strict=True)):
         count.add(Claim(symbol="BTCUSDT", start_ms=i, end_ms=i + 1, confidence=p, right=bool(right)))
     ece = count.result().ece

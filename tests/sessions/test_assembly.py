@@ -20,9 +20,9 @@ from bot.store.account.state import AccountState
 from bot.strategy import StrategyConfig
 from bot.synthetic import PRESETS, SyntheticMarket
 from bot.trading.account import AccountTrack, began_with
+from bot.trading.config import RiskConfig
 from bot.trading.fills import BrokerConfig, Preset
 from bot.trading.ledger import Ledger
-from bot.trading.risk import RiskConfig
 from strategies import STRATEGIES
 from strategies.buy_and_hold import BuyAndHoldStrategy
 from tests.core import NOTHING_YET, a_config, run

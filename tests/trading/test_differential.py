@@ -15,13 +15,14 @@ from bot.exact import EXACT
 from bot.market import CLOSED, TRADING, Book, Funding, Level, Listing, Quote, RiskTier
 from bot.trading.account import AccountTrack, began_with
 from bot.trading.broker import PaperBroker
+from bot.trading.config import RiskConfig
 from bot.trading.events import RESTING, Close, Order, Pause, Resume, Signal, Transfer, Watch
 from bot.trading.fills import BrokerConfig
 from bot.trading.hands import Hands
 from bot.trading.ledger import Ledger
 from bot.trading.limits import RiskContext
 from bot.trading.margin import Margin
-from bot.trading.risk import RiskConfig, RiskReview
+from bot.trading.risk import RiskReview
 from bot.trading.sizing import Sizer
 from bot.trading.waiting import make_way
 from tests.factories import START_MS, a_bar, an_equity, an_instrument, an_order

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from bot.market import Funding
 from bot.trading.broker import PaperBroker
+from bot.trading.config import RiskConfig
 from bot.trading.events import Order, Position
 from bot.trading.fills import BrokerConfig
 from bot.trading.ledger import Ledger
 from bot.trading.limits import RiskContext
 from bot.trading.margin import Margin, tier_of
 from bot.trading.position import unrealized_pnl
-from bot.trading.risk import RiskConfig, RiskReview
+from bot.trading.risk import RiskReview
 from tests.factories import START_MS, a_bar, a_position, a_quote, a_tier, an_equity, an_instrument, an_order
 
 # The amount to maintain does not jump: 2,000,000 * (0.01 - 0.005) = 10,000.

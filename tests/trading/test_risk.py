@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from bot.market import RiskTier
 from bot.trading.account import AccountTrack, began_with
+from bot.trading.config import RiskConfig
 from bot.trading.events import Equity, Order, Pause, Position, Rejection, Resume, RoundTrip
 from bot.trading.fills import BrokerConfig
 from bot.trading.limits import RiskContext
 from bot.trading.margin import Margin
-from bot.trading.risk import RiskConfig, RiskReview, RiskState
+from bot.trading.risk import RiskReview, RiskState
 from tests.factories import START_MS, a_bar, a_quote, a_signal, an_instrument, an_order
 
 FIRST, BAR = a_bar(0), a_bar(1, close="100")
@@ -235,7 +236,7 @@ class Judge:
         found = []
         for index, equity in enumerate(equities, start=first):
             row = self.track.mark(worth(equity, index))
-            halt = self.review.judge(a_bar(index, late=late), row, self.track)
+            halt = self.review.check_account_limits(a_bar(index, late=late), row, self.track)
             found.append(None if halt is None else halt.rule)
         return found
 
@@ -502,7 +503,9 @@ def test_the_daily_loss_of_daily_bars_is_that_of_each_bar():
     track, found = Judge(review).track, []
     for index, equity in enumerate(("10000", "9001", "8110", "7299")):
         bar = a_bar(index, interval="D")
-        halt = review.judge(bar, track.mark(replace(worth(equity), time_ms=bar.close_ms)), track)
+        halt = review.check_account_limits(
+            bar, track.mark(replace(worth(equity), time_ms=bar.close_ms)), track
+        )
         found.append(None if halt is None else halt.reason.partition("when ")[2])
     assert found == [None, None, None, "2023-11-18 began"]
 
@@ -614,8 +617,8 @@ def test_a_restart_on_the_same_day_and_over_midnight_still_counts_what_was_lost_
 
 def test_news_are_told_once():
     review = a_review()
-    assert review.news() is None
+    assert review.state_if_changed() is None
     Judge(review)("10000", "8000")
-    assert review.news() == review.snapshot()
+    assert review.state_if_changed() == review.snapshot()
     Judge(review)("8000")
-    assert review.news() is None
+    assert review.state_if_changed() is None

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.trading.config import RiskConfig
 from bot.trading.events import Equity, Order, Position, Rejection, Signal
-from bot.trading.risk import RiskConfig
 from bot.trading.sizing import Sizer
 from tests.factories import a_bar, a_signal, an_instrument
 

@@ -9,13 +9,14 @@ from msgspec.structs import replace
 
 from bot.errors import InputError
 from bot.market import INTERVAL_MS
+from bot.performance.calibration_report import Claim
 from bot.store.account.sessions import RunSettings, SessionSettings, read_settings
 from bot.store.account.tables import EQUITY, FILLS, FUNDING, ROUND_TRIPS, SESSIONS, Session
 from bot.store.database import Database
 from bot.store.rows import decimal_of, read
+from bot.trading.brier_guard import likelier
 from bot.trading.events import Equity, RoundTrip
 from bot.trading.performance import EquityCurve, Performance, performance_of
-from bot.trading.reliability import Claim, likelier
 
 
 class Period(Struct, frozen=True, kw_only=True):
