@@ -6,7 +6,8 @@ one kind of machine and number of threads two trainings with one seed give the s
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -101,50 +102,17 @@ def train_odds(
         )
     generator = torch.Generator().manual_seed(config.seed)
     weights = _initial(network, training, generator)
-    state = {name: value for name, value in weights.items() if name.startswith("state.")}
-    head = {name: value for name, value in weights.items() if name.startswith("head.")}
-    learned = [value.requires_grad_() for value in (*state.values(), *head.values())]
-    temperature = weights["log_temperature"].requires_grad_()
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": [v for v in learned if v.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [v for v in learned if v.ndim == 1], "weight_decay": 0.0},
-            {
-                "params": [temperature],
-                "weight_decay": 0.0,
-                "lr": _TEMPERATURE_RATE * config.learning_rate,
-            },
-        ],
-        lr=config.learning_rate,
-    )
+    optimiser = _optimiser(weights, config)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
-    rows, outcomes = torch.from_numpy(training.rows), torch.from_numpy(training.outcomes).float()
-    start_ms = torch.from_numpy(training.start_ms)
-    apart_ms = config.embargo_bars * material.interval_ms
+    moments = _Moments.of(training, config)
     fixed = _Validation(network, training, validation, config)
     averaged = {name: value.detach().clone() for name, value in weights.items()}
     history: list[OddsValidationPoint] = []
-    best: dict[str, Tensor] = {}
+    best: Weights = {}
     for step in range(1, config.steps + 1):
-        drawn = torch.randperm(len(rows), generator=generator)[: config.queries + config.candidates]
-        queries, candidates = drawn[: config.queries], drawn[config.queries :]
-        states, scales = standings(network, weights, rows[drawn], config.dropout, generator)
-        near = (start_ms[queries][:, None] - start_ms[candidates]).abs() < apart_ms
-        distances = squared_distances(states[: config.queries], states[config.queries :])
-        query_scales, candidate_scales = scales[: config.queries], scales[config.queries :]
-        recall = torch.stack(
-            [
-                recall_crps(
-                    (-temperature_i * distances).masked_fill(near, -math.inf),
-                    outcomes[candidates, i] / candidate_scales[:, i],
-                    outcomes[queries, i],
-                    query_scales[:, i],
-                ).mean()
-                for i, temperature_i in enumerate(temperature.exp())
-            ]
-        ).mean()
-        quantiles = forward(weights, rows[drawn], "head", config.dropout, generator)
-        loss = recall + pinball(quantiles, outcomes[drawn]).mean()
+        batch = moments.draw(config, generator)
+        loss = recall_loss(network, weights, batch, config.dropout, generator)
+        loss = loss + head_loss(weights, batch, config.dropout, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -153,10 +121,7 @@ def train_odds(
         on_step(step, config.steps)
         if step % config.validate_every == 0 or step == config.steps:
             history.append(fixed.evaluate(step, averaged))
-            if history[-1].recall <= min(point.recall for point in history):
-                best |= {name: averaged[name].clone() for name in (*state, "log_temperature")}
-            if history[-1].head <= min(point.head for point in history):
-                best |= {name: averaged[name].clone() for name in head}
+            best |= _improved(averaged, history)
     kept = {name: value.detach().numpy() for name, value in (weights | best).items()}
     gated, scores = fixed.gated(kept)
     return TrainedOdds(
@@ -166,6 +131,96 @@ def train_odds(
         train_end_ms=int(training.start_ms[-1]) + 1,
         validation_start_ms=int(validation.start_ms[0]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Moments of one step: the first ``queries`` of n are forecast from the outcomes of the others.
+
+    ``rows`` (n, inputs) and ``outcomes`` (n, horizons) are as in :class:`OddsRows`; ``embargoed``, of the shape
+    (queries, n - queries), marks pairs that are too close in time.
+    """
+
+    rows: Tensor
+    outcomes: Tensor
+    queries: int
+    embargoed: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """All moments to train on, as tensors."""
+
+    rows: Tensor
+    outcomes: Tensor
+    start_ms: Tensor
+    embargo_ms: int
+
+    @staticmethod
+    def of(training: OddsRows, config: OddsTrainingConfig) -> "_Moments":
+        rows, outcomes = torch.from_numpy(training.rows), torch.from_numpy(training.outcomes).float()
+        embargo_ms = config.embargo_bars * training.interval_ms
+        return _Moments(rows, outcomes, torch.from_numpy(training.start_ms), embargo_ms)
+
+    def draw(self, config: OddsTrainingConfig, generator: torch.Generator) -> Batch:
+        """A random batch, no moment in it twice."""
+        n = config.queries
+        drawn = torch.randperm(len(self.rows), generator=generator)[: n + config.candidates]
+        start_ms = self.start_ms[drawn]
+        embargoed = (start_ms[:n, None] - start_ms[n:]).abs() < self.embargo_ms
+        return Batch(self.rows[drawn], self.outcomes[drawn], n, embargoed)
+
+
+def recall_loss(
+    network: OddsNetwork, weights: Weights, batch: Batch, dropout: float, generator: torch.Generator
+) -> Tensor:
+    """Mean CRPS of the queries' forecasts by recall alone, over moments and horizons."""
+    n = batch.queries
+    states, scales = standings(network, weights, batch.rows, dropout, generator)
+    distances = squared_distances(states[:n], states[n:])
+    by_horizon = [
+        recall_crps(
+            (-temperature * distances).masked_fill(batch.embargoed, -math.inf),
+            batch.outcomes[n:, i] / scales[n:, i],
+            batch.outcomes[:n, i],
+            scales[:n, i],
+        ).mean()
+        for i, temperature in enumerate(weights["log_temperature"].exp())
+    ]
+    return torch.stack(by_horizon).mean()
+
+
+def head_loss(weights: Weights, batch: Batch, dropout: float, generator: torch.Generator) -> Tensor:
+    """Mean CRPS of the head's quantiles, over moments and horizons."""
+    quantiles = forward(weights, batch.rows, "head", dropout, generator)
+    return pinball(quantiles, batch.outcomes).mean()
+
+
+def _optimiser(weights: Weights, config: OddsTrainingConfig) -> torch.optim.AdamW:
+    """AdamW over state, head and temperatures; only matrices decay."""
+    layers = [value for name, value in weights.items() if name.startswith(("state.", "head."))]
+    matrices = [value.requires_grad_() for value in layers if value.ndim > 1]
+    biases = [value.requires_grad_() for value in layers if value.ndim == 1]
+    temperature = weights["log_temperature"].requires_grad_()
+    rate = config.learning_rate
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": biases, "weight_decay": 0.0},
+            {"params": [temperature], "weight_decay": 0.0, "lr": _TEMPERATURE_RATE * rate},
+        ],
+        lr=rate,
+    )
+
+
+def _improved(weights: Weights, history: Sequence[OddsValidationPoint]) -> Weights:
+    """Copies of the weights whose CRPS is the lowest of the history at its last point."""
+    names: list[str] = []
+    if history[-1].recall <= min(point.recall for point in history):
+        names += ["state.", "log_temperature"]
+    if history[-1].head <= min(point.head for point in history):
+        names += ["head."]
+    return {name: value.clone() for name, value in weights.items() if name.startswith(tuple(names))}
 
 
 def _initial(network: OddsNetwork, training: OddsRows, generator: torch.Generator) -> Weights:
