@@ -42,12 +42,12 @@ class Table(Generic[T]):
 
     Decimals are kept as exact text, what is neither number nor text as JSON. ``named`` gives the columns that are
     not called like their field. ``left_out`` are fields that are not kept. ``given`` are fields, and ``beside`` the
-    columns (with their types) that no field says: both are handed in when a row is made, in this order.
-    ``derived`` are columns for people, computed from the value. ``key`` tells rows apart; ``numbered`` is the
-    column that SQLite counts, where nobody writes it. ``kept`` are columns whose first value stays when a row is
-    written again.
+    columns (with their types) that no field says: both are handed in when a row is made. ``derived`` are columns
+    for people (with their types), computed from the value. ``key`` tells rows apart; ``numbered`` is the column
+    that SQLite counts. ``kept`` are columns whose first value stays when a row is written again.
 
-    ``row(value, *given)`` makes a row of whatever has the Struct's fields, in the order of ``written``.
+    ``row(value, ...)`` makes a row of whatever has the Struct's fields, in the order of ``written``. What is handed
+    in goes by the names of its columns, or in order: the fields', then that of ``beside``.
     ``build(row)`` makes the value of a row that was selected by ``selected``, without checking it.
     """
 
