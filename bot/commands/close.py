@@ -32,9 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
     """Ask for it, and say what became of it."""
-    from bot.commands import by_hand
+    from bot.commands.answers import answered
+    from bot.sessions import by_hand
 
     symbol = None if options.all else options.symbol
-    return asyncio.run(
-        by_hand.answered(options, config, lambda path: by_hand.close(path, symbol, options.note))
-    )
+    return asyncio.run(answered(options, config, lambda path: by_hand.close(path, symbol, options.note)))

@@ -32,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: Options, config: "Config", strategies: Mapping[str, str]) -> int:
     """Ask for it, and say what became of it."""
-    from bot.commands import by_hand
+    from bot.commands.answers import answered
+    from bot.sessions import by_hand
 
     return asyncio.run(
-        by_hand.answered(options, config, lambda path: by_hand.resume(path, options.symbol, options.note))
+        answered(options, config, lambda path: by_hand.resume(path, options.symbol, options.note))
     )

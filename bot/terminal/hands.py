@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from bot.market import utc_text
+from bot.market import plain, utc_text
+from bot.sessions.by_hand import Asked
 from bot.store.account.status import Status
 from bot.store.account.tables import StoredRequest
 from bot.terminal.money import price_text
@@ -39,6 +40,27 @@ def print_requests(requests: Sequence[StoredRequest]) -> None:
         error = f"REFUSED: {asked.error}" if asked.error else ""
         came = "; ".join(filter(None, (asked.outcome, error))) or "done"
         print_text(f"{what}, taken {utc_text(asked.done_ms)} UTC: {came}")
+
+
+def asked_text(asked: Asked) -> str:
+    """What was asked for, and what became of it, in a line."""
+    what = f"{asked.kind} {asked.symbols}".rstrip()
+    if asked.kind == "transfer":
+        kind = "deposit" if asked.amount > 0 else "withdrawal"
+        what = f"{kind} {asked.id} of {plain(asked.amount.copy_abs())}"
+    elif asked.kind == "resume" and asked.halt is not None:
+        halt = asked.halt
+        what += f" (halted {utc_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason})"
+    if asked.outcome is not None or asked.error is not None:
+        return f"{what}: " + "; ".join(
+            filter(None, (asked.outcome, asked.error and f"REFUSED: {asked.error}"))
+        )
+    if asked.running is not None:
+        return f"{what}: asked {asked.running}, which has not answered yet; `status` tells when it has"
+    verb = (
+        "books it" if asked.kind == "transfer" else f"{asked.kind}s" if asked.kind == "resume" else "takes it"
+    )
+    return f"{what}: the next start {verb}"
 
 
 def _age(ms: int) -> str:

@@ -1,4 +1,4 @@
-"""``resume``, ``transfer``, ``close``, ``pause``, ``symbols``: a person's hand, whether the bot runs or not."""
+"""A person's requests, ``resume``, ``transfer``, ``close``, ``pause``, ``symbols``, whether the bot runs or not."""
 
 import asyncio
 import time
@@ -6,27 +6,20 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
-from bot.commands.chosen_database import chosen_database
-from bot.commands.options import CommonOptions
-from bot.config import Config
 from bot.errors import InputError
 from bot.exact import EXACT, ZERO, floor_to
-from bot.market import plain, utc_text
+from bot.market import plain
 from bot.market.symbols import symbol_problem
 from bot.sessions.watching import owned_symbols
 from bot.store.account.requests import ask, read_free_cash, read_request, requested_transfers
 from bot.store.account.state import read_account, read_risk
 from bot.store.account.tables import RequestKind
 from bot.store.account.watching import read_trading
-from bot.store.believed import readable
 from bot.store.database import Database
 from bot.store.lock import Holder, holder
 from bot.trading.events import Halt, Pause
-
-OK, REFUSED = 0, 1
 
 _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
@@ -50,18 +43,6 @@ class Asked(Struct, frozen=True, kw_only=True):
     halt: Halt | None
     pauses: tuple[Pause, ...]
     resumed: bool = False
-
-
-async def answered(
-    options: CommonOptions, config: Config, ask: Callable[[Path], Awaitable[Asked | list[Asked]]]
-) -> int:
-    """Ask the bot of the database that the options mean, and print what became of it."""
-    path = await chosen_database(options, config)
-    with readable(path):
-        asked = await ask(path)
-    each = asked if isinstance(asked, list) else [asked]
-    print(msgspec.json.encode(asked).decode() if options.json else "\n".join(map(_text, each)))
-    return REFUSED if any(one.error for one in each) else OK
 
 
 async def resume(db_path: Path | str, symbol: str | None = None, note: str = "") -> Asked:
@@ -211,23 +192,3 @@ async def _asked(
         pauses=risk.pauses,
         resumed=kind == "resume" and bool(found.outcome),
     )
-
-
-def _text(asked: Asked) -> str:
-    what = f"{asked.kind} {asked.symbols}".rstrip()
-    if asked.kind == "transfer":
-        kind = "deposit" if asked.amount > 0 else "withdrawal"
-        what = f"{kind} {asked.id} of {plain(asked.amount.copy_abs())}"
-    elif asked.kind == "resume" and asked.halt is not None:
-        halt = asked.halt
-        what += f" (halted {utc_text(halt.time_ms)} UTC by {halt.rule}: {halt.reason})"
-    if asked.outcome is not None or asked.error is not None:
-        return f"{what}: " + "; ".join(
-            filter(None, (asked.outcome, asked.error and f"REFUSED: {asked.error}"))
-        )
-    if asked.running is not None:
-        return f"{what}: asked {asked.running}, which has not answered yet; `status` tells when it has"
-    verb = (
-        "books it" if asked.kind == "transfer" else f"{asked.kind}s" if asked.kind == "resume" else "takes it"
-    )
-    return f"{what}: the next start {verb}"
