@@ -83,7 +83,10 @@ def test_a_demo_killed_with_resting_entries_goes_on_with_them_and_its_replays_ag
         process.kill()
     with sqlite3.connect(tmp_path / "demo.db") as plain:
         was_open = [
-            id for (id,) in plain.execute("SELECT id FROM orders WHERE status IN ('open', 'pending')")
+            id
+            for (id,) in plain.execute(
+                "SELECT id FROM orders WHERE status IN ('open', 'pending', 'partially_filled')"
+            )
         ]
     ended = run(tmp_path, "--demo", "--max-bars", "40")
     assert ended.code == 0, ended.err

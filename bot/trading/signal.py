@@ -216,7 +216,12 @@ class Signal(Struct, frozen=True, kw_only=True, gc=False):
     @property
     def shapes_orders(self) -> bool:
         """Whether it says more of its order than the side: a size, a limit, or how much to close."""
-        return self.size is not None or self.has_limit or self.close_fraction != 1.0
+        return (
+            self.size is not None
+            or self.limit_price is not None
+            or self.limit_distance is not None
+            or self.close_fraction != 1.0
+        )
 
     def __post_init__(self) -> None:
         settle(self)

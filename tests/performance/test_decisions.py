@@ -73,6 +73,27 @@ def order(status, filled="0", reason="", **fields):
             "replaced_by_a_newer_decision",
             "replaced by a newer decision",
         ),
+        (
+            "",
+            [order("cancelled", reason=f"{LIMIT_NOT_REACHED}; then expired: valid for 3 bars")],
+            "expired",
+            "limit_not_reached",
+            f"{LIMIT_NOT_REACHED}; then expired: valid for 3 bars",
+        ),
+        (
+            "",
+            [order("cancelled", "0.4", reason=f"{THIN_VOLUME}; then expired: valid for 1 bar")],
+            "partly_filled",
+            "thin_volume",
+            f"0.4 of 1, the rest expired unfilled: {THIN_VOLUME}; then expired: valid for 1 bar",
+        ),
+        (
+            "already_ordered: order 3 rests",
+            [],
+            "already_there",
+            "already_ordered",
+            "already_ordered: order 3 rests",
+        ),
         ("already_short: 0.5 is held", [], "already_there", "already_short", "already_short: 0.5 is held"),
         (
             "already_flat: there is nothing",

@@ -622,3 +622,19 @@ def test_news_are_told_once():
     assert review.state_if_changed() == review.snapshot()
     Judge(review)("8000")
     assert review.state_if_changed() is None
+
+
+@pytest.mark.parametrize(
+    ("side", "quantity", "limit", "rules", "broken"),
+    [
+        # The bar closed at 100: what counts is what it will have been bought or sold at.
+        ("buy", "60", "80", {}, None),
+        ("buy", "60", "90", {}, "max_position"),
+        ("sell", "49", "110", {}, "max_position"),
+        ("buy", "0.06", "90", {"min_notional": "5.5"}, "min_notional"),
+        ("sell", "0.06", "110", {"min_notional": "6.5"}, None),
+    ],
+)
+def test_a_limit_entry_is_judged_at_its_limit(side, quantity, limit, rules, broken):
+    order = an_order(side=side, quantity=quantity, type="limit", limit_price=Decimal(limit))
+    assert broken_rule(a_review(**rules), order) == broken
