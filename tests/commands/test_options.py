@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import subprocess
 import sys
 
@@ -61,3 +62,13 @@ def test_no_help_waits_for_what_only_a_running_command_needs():
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_of_a_command_are_command_lines(command):
+    examples = module_of(command).EXAMPLES
+    assert examples[0].startswith(command)
+    for example in examples:
+        words = shlex.split(example.replace("\\\n", " ").partition(" | ")[0])
+        args = PROGRAM.parse_args(words)
+        assert options_of(module_of(args.command).Options, args).command == words[0]
