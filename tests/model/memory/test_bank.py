@@ -223,12 +223,12 @@ def test_a_moment_that_was_played_slower_is_found_by_its_shape_at_another_speed(
     assert by_key.recall(a_key(1), 10**6, 2)[0].bar_start_ms == other.bar_start_ms == 0
 
 
-def test_a_memory_that_compares_shapes_refuses_moments_and_questions_without_one():
+def test_a_memory_that_compares_shapes_refuses_moments_and_queries_without_one():
     bank = a_bank(key_share=0.5)
     with pytest.raises(BrokenInvariant, match="shape is missing"):
         bank.remember([an_episode(0, a_key(1))])
     bank.remember([an_episode(0, a_key(1), shape=SHAPES[0])])
-    with pytest.raises(BrokenInvariant, match="without one"):
+    with pytest.raises(BrokenInvariant, match="without views"):
         bank.recall(a_key(1), 10**6)
 
 
