@@ -1,22 +1,19 @@
-"""``replay``: a recorded session once more, with no network; and whether a database tells the same."""
+"""A replay as a value: a recorded session once more, with no network, and whether a database tells the same."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import msgspec
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot import logs
-from bot.commands.replay import Options
 from bot.config import Config, from_json
 from bot.errors import InputError
-from bot.market import Bar, utc_text
+from bot.market import Bar
 from bot.sessions import loop
 from bot.sessions.assembly import build_trader, checkpoint_sha256, read_recording, recorded_strategy
+from bot.sessions.backtest import Progress, silent
 from bot.sessions.session import SessionCounter, Summary, with_decisions
 from bot.store.account.comparison import Difference, StoredSession
 from bot.store.account.opening import save_opening
@@ -28,18 +25,20 @@ from bot.store.provenance import made_with
 from bot.store.recording.entries import Observed
 from bot.store.recording.reader import Recording
 from bot.strategy import Strategy, declared_checks
-from bot.terminal.progress import Progress
-from bot.terminal.summary import print_summary
 from bot.trader import Trader
 from bot.trading.account import began_with
 from bot.trading.events import Step
 from bot.trading.risk import NOTHING_YET
 
-EQUAL, DIFFERENT = 0, 1
-
 _BATCH_BARS = 500
 
-_log = structlog.get_logger()
+
+class Options(Struct, frozen=True, kw_only=True):
+    """The recording's file, the database that the replay writes, and the one that its session is compared with."""
+
+    recording: str
+    database: Path
+    verify: str | None = None
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -55,32 +54,37 @@ class Verdict(Struct, frozen=True, kw_only=True):
     cause: str | None
 
 
-async def run(options: Options, config: Config, strategies: Mapping[str, str]) -> int:
-    """Replay into a new database, say what it came to, and with ``--verify`` compare it with another."""
-    logs.configure(config.log)
-    path = config.database_path("replay")
+class Result(Struct, frozen=True, kw_only=True):
+    """A replay's figures, and how it compares with a database where that was asked for."""
+
+    summary: Summary
+    verdict: Verdict | None = None
+
+
+async def replay(
+    options: Options, config: Config, strategies: Mapping[str, str], *, progress: Progress = silent
+) -> Result:
+    """Run a recorded session into a new database, no further than the database to compare with has come.
+
+    ``strategies`` maps short names to ``module:Class``: with what ``config`` names, all that a recording may run.
+    Raises InputError for an unusable recording, and then nothing is left behind.
+    """
     if options.verify is None:
-        _tell(
-            await _replay(read_recording(options.recording, config, strategies), path, None),
-            None,
-            as_json=options.json,
-        )
-        return EQUAL
+        recording = read_recording(options.recording, config, strategies)
+        return Result(summary=await _replay(recording, options.database, None, progress))
     with readable(options.verify):
-        summary, verdict = await _verified(options.recording, options.verify, config, strategies, path)
-        _tell(summary, verdict, as_json=options.json)
-    return EQUAL if verdict.equal else DIFFERENT
+        return await _verified(options, options.verify, config, strategies, progress)
 
 
 async def _verified(
-    file: str, verify: str, config: Config, strategies: Mapping[str, str], path: Path
-) -> tuple[Summary, Verdict]:
+    options: Options, verify: str, config: Config, strategies: Mapping[str, str], progress: Progress
+) -> Result:
     async with Database.open(verify, readonly=True) as database, _snapshot(database):
         # A running session's recording is ahead of its database, so it is read after it.
-        recording = read_recording(file, config, strategies)
+        recording = read_recording(options.recording, config, strategies)
         original = await StoredSession.find(database, recording.header)
-        summary = await _replay(recording, path, original)
-        await database.attach(path, "replayed")
+        summary = await _replay(recording, options.database, original, progress)
+        await database.attach(options.database, "replayed")
         difference, rows = await original.compare()
         verdict = Verdict(
             database=verify,
@@ -89,7 +93,7 @@ async def _verified(
             difference=difference,
             cause=None if difference is None else _cause(recording, original),
         )
-    return summary, verdict
+    return Result(summary=summary, verdict=verdict)
 
 
 @asynccontextmanager
@@ -99,7 +103,9 @@ async def _snapshot(database: Database) -> AsyncIterator[None]:
         yield
 
 
-async def _replay(recording: Recording, path: Path, original: StoredSession | None) -> Summary:
+async def _replay(
+    recording: Recording, path: Path, original: StoredSession | None, progress: Progress
+) -> Summary:
     """Run a recording into a new database at ``path``, no further than ``original`` has come."""
     # Half a replay is none: what the file turns out not to hold leaves nothing behind.
     partial = path.with_name(f"{path.name}.part")
@@ -107,7 +113,7 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
         await discard(place, "replay")
     try:
         with believed(recording.path):
-            summary = await _replay_into(partial, path, recording, original)
+            summary = await _replay_into(partial, path, recording, original, progress)
     except BaseException:
         await discard(partial, "replay")
         raise
@@ -116,7 +122,7 @@ async def _replay(recording: Recording, path: Path, original: StoredSession | No
 
 
 async def _replay_into(
-    partial: Path, path: Path, recording: Recording, original: StoredSession | None
+    partial: Path, path: Path, recording: Recording, original: StoredSession | None, progress: Progress
 ) -> Summary:
     began = time.monotonic()
     header = recording.header
@@ -130,7 +136,7 @@ async def _replay_into(
     # What the account did before this session is not told here, so its books open with what it left.
     identity = Identity(mode="replay", category=header.category, starting_cash=header.opening.ledger.cash)
     ledger, track = header.opening.ledger, header.opening.track
-    tally = SessionCounter(ledger.positions, float(header.equity), float(track.value))
+    counter = SessionCounter(ledger.positions, float(header.equity), float(track.value))
     reason = "end of recording"
     if recording.cut_bytes:
         reason += ", which was cut off"
@@ -158,15 +164,14 @@ async def _replay_into(
             account=None if track == began_with(ledger.cash) else replace(track, trips=()),
         )
         await steps.append(opened)
-        with Progress() as progress:
-            async for step in _steps(recording, trader, steps, progress):
-                if original is not None and not await original.reaches(step):
-                    break
-                await steps.append(step)
-                tally.count(step)
+        async for step in _steps(recording, trader, steps, progress):
+            if original is not None and not await original.reaches(step):
+                break
+            await steps.append(step)
+            counter.count(step)
         await steps.flush()
         await end_session(database, header.session_id, time.time_ns() // 1_000_000, reason)
-    return tally.summary("replay", str(path), header.session_id, reason, time.monotonic() - began)
+    return counter.summary("replay", str(path), header.session_id, reason, time.monotonic() - began)
 
 
 async def _steps(
@@ -208,33 +213,3 @@ def _cause(recording: Recording, original: StoredSession) -> str:
     if original.config_json != header.config_json:
         return "the database's session ran under another configuration"
     return "versions and configuration are the same, so the database's rows were probably changed afterwards"
-
-
-def _tell(summary: Summary, verdict: Verdict | None, *, as_json: bool) -> None:
-    if as_json:
-        told = msgspec.to_builtins(summary)
-        if verdict is not None:
-            told["verify"] = verdict
-        print(msgspec.json.encode(told).decode())
-        return
-    print_summary(summary, as_json=False)
-    if verdict is not None:
-        print(f"\n{_verdict_text(verdict)}")
-
-
-def _verdict_text(verdict: Verdict) -> str:
-    one = verdict.difference
-    if one is None:
-        counts = ", ".join(f"{count} {table}" for table, count in verdict.rows.items() if count)
-        return f"equal to {verdict.database} up to its last commit: {counts or 'nothing was written yet'}"
-    key = " ".join(f"{name} {value}" for name, value in one.key.items())
-    where = f"{utc_text(one.time_ms)} UTC"
-    if one.bar_start_ms is not None:
-        where += f", decided on the {one.symbol} bar of {utc_text(one.bar_start_ms)} UTC"
-    what = f"{one.table} {key}" + (f", {one.column}" if one.column else "")
-    values = f"{_shown(one.in_database)} in the database, {_shown(one.in_replay)} in the replay"
-    return f"different from {verdict.database}: {what}: {values} ({where}); likely cause: {verdict.cause}"
-
-
-def _shown(value: object) -> str:
-    return "nothing" if value is None else str(value)
