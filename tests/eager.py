@@ -2,6 +2,8 @@
 
 import zlib
 
+from msgspec import Struct
+
 from bot.strategy import Situation, StrategyConfig
 from bot.trading.events import Action, Signal
 from strategies import STRATEGIES
@@ -34,9 +36,21 @@ class Eager:
         )
 
 
+class CountingEager(Eager):
+    """The same, which keeps how often it was asked."""
+
+    class State(Struct):
+        asked: int = 0
+
+    def decide(self, situation: Situation) -> Signal:
+        situation.state.asked += 1
+        return super().decide(situation)
+
+
 ALLOWED = {
     **STRATEGIES,
     "eager": "tests.eager:Eager",
+    "counting_eager": "tests.eager:CountingEager",
     "bids": "tests.bids:Bids",
     "bracketed": "tests.test_kill_brackets:Bracketed",
     "moody": "tests.commands.test_parity:Moody",

@@ -74,7 +74,7 @@ def life(tmp_path_factory) -> Life:
     """A first session, and a second one with its recording and its replay."""
     folder = tmp_path_factory.mktemp("verify")
     events, database = eventful(), folder / "demo.db"
-    config = settings("eager", risk={"max_daily_loss": "0.007"})
+    config = settings("counting_eager", risk={"max_daily_loss": "0.007"})
     first = feed(2_960, 40)
     asyncio.run(session(database, config, first, ends="stopped"))
     recording = asyncio.run(session(database, config, events, recordings=folder, ends="stopped"))
