@@ -31,8 +31,8 @@ class BuyAndHoldStrategy:
 _BUY = Signal(
     action="long",
     confidence=0.5,
-    reason="signal: no position yet",
-    detail={"gate": "signal"},
+    reason="entry: no position yet",
+    detail={"gate": "entry"},
     checks=(Check("flat", True),),
 )
 _HOLD = Signal(

@@ -49,9 +49,9 @@ class ChannelBreakoutStrategy:
             reason = f"breakout: inside the channel of {bars} bars, {low:g} to {high:g}"
             return Signal.hold(reason, detail={"gate": "breakout"}, checks=checks)
         return enter(
-            f"signal: {text}",
+            f"entry: {text}",
             trail=self._options.trail,
             confidence=0.5,
-            detail={"gate": "signal", "channel_high": high, "channel_low": low},
+            detail={"gate": "entry", "channel_high": high, "channel_low": low},
             checks=checks,
         )

@@ -15,8 +15,8 @@ from bot.trading.events import Action, Signal
 class SimilarityOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``strategy.options`` of this strategy.
 
-    ``significance`` is the chance above which a lean is called luck; ``min_similarity`` the cosine
-    that the nearest moment must reach.
+    ``significance`` is the highest p-value at which the neighbors' direction is believed; ``min_similarity`` the
+    cosine that the nearest moment must reach.
     """
 
     significance: Annotated[float, Meta(ge=1e-12, le=1)] = 0.01
@@ -26,9 +26,9 @@ class SimilarityOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class HistoricalSimilarityStrategy:
     """Long, short or hold by what followed similar moments; out at the horizon.
 
-    ``checks`` are asked in their order, and the first that fails decides. Behind them all is the
-    ``signal``, or ``opposite`` where it turns a position round. A position whose horizon is over and
-    that this bar does not confirm is closed: ``horizon``. ``detail["gate"]`` names which it was.
+    ``checks`` are made in their order, and the first that fails decides. Where all pass it is an ``entry``, or a
+    ``reversal`` where it turns a position round. A position held for the horizon that this bar does not confirm is
+    closed: ``time_exit``. ``detail["gate"]`` names which it was.
     """
 
     Options = SimilarityOptions
@@ -37,7 +37,7 @@ class HistoricalSimilarityStrategy:
     checks: ClassVar[dict[str, str]] = {
         "memory": "recalled",
         "similarity": "similar enough",
-        "evidence": "beyond chance",
+        "significance": "beyond chance",
         "direction": "one direction",
         "costs": "pays its costs",
         "confidence": "confident enough",
@@ -64,7 +64,7 @@ class HistoricalSimilarityStrategy:
         checks = (
             _RECALLED,
             Check.at_least("similarity", forecast.best_similarity, options.min_similarity),
-            Check.at_most("evidence", forecast.p_value, options.significance),
+            Check.at_most("significance", forecast.p_value, options.significance),
             Check.above("direction", direction * forecast.mean_return, 0.0),
             Check.above("costs", direction * forecast.expected_return, costs),
             Check.at_least("confidence", confidence, self._threshold),
@@ -76,29 +76,29 @@ class HistoricalSimilarityStrategy:
             return self._answer(situation, recollection, "hold", confidence, failed.name, why, checks)
         against = direction * situation.position.quantity < 0
         why = (
-            f"{lean}, expected {forecast.expected_return:+.2%} against {costs:.2%} costs, "
-            f"chance {_chance(forecast.p_value)}"
+            f"{lean}, p-value {_p_value(forecast.p_value)}; "
+            f"expected {forecast.expected_return:+.2%}, costs {costs:.2%}"
         )
         outlook = forecast.outlook
         if outlook is not None:
-            why += f"; the head alone says {outlook.head_ratio:.0%} up, gate {outlook.gate:.2f}"
+            why += f"; without memory {outlook.head_ratio:.0%} up (memory weight {outlook.gate:.2f})"
         action: Action = "long" if rising else "short"
-        gate = "opposite" if against else "signal"
+        gate = "reversal" if against else "entry"
         return self._answer(situation, recollection, action, confidence, gate, why, checks)
 
     def _why_not(self, failed: Check, forecast: Forecast, lean: str, *, expected: float, costs: float) -> str:
         """Why a check stays closed, in words."""
         match failed.name:
             case "similarity":
-                return f"the nearest moment is only {failed.value:.2f} like this, {failed.limit:.2f} is asked for"
-            case "evidence":
-                return f"{lean}, as chance alone does {failed.value:.1%} of the time"
+                return f"the nearest moment has similarity {failed.value:.2f}, {failed.limit:.2f} is required"
+            case "significance":
+                return f"{lean}, p-value {_p_value(failed.value)}, at most {failed.limit:g} is required"
             case "direction":
-                return f"{lean}, yet {forecast.mean_return:+.2%} on average"
+                return f"{lean}, but their mean return is {forecast.mean_return:+.2%}"
             case "costs":
-                return f"{lean}, expected {expected:+.2%} does not pay {costs:.2%} costs"
+                return f"{lean}; expected {expected:+.2%} does not pay costs of {costs:.2%}"
             case _:
-                return f"{lean}, such votes come true in {failed.value:.0%}, {failed.limit:.0%} is asked for"
+                return f"{lean}; such calls come true in {failed.value:.0%}, {failed.limit:.0%} is required"
 
     def _answer(
         self,
@@ -115,7 +115,7 @@ class HistoricalSimilarityStrategy:
         # An opposite signal closes the position by itself.
         close = over and action == "hold"
         if close:
-            gate, why = "horizon", f"held {situation.bars_held} bars, and no longer confirmed: {why}"
+            gate, why = "time_exit", f"held {situation.bars_held} bars and not confirmed: {why}"
         detail: dict[str, Any] = {"gate": gate}
         forecast = recollection.forecast if recollection is not None else None
         if recollection is None or forecast is None:
@@ -161,19 +161,19 @@ _RECALLED = Check("memory", True)
 _NOTHING_RECALLED = (Check("memory", False),)
 
 
-def _chance(chance: float) -> str:
-    """A probability; a small one is not told as none."""
-    return f"{chance:.2%}" if chance >= 0.00005 else "below 0.01%"
+def _p_value(p_value: float | None) -> str:
+    """A p-value as it is written; a small one is not shown as 0."""
+    return f"{p_value:.2g}" if p_value is not None and p_value >= 0.0001 else "< 0.0001"
 
 
 def _lean(recollection: Recollection, forecast: Forecast, rising: bool) -> str:
-    """How many moments stand behind the forecast and which way they went."""
+    """How many neighbors the forecast rests on and which way they went."""
     went = sum(
         neighbor.weight
         for neighbor in recollection.neighbors
         if (neighbor.forward_return > 0.0) == rising and neighbor.forward_return != 0.0
     )
     return (
-        f"{len(recollection.neighbors)} distinct moments like this, weighing as {forecast.effective_sample_size:.0f} "
-        f"(best {forecast.best_similarity:.2f}): {went:.0%} {'rose' if rising else 'fell'}"
+        f"{went:.0%} of {len(recollection.neighbors)} neighbors {'rose' if rising else 'fell'} "
+        f"(effective {forecast.effective_sample_size:.0f}, best similarity {forecast.best_similarity:.2f})"
     )

@@ -67,13 +67,13 @@ class MeanReversionStrategy:
             return Signal.hold(f"stretched: only {where}", detail={"gate": "stretched"}, checks=checks)
         enter = Signal.long if score < 0 else Signal.short
         return enter(
-            f"signal: {where}",
+            f"entry: {where}",
             limit_distance=options.discount,
             valid_bars=options.valid_bars,
             post_only=True,
             stop=options.stop,
             time_stop_bars=options.longest,
             confidence=0.5,
-            detail={"gate": "signal", "score": score},
+            detail={"gate": "entry", "score": score},
             checks=checks,
         )

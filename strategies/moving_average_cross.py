@@ -30,7 +30,7 @@ class MovingAverageCrossStrategy:
         options = config.read_options(self.Options)
         fast, slow = options.fast, options.slow
         self._slow = slow
-        self._fast_mean, self._slow_mean = f"signal: the mean of {fast} closes", f"that of {slow}"
+        self._fast_mean, self._slow_mean = f"entry: the mean of {fast} closes", f"that of {slow}"
         # Fast mean less slow mean, as one product with the closes.
         self._weights = np.full(slow, -1.0 / slow)
         self._weights[-fast:] += 1.0 / fast
@@ -54,7 +54,7 @@ class MovingAverageCrossStrategy:
                 action="long",
                 confidence=0.5,
                 reason=f"{self._fast_mean} is {share:.2f} % above {self._slow_mean}",
-                detail=_SIGNAL,
+                detail=_ENTRY,
                 checks=_APART,
             )
         if lead < 0.0:
@@ -62,12 +62,12 @@ class MovingAverageCrossStrategy:
                 action="short",
                 confidence=0.5,
                 reason=f"{self._fast_mean} is {share:.2f} % below {self._slow_mean}",
-                detail=_SIGNAL,
+                detail=_ENTRY,
                 checks=_APART,
             )
-        return Signal(action="hold", reason="signal: the two means are equal", detail=_SIGNAL, checks=_EQUAL)
+        return Signal(action="hold", reason="entry: the two means are equal", detail=_ENTRY, checks=_EQUAL)
 
 
-_SIGNAL = {"gate": "signal"}
+_ENTRY = {"gate": "entry"}
 _APART = (Check("bars", True), Check("cross", True))
 _EQUAL = (Check("bars", True), Check("cross", False))

@@ -76,8 +76,8 @@ class PairSpreadStrategy:
         checks = (in_pair, enough, legs, apart)
         if apart.passed:
             enter = Signal.short if score > 0 else Signal.long
-            detail = {"gate": "signal", "score": score}
-            return enter(f"signal: {where}", size=options.size, confidence=0.5, detail=detail, checks=checks)
+            detail = {"gate": "entry", "score": score}
+            return enter(f"entry: {where}", size=options.size, confidence=0.5, detail=detail, checks=checks)
         if held and abs(score) <= options.exit:
             return Signal.close(f"apart: met again, {where}", detail={"gate": "apart"}, checks=checks)
         return Signal.hold(f"apart: only {where}", detail={"gate": "apart"}, checks=checks)

@@ -42,7 +42,7 @@ def test_the_cross_is_long_above_and_short_below_the_slow_mean():
     assert up.action == "long"
     assert down.action == "short"
     # Means of 200..219 and 120..219 are 40 apart, of a close of 219.
-    assert up.reason == "signal: the mean of 20 closes is 18.26 % above that of 100"
+    assert up.reason == "entry: the mean of 20 closes is 18.26 % above that of 100"
 
 
 def test_the_cross_waits_for_its_slow_mean():

@@ -52,7 +52,7 @@ def breakout(*last, **options):
 def test_a_close_above_all_highs_before_it_enters_long_with_a_trailing_stop():
     signal = breakout(a_bar(5, close="102.01", high="103"))
     assert (signal.action, signal.trail_distance, signal.stop_distance) == ("long", 4.0, None)
-    assert signal.reason == "signal: 1.00 % above the high of 5 bars"
+    assert signal.reason == "entry: 1.00 % above the high of 5 bars"
     assert breakout(a_bar(5, close="98", low="90")).action == "short"
 
 
@@ -82,14 +82,14 @@ def test_far_below_the_mean_it_bids_below_the_close_and_far_above_it_offers_abov
     # Nine times 100 and once 90: the mean is 99, the deviation 3.
     signal = reversion(*[100] * 9, 90)
     assert signal == Signal.long(
-        "signal: 3.00 deviations below the mean of 10 closes",
+        "entry: 3.00 deviations below the mean of 10 closes",
         limit_distance=0.5,
         valid_bars=3,
         post_only=True,
         stop=8.0,
         time_stop_bars=48,
         confidence=0.5,
-        detail={"gate": "signal", "score": -3.0},
+        detail={"gate": "entry", "score": -3.0},
         checks=signal.checks,
     )
     assert reversion(*[100] * 9, 110).action == "short"

@@ -57,21 +57,21 @@ def test_many_moments_that_rose_are_a_long_and_many_that_fell_a_short():
     assert up.expected_return == pytest.approx(-down.expected_return)
     assert up.confidence == pytest.approx(down.confidence)
     assert up.confidence == pytest.approx((18 + 4) / 28)
-    assert gate(up) == "signal"
+    assert gate(up) == "entry"
 
 
 def test_the_reason_says_how_many_how_alike_which_way_and_against_what():
     assert decide(moments(18, 2)).reason == (
-        "signal: 20 distinct moments like this, weighing as 20 (best 0.83): 90% rose, "
-        "expected +0.57% against 0.15% costs, chance 0.04%"
+        "entry: 90% of 20 neighbors rose (effective 20, best similarity 0.83), "
+        "p-value 0.0004; expected +0.57%, costs 0.15%"
     )
 
 
 def test_eight_of_ten_fair_coins_are_no_signal():
     signal = decide(moments(8, 2))
     assert signal.action == "hold"
-    assert gate(signal) == "evidence"
-    assert "10.9%" in signal.reason
+    assert gate(signal) == "significance"
+    assert "p-value 0.11" in signal.reason
 
 
 def test_nothing_to_recall_is_a_hold_that_says_why():
@@ -111,7 +111,7 @@ def test_a_vote_whose_like_have_not_come_true_is_not_followed_and_the_figures_ar
     doubted = decide(moments(18, 2, size=0.03, calibration=CalibrationFit(vote_slope=0.2, n_votes=400)))
     assert (doubted.action, gate(doubted)) == ("hold", "confidence")
     assert doubted.confidence == doubted.positive_ratio == pytest.approx(0.565, abs=1e-3)
-    assert doubted.reason.endswith("such votes come true in 56%, 60% is asked for")
+    assert doubted.reason.endswith("such calls come true in 56%, 60% is required")
     assert doubted.detail["belief"] == {"slope": 0.2, "votes": 400, "head": 0.0, "alike": 1.0}
     assert doubted.detail["vote"] == pytest.approx(22 / 28)
     believed = decide(moments(18, 2, calibration=CalibrationFit(vote_slope=1.5, n_votes=400)))
@@ -121,7 +121,7 @@ def test_a_vote_whose_like_have_not_come_true_is_not_followed_and_the_figures_ar
 
 def test_head_and_gate_are_named_and_the_spread_is_that_of_the_blend():
     signal = decide(moments(18, 2, outlook=OUTLOOK))
-    assert signal.reason.endswith("; the head alone says 54% up, gate 0.41")
+    assert signal.reason.endswith("; without memory 54% up (memory weight 0.41)")
     assert signal.return_std == 0.02
     assert signal.detail["outlook"] == {"low": -0.03, "high": 0.04, "head_ratio": 0.54, "gate": 0.41}
 
@@ -139,14 +139,14 @@ def test_a_head_that_came_true_lifts_or_lowers_what_is_expected_of_a_vote():
 
 
 def test_what_all_moments_do_is_no_signal():
-    assert gate(decide(moments(18, 2, base_ratio=0.9))) == "evidence"
+    assert gate(decide(moments(18, 2, base_ratio=0.9))) == "significance"
 
 
 def test_a_vote_leans_against_the_base_rate_and_not_against_one_half():
     # More rose than fell, yet far fewer than usually do: a lean towards a fall, which half of them are no proof of.
     signal = decide(moments(17, 15, fall=0.012, base_ratio=0.8))
     assert (signal.action, gate(signal)) == ("hold", "confidence")
-    assert ": 47% fell, " in signal.reason
+    assert "47% of 32 neighbors fell" in signal.reason
     assert signal.confidence == pytest.approx(1 - signal.positive_ratio)
     assert signal.positive_ratio > 0.5
 
@@ -169,20 +169,20 @@ def test_a_position_is_closed_at_the_horizon_and_not_before():
     undecided = moments(5, 5)
     early, due = (decide(undecided, position=LONG, bars_held=held) for held in (23, 24))
     assert (early.action, early.close_position) == ("hold", False)
-    assert (due.action, due.close_position, gate(due)) == ("hold", True, "horizon")
+    assert (due.action, due.close_position, gate(due)) == ("hold", True, "time_exit")
     blind = decide(Recollection(regime=None, missing="too few"), position=SHORT, bars_held=24)
     assert blind.close_position
 
 
 def test_a_bar_that_confirms_the_side_keeps_the_position_beyond_the_horizon():
     signal = decide(moments(18, 2), position=LONG, bars_held=30)
-    assert (signal.action, signal.close_position, gate(signal)) == ("long", False, "signal")
+    assert (signal.action, signal.close_position, gate(signal)) == ("long", False, "entry")
 
 
 @pytest.mark.parametrize("held", [3, 30])
 def test_an_opposite_signal_turns_the_position_round(held):
     signal = decide(moments(18, 2), position=SHORT, bars_held=held)
-    assert (signal.action, signal.close_position, gate(signal)) == ("long", False, "opposite")
+    assert (signal.action, signal.close_position, gate(signal)) == ("long", False, "reversal")
 
 
 def test_options_set_the_significance_and_unknown_ones_are_named():
