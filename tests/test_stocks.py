@@ -56,7 +56,7 @@ def test_a_session_follows_the_one_before_and_what_follows_a_missing_bar_enters_
     steps = run(core(stocks(), Once("long", STARTS[place]), starts), stock_bars(starts))
     refused = [rejection.rule for step in steps for rejection in step.rejections]
     fills = sum(len(step.fills) for step in steps)
-    assert (refused, fills) == ((["hole_in_bars"], 0) if place == MISSING + 1 else ([], 1))
+    assert (refused, fills) == ((["bar_gap"], 0) if place == MISSING + 1 else ([], 1))
 
 
 def test_what_is_decided_at_a_sessions_last_close_fills_at_the_next_ones_open_with_its_gap():

@@ -110,10 +110,10 @@ class RiskReview:
             "spot_short": limits.spot_short,
             "exits_unknown": limits.exits_unknown,
             "exit_out_of_reach": limits.exit_out_of_reach,
-            "hole_in_bars": self._bar_gap,
+            "bar_gap": self._bar_gap,
             "stale_quote": self._stale_quote,
             "cooldown": self._cooldown,
-            "stand_down": self._brier_guard,
+            "brier_guard": self._brier_guard,
             **exchange,
             "max_position": limits.max_position(config.max_position_fraction),
             "max_total": limits.max_total(config.max_total_fraction),
@@ -259,7 +259,7 @@ class RiskReview:
             return None
         if needed == 1:
             return "the bar does not directly follow the one before it"
-        return f"only {found} bars in a row, {needed} are required after a hole"
+        return f"only {found} bars in a row, {needed} are required after a gap"
 
     def _stale_quote(self, order: Order, context: RiskContext, instrument: Instrument) -> str | None:
         bars = self._config.max_quote_age_bars

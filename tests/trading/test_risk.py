@@ -146,11 +146,11 @@ def test_without_any_quote_a_live_entry_waits_but_a_backtest_does_not():
     ("seen", "required", "broken"),
     [
         ((0, 1), 1, None),
-        ((1,), 1, "hole_in_bars"),
-        ((-1, 1), 1, "hole_in_bars"),
+        ((1,), 1, "bar_gap"),
+        ((-1, 1), 1, "bar_gap"),
         ((-1, 1), 0, None),
         ((-3, -1, 0, 1), 2, None),
-        ((-3, -1, 0, 1), 3, "hole_in_bars"),
+        ((-3, -1, 0, 1), 3, "bar_gap"),
     ],
 )
 def test_an_entry_needs_bars_without_a_hole(seen, required, broken):
@@ -162,7 +162,7 @@ def test_bars_of_another_symbol_do_not_mend_a_hole():
     review = a_review(seen=())
     review.observe(a_bar(0, symbol="ETHUSDT"))
     review.observe(a_bar(1))
-    assert broken_rule(review, an_order()) == "hole_in_bars"
+    assert broken_rule(review, an_order()) == "bar_gap"
 
 
 def test_an_exit_passes_every_rule_for_entries():
@@ -189,7 +189,7 @@ def test_even_a_whole_position_closes_only_in_orders_that_the_exchange_takes():
 def test_a_reversal_that_may_not_enter_still_closes():
     passed, (rejection,) = judge(a_review(seen=(1,)), an_order(side="sell", quantity="5"), held="2")
     assert [(order.side, order.quantity, order.reduce_only) for order in passed] == [("sell", 2, True)]
-    assert (rejection.rule, rejection.order.quantity) == ("hole_in_bars", 3)
+    assert (rejection.rule, rejection.order.quantity) == ("bar_gap", 3)
 
 
 def test_a_reduce_only_order_never_opens():
@@ -336,10 +336,10 @@ ONLY: dict[str, tuple[RiskReview, Order, dict[str, Any]]] = {
     "closing_only": (closing_only(), an_order(), {}),
     "closing": (a_full_review(), an_order(), {"closing": True}),
     "not_trading": (a_full_review(status="Delivering"), an_order(), {}),
-    "hole_in_bars": (with_a_hole(), an_order(), {}),
+    "bar_gap": (with_a_hole(), an_order(), {}),
     "stale_quote": (unquoted(), an_order(), {}),
     "cooldown": (cooling(), an_order(), {}),
-    "stand_down": (not_believed(), an_order(), {}),
+    "brier_guard": (not_believed(), an_order(), {}),
     "lot_size": (a_full_review(), an_order(quantity="1.0005"), {}),
     "min_quantity": (a_full_review(min_quantity="2"), an_order(), {}),
     "min_notional": (a_full_review(min_notional="101"), an_order(), {}),
@@ -451,13 +451,13 @@ def test_it_takes_as_many_losses_again_to_cool_down_again():
     assert broken_rule(review, an_order()) == "cooldown"
 
 
-def test_only_the_stand_down_stops_entries_while_confidence_is_worse_than_the_base_rate():
+def test_only_the_brier_guard_stops_entries_while_confidence_is_worse_than_the_base_rate():
     review = a_review(RiskConfig(brier_guard_forecasts=4), seen=())
     signal = a_signal(confidence=0.95, horizon_bars=1)
     for index, close in enumerate(("100", "99", "98", "97", "96")):
         bar = a_bar(index, close=close)
         review.observe(bar)
-        assert broken_rule(review, an_order()) == ("stand_down" if index == 4 else _hole(index))
+        assert broken_rule(review, an_order()) == ("brier_guard" if index == 4 else _hole(index))
         review.observe_signal(signal, bar, None)
     _, (rejection,) = judge(review, an_order())
     assert "over the last 4 claims confidence had a Brier score of 0.9025" in rejection.reason
@@ -465,7 +465,7 @@ def test_only_the_stand_down_stops_entries_while_confidence_is_worse_than_the_ba
 
 
 def _hole(index: int) -> str | None:
-    return None if index else "hole_in_bars"
+    return None if index else "bar_gap"
 
 
 @pytest.mark.parametrize(("key", "limit"), [("max_daily_loss", "0.05"), ("max_drawdown", "0.05")])
@@ -580,7 +580,7 @@ def test_stops_and_targets_share_the_fate_of_their_entry():
     assert (passed, rejections) == ((entry, stop), ())
     passed, rejections = a_review(seen=(1,)).review([entry, stop], context)
     assert passed == ()
-    assert [one.rule for one in rejections] == ["hole_in_bars"]
+    assert [one.rule for one in rejections] == ["bar_gap"]
 
 
 def test_a_review_goes_on_from_its_snapshot_as_if_it_had_not_stopped():
