@@ -106,8 +106,21 @@ class Held:
         That is the last charged one, or where the position was first held after it, however long ago; or
         before it the last ahead of a first that may be missing, by the shortest interval around it
         (``every_ms`` where there is none). A position that is still held is held until ``until_ms``. It may be
-        too early, where an interval has changed, but never too late.
+        too early, where an interval has changed. Of the last week all that was held is looked at: a rate may have
+        been late where an interval changed, which no other interval shows.
         """
+        lately_ms = until_ms - _BY_THE_MINUTE_MS
+        known = (self._not_charged(every_ms, until_ms), self._held_since(lately_ms))
+        return min((time_ms for time_ms in known if time_ms is not None), default=None)
+
+    def _held_since(self, time_ms: int) -> int | None:
+        """From when on something was held at this time or first after it; None where nothing was."""
+        for begin_ms, end_ms in self._stretches():
+            if end_ms is None or end_ms > time_ms:
+                return max(begin_ms, time_ms)
+        return None
+
+    def _not_charged(self, every_ms: int, until_ms: int) -> int | None:
         charged = sorted(self._charged)
         newest = charged[-1] if charged else self._settled_ms
         for begin_ms, end_ms in self._stretches():

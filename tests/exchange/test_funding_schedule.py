@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -409,6 +409,8 @@ def test_a_contract_without_any_funding_is_left_alone():
 hours = st.integers(1, 47)
 
 
+# An interval that nobody announced becomes shorter, and the second settlement of it is published a day late.
+@example(changes=[(32, 4)], announces=False, trades=[(36, "BTCUSDT", 1)], downtimes=[], outages=[], seed=571)
 @settings(max_examples=25, deadline=None)
 @given(
     changes=st.lists(

@@ -51,7 +51,7 @@ def test_a_strategy_is_found_by_its_short_name_or_by_its_path():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("clairvoyance", "'clairvoyance' is none of buy_and_hold, historical_similarity"),
+        ("clairvoyance", "'clairvoyance' is none of buy_and_hold, channel_breakout, historical_similarity"),
         ("no.such:Thing", "no module 'no'"),
         ("strategies.buy_and_hold:Nothing", "has no class 'Nothing'"),
         ("bot.strategy:StrategyConfig", "StrategyConfig"),

@@ -83,9 +83,25 @@ def test_a_year_of_a_change_a_minute_is_kept_in_the_room_of_its_hours_and_one_we
     ],
 )
 def test_funding_is_taken_up_after_the_last_that_is_known_to_be_charged(fills, charged, since):
+    # More than a week ago.
+    until_ms = START_MS + 60 * HOUR + 7 * DAY
     held = held_of([(hours * HOUR, Decimal(change)) for hours, change in fills])
     for hours in charged:
         held.charge(START_MS + hours * HOUR)
     expected = None if since is None else START_MS + since
-    assert held.uncharged_since(8 * HOUR, START_MS + 60 * HOUR) == expected
-    assert Held(held.snapshot()).uncharged_since(8 * HOUR, START_MS + 60 * HOUR) == expected
+    assert held.uncharged_since(8 * HOUR, until_ms) == expected
+    assert Held(held.snapshot()).uncharged_since(8 * HOUR, until_ms) == expected
+
+
+@pytest.mark.parametrize(
+    ("fills", "charged", "since"),
+    [
+        ([(36, "1")], [40, 48], 36 * HOUR),
+        ([(1, "1"), (9, "-1"), (39, "1"), (49, "-1")], [8, 40, 48], 1 * HOUR),
+    ],
+)
+def test_of_the_last_week_all_that_was_held_is_looked_at(fills, charged, since):
+    held = held_of([(hours * HOUR, Decimal(change)) for hours, change in fills])
+    for hours in charged:
+        held.charge(START_MS + hours * HOUR)
+    assert held.uncharged_since(8 * HOUR, START_MS + 60 * HOUR) == START_MS + since
