@@ -6,6 +6,7 @@ EXACT = Context(prec=100, traps=[Inexact, InvalidOperation, DivisionByZero, Over
 """Adds and multiplies money. The plain operators round to 28 digits without a word; this one never does."""
 
 ZERO = Decimal(0)
+ONE = Decimal(1)
 _MOST_DIGITS = 30
 BASIS_POINT = Decimal("0.0001")
 

@@ -63,6 +63,11 @@ class StrategyStates:
                     ) from error
                 self._texts[one.symbol] = one.state
 
+    @property
+    def declared(self) -> bool:
+        """Whether the strategy keeps any state."""
+        return self._declared is not None
+
     def of(self, symbol: str) -> Any:
         """The symbol's state, made anew of its text; None where the strategy declares none."""
         if self._declared is None:

@@ -71,6 +71,8 @@ class Trader:
         self._calendar = calendar
         self._model = model
         self._strategy = StrategyGuard(strategy, on_error, strategy_states)
+        self._states = self._strategy.states
+        self._keeps_state = self._states.declared
         self._sizer = sizer
         self._risk = risk
         self._broker = broker
@@ -142,7 +144,8 @@ class Trader:
 
         recollection = self._model.observe(bar)
         self._risk.observe(bar)
-        account = self._track.close(bar, self._ledger.equity(now_ms))
+        self._track.close(bar)
+        account = self._ledger.equity(now_ms, self._track.value_of)
         equity.append(account)
         notices: tuple[Notice, ...] = ()
         if bar.late:
@@ -158,7 +161,7 @@ class Trader:
                     account=account,
                     costs=self._costs.of(symbol),
                     run=self._run_view,
-                    state=self._strategy.states.of(symbol),
+                    state=self._states.of(symbol) if self._keeps_state else None,
                 )
             )
         signal_id = self._next_signal_id
@@ -225,7 +228,7 @@ class Trader:
             watched=self._hands.let_go(symbol, now_ms),
             round_trips=trips,
             account=track,
-            strategy_states=self._strategy.states.news(),
+            strategy_states=self._states.news() if self._keeps_state else (),
         )
         # What few bars bring is set apart: a call with more than 15 names is four times as slow.
         if not fills and not rejections and halt is None:

@@ -19,7 +19,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot.exact import EXACT, ZERO
+from bot.exact import EXACT, ONE, ZERO
 from bot.market import ALWAYS_OPEN, Bar, Calendar
 from bot.market.times import DAY_MS
 from bot.trading.events import Equity, FundingPayment, Order, RoundTrip
@@ -29,8 +29,6 @@ from bot.trading.round_trips import LosingRun, RoundTrips
 _UNITS = Context(prec=40, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 _VALUE = Context(prec=18, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation])
 _divide = _VALUE.divide
-
-ONE = Decimal(1)
 
 _BEFORE_ALL = -(2**63)
 
@@ -118,21 +116,23 @@ class AccountTrack:
 
     def mark(self, row: Equity) -> Equity:
         """The account is worth this now, by no transfer: the row with its unit value."""
-        equity = row.equity
-        if row.time_ms > self._day_ends_ms:
-            self._begin_day(row.time_ms)
+        return replace(row, unit_value=self.value_of(row.time_ms, row.equity))
+
+    def value_of(self, time_ms: int, equity: Decimal) -> Decimal:
+        """The account is worth this now, by no transfer: its unit value."""
+        if time_ms > self._day_ends_ms:
+            self._begin_day(time_ms)
         if equity is not self._equity:
             self._equity = equity
             value = _divide(equity, self._units) if equity > 0 and self._units else self._at_an_edge(equity)
             self.value = value
             if value > self.guarded_peak:
                 self._rise(value)
-        return replace(row, unit_value=self.value)
+        return self.value
 
-    def close(self, bar: Bar, row: Equity) -> Equity:
-        """A bar has closed, and the account is worth this: the row with its unit value."""
+    def close(self, bar: Bar) -> None:
+        """A bar has closed; what the account is worth at it comes next."""
         self._trips.close(bar)
-        return self.mark(row)
 
     def move(self, amount: Decimal, row: Equity) -> Equity:
         """Money came in, or went out (negative), and left ``row``: units change, their value does not."""

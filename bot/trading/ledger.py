@@ -1,6 +1,6 @@
 """The ledger: cash and positions, to the last digit, as a fold over fills, funding and transfers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, Inexact
 from typing import Self
@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant
-from bot.exact import EXACT, ZERO
+from bot.exact import EXACT, ONE, ZERO
 from bot.market import Funding, Mark, settlement_ms
 from bot.trading.events import Equity, Fill, FundingPayment, Order, Position, Transfer
 from bot.trading.held import Held, Settled
@@ -184,12 +184,14 @@ class Ledger:
     @property
     def held_marks(self) -> tuple[Mark, ...]:
         """What open positions are valued at (those that ever had a mark)."""
-        held = []
-        for symbol in self._open:
-            price = self._marks.get(symbol)
-            if price is not None:
-                held.append(Mark(symbol=symbol, price=price, time_ms=self._marked_ms.get(symbol, 0)))
-        return tuple(held)
+        marks, marked_ms = self._marks, self._marked_ms
+        return tuple(
+            [
+                Mark(symbol=symbol, price=marks[symbol], time_ms=marked_ms.get(symbol, 0))
+                for symbol in self._open
+                if symbol in marks
+            ]
+        )
 
     def mark(self, symbol: str, price: Decimal, time_ms: int = 0) -> None:
         """Value the symbol at ``price`` from now on: the last mark price, on spot and offline the close.
@@ -199,15 +201,13 @@ class Ledger:
         if time_ms >= self._marked_ms.get(symbol, 0):
             self._marks[symbol], self._marked_ms[symbol] = price, time_ms
 
-    def equity(self, time_ms: int) -> Equity:
-        """The account now, valued at the last marks (at cost where none has come yet)."""
+    def equity(self, time_ms: int, value_of: Callable[[int, Decimal], Decimal] | None = None) -> Equity:
+        """The account at the last marks (at cost where none has come yet), a unit of it by ``value_of``, else at 1."""
         cash = self._cash
-        if not self._open:
-            return Equity(time_ms=time_ms, cash=cash, unrealized_pnl=ZERO, equity=cash)
-        unrealized = self._unrealized()
-        return Equity(
-            time_ms=time_ms, cash=cash, unrealized_pnl=unrealized, equity=EXACT.add(cash, unrealized)
-        )
+        unrealized = self._unrealized() if self._open else ZERO
+        equity = EXACT.add(cash, unrealized) if self._open else cash
+        unit = ONE if value_of is None else value_of(time_ms, equity)
+        return Equity(time_ms=time_ms, cash=cash, unrealized_pnl=unrealized, equity=equity, unit_value=unit)
 
     def exposure(self, waiting: Iterable[Order] = (), *, without: str | None = None) -> Decimal:
         """What all positions but ``without``'s are worth, signs aside, once the ``waiting`` orders fill.

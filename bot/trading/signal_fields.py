@@ -11,7 +11,7 @@ from msgspec.structs import force_setattr
 
 from bot.errors import SignalError, shortened
 from bot.exact import require_within
-from bot.trading.checks import no_checks
+from bot.trading.checks import Check, no_checks
 
 _MAX_DISTANCE = 1000
 """No stop or target lies further away, in volatilities: it could as well be left out."""
@@ -85,7 +85,14 @@ def settle(signal: Any) -> None:
         _settle_order(signal)
     if type(signal.detail) is not dict or signal.detail:
         force_setattr(signal, "detail", _detail(signal.detail))
-    if signal.checks != () and (problem := no_checks(signal.checks)) is not None:
+    checks = signal.checks
+    if type(checks) is tuple:
+        for check in checks:
+            if type(check) is not Check:
+                break
+        else:
+            return
+    if (problem := no_checks(checks)) is not None:
         raise SignalError(problem)
 
 

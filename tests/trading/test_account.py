@@ -152,8 +152,8 @@ def test_turning_over_ends_one_trip_and_begins_another_and_splits_the_fee():
 def test_excursions_are_seen_in_bars_that_lie_within_the_trip():
     track = followed(a_fill(1, quantity="2", price="100", time_ms=START_MS + 1))
     # It began within this bar, of which only the close came after.
-    track.close(a_bar(0, open="90", high="130", low="80", close="101"), a_row(Decimal(10_002)))
-    track.close(a_bar(1, open="101", high="112", low="95", close="100"), a_row(Decimal(10_000), 1))
+    track.close(a_bar(0, open="90", high="130", low="80", close="101"))
+    track.close(a_bar(1, open="101", high="112", low="95", close="100"))
     (trip,) = track.news()[0]
     assert (trip.adverse, trip.favourable) == (Decimal("0.05"), Decimal("0.12"))
 

@@ -7,6 +7,7 @@ from itertools import chain, islice, repeat
 import msgspec
 
 from bot.errors import BrokenInvariant, DatabaseLocked
+from bot.exact import ONE
 from bot.market import Bar, Instrument, Mark, Notice, plain
 from bot.model.similarity import Recollection
 from bot.store.account.hand_rows import HandRows
@@ -38,7 +39,7 @@ from bot.store.account.track import track_row, trip_row
 from bot.store.bars import BarsDigest, Inserted, insert_bar_rows
 from bot.store.columns import Row
 from bot.store.database import Database, Mode
-from bot.trading.account import ONE, TrackState
+from bot.trading.account import TrackState
 from bot.trading.events import Equity, RoundTrip, Step
 from bot.trading.risk import RiskState
 

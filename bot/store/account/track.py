@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bot.errors import BrokenInvariant
-from bot.exact import EXACT
+from bot.exact import EXACT, ONE
 from bot.market import ALWAYS_OPEN, INTERVAL_MS, Bar, Calendar, plain
 from bot.store.account.opening import read_opening
 from bot.store.account.tables import (
@@ -25,7 +25,7 @@ from bot.store.account.tables import (
 from bot.store.columns import Row, Table
 from bot.store.database import Database
 from bot.store.rows import decimal_of, read, stream
-from bot.trading.account import ONE, AccountTrack, TrackState, began_with
+from bot.trading.account import AccountTrack, TrackState, began_with
 from bot.trading.events import Equity, Fill, FundingPayment, Position, RoundTrip, Transfer
 from bot.trading.ledger import Booked, Ledger
 
@@ -152,7 +152,8 @@ class Fold:
                 cash = EXACT.add(cash, cause.payment)
                 track.pay(cause, row)
             else:
-                track.close(cause, row)
+                track.close(cause)
+                track.mark(row)
             value = track.value
             if id in resumed:
                 track.restart_limits()

@@ -6,10 +6,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bot.exact import EXACT, ZERO
+from bot.exact import EXACT, ONE, ZERO
 from bot.market import Category, Instrument
 from bot.store.database import Mode
-from bot.trading.account import ONE, TrackState, began_with, unit_value_of
+from bot.trading.account import TrackState, began_with, unit_value_of
 from bot.trading.events import Equity, RoundTrip
 from bot.trading.opening import Opening
 from bot.trading.round_trips import LosingRun
