@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], strategies: Mapping[str, str]) -> int:
             sys.stdout.flush()
             return code
         options = given
-        # Behind it stands numpy, which help spares.
+        # It imports numpy, which help must not wait for.
         from bot.config import load
 
         config = load(

@@ -94,7 +94,7 @@ def read_bars(
     """Bars from a CSV file (also gzipped), freqtrade's candles or a DataFrame.
 
     ``symbol`` and ``interval`` (``"60"`` or ``"1h"``) are needed where neither the file's name
-    (``BTCUSDT_venue_1h.csv``) nor the DataFrame (its ``attrs``, the distance of its rows) tells them. ``category`` is
+    (``BTCUSDT_venue_1h.csv``) nor the DataFrame (its ``attrs``, the distance of its rows) names them. ``category`` is
     linear, spot or equity; None leaves it to the configuration. Raises :class:`bot.errors.InputError` with the bad rows
     named, and then nothing is read.
 

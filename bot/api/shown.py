@@ -53,7 +53,7 @@ def value_chart(title: str, curves: Mapping[str, "Series[float]"]) -> str:
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most as many points as can be told apart; none of the extremes is lost."""
+    """At most as many points as a chart can show; none of the extremes is lost."""
     if len(points) <= _POINTS:
         return list(points)
     step = -(-len(points) * 2 // _POINTS)

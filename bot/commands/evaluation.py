@@ -49,7 +49,7 @@ _QUICK_SCORED = 1_500
 class Evaluated(Struct, frozen=True, kw_only=True):
     """``report.json``: the configuration in force, and what was found on bars or on generated markets.
 
-    ``rules`` tells of the trading rules of each symbol and where they are from, where they were not generated.
+    ``rules`` names the trading rules of each symbol and their source; empty for generated markets.
     """
 
     config: dict[str, object]
@@ -116,7 +116,7 @@ async def _on_bars(
     )
     index_path = config.runs_path / INDEX_NAME
     configuration = configuration_name(config, load_strategy(config, strategies))
-    # To begin to write tells at once, and not at the end of the work, where that is not allowed.
+    # A folder that may not be written to fails at once, and not at the end of the work.
     async with Database.open(index_path, kind=INDEX) as index, index.transaction():
         trials = len(await tried(index, judged) | {configuration})
     protocol = replace(protocol, trials=trials + options.trials)

@@ -88,7 +88,7 @@ def _kept(account: AccountState, config: Config, strategies: Mapping[str, str]) 
     try:
         kind = type(load_strategy(config, strategies))
     except ConfigError:
-        return ""  # told by a check of its own
+        return ""  # reported by a check of its own
     StrategyStates(kind, account.strategy_states)
     symbols = [kept.symbol for kept in account.strategy_states]
     return f", keeps state of {', '.join(symbols)}" if symbols else ""

@@ -68,7 +68,7 @@ def _output(out: str | None, database: Path) -> Iterator[TextIO]:
     if any(os.path.exists(out) and file.exists() and os.path.samefile(file, out) for file in beside):
         raise InputError(f"--out {out}: that is the database itself; name another file")
     try:
-        file = open(out, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed below, told apart from this
+        file = open(out, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed below; its errors are others
     except OSError as error:
         raise InputError(f"--out {out}: {error.strerror}; name a file that can be written") from error
     with _write_failures(out), file:

@@ -80,7 +80,7 @@ async def run(options: Options, config: Config, strategies: Mapping[str, str]) -
         raise ConfigError("--data goes with --demo or backtest; live modes bring their own data")
     if options.instrument and not options.data:
         raise ConfigError(
-            "--instrument goes with --data; an exchange, also the embedded one, tells its own rules"
+            "--instrument goes with --data; an exchange, also the embedded one, has its own rules"
         )
     files = check_data(options.data, options.symbol, options.interval, config) if options.data else None
     if files is not None:
